@@ -1,0 +1,70 @@
+"""The record of one call: what usage reports, the ledger and ``explain`` show of it when it is over.
+
+It travels as JSON through the outbox into the ledger; the names below are its keys and never change meaning.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One leg that was paid for, carried free, or refused.  Times are Unix milliseconds, 0 where it did not happen.
+
+    ``call_id`` is the gate's own id and the id of its charge; ``sip_call_id`` the caller's Call-ID (not unique).
+    ``kind`` is the call type of the usage report; ``payer`` is ``credits``, ``pool`` or ``none``; ``reason`` a code
+    of policy.reasons; ``sip_status`` the final status sent to the caller (200 where answered); ``ended_by`` is
+    ``caller``, ``callee`` or ``gate``.  ``talk_ms`` is talk in whole milliseconds, cut at paid-until.
+    ``uncharged_micros`` is what talk cost that could not be charged (0 unless a gate was down).
+    """
+
+    call_id: str
+    tenant_id: str
+    kind: str
+    sip_call_id: str = ""
+    node: str = ""
+    trunk: str = ""
+    carrier: str = ""
+    user_id: str = ""
+    user_name: str = ""
+    user_location: str = ""
+    caller: str = ""
+    dialled: str = ""
+    number: str = ""
+    number_type: str = ""
+    domestic: bool = True
+    destination: str = ""
+    conference: str = ""
+    capability: str = ""
+    currency: str = ""
+    payer: str = "none"
+    invited_ms: int = 0
+    answered_ms: int = 0
+    ended_ms: int = 0
+    talk_ms: int = 0
+    billed_s: int = 0
+    rate_micros_per_min: int = 0
+    connect_micros: int = 0
+    charge_micros: int = 0
+    uncharged_micros: int = 0
+    reason: str = ""
+    sip_status: int = 0
+    ended_by: str = ""
+    count: int = 1
+    """Refused calls this row stands for (SIP's refusals beyond 50/s per trunk are counted in one row)."""
+
+    def encode(self) -> bytes:
+        """The record as compact JSON; :func:`decode_record` reads it back."""
+        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode_record(data: bytes) -> CallRecord:
+    """Read a record back; unknown keys (of a newer gate) are ignored.  Raises ValueError where it is not a record."""
+    values = json.loads(data)
+    if not isinstance(values, dict):
+        raise ValueError("a call record is a JSON object")
+    known = CallRecord.__dataclass_fields__
+    try:
+        return CallRecord(**{key: value for key, value in values.items() if key in known})
+    except TypeError as error:
+        raise ValueError(f"not a call record: {error}") from error

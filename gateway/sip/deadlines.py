@@ -1,0 +1,84 @@
+"""The one deadline heap: every timer of a worker, from SIP's Timer A to the end of paid talk, waits here.
+
+A heap entry is a plain list, so that cancelling is one store and never a search: a cancelled entry stays in the
+heap until its moment passes or until cancelled entries outnumber the live ones, and is then dropped.  The heap
+reads no clock; the loud room that owns the loop asks :meth:`Deadlines.next_at` and calls :meth:`Deadlines.run`.
+"""
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import Any, Final
+
+Fire = Callable[[float], None]
+"""What is called when a deadline comes, with the present moment in monotonic seconds."""
+
+Deadline = list[Any]
+"""An entry ``[at_s, sequence, fire]``; ``fire`` is None once it has fired or was cancelled."""
+
+COMPACT_ABOVE: Final = 4096
+"""Cancelled entries kept before the heap is rebuilt: a SIP transaction cancels most of its timers, and a rebuild
+of this size costs well under a millisecond."""
+
+
+class Deadlines:
+    """A heap of moments (monotonic seconds) and what to call when they come; one per worker."""
+
+    __slots__ = ("_cancelled", "_heap", "_sequence")
+
+    def __init__(self) -> None:
+        self._heap: list[Deadline] = []
+        self._sequence = 0
+        self._cancelled = 0
+
+    def __len__(self) -> int:
+        """Deadlines that are still to come."""
+        return len(self._heap) - self._cancelled
+
+    def at(self, at_s: float, fire: Fire) -> Deadline:
+        """Call ``fire`` when ``at_s`` (monotonic seconds) has come; of equal moments the first set comes first."""
+        self._sequence += 1
+        entry: Deadline = [at_s, self._sequence, fire]
+        heappush(self._heap, entry)
+        return entry
+
+    def cancel(self, entry: Deadline | None) -> None:
+        """Forget a deadline; harmless for None, for one that has fired and for one already cancelled."""
+        if entry is None or entry[2] is None:
+            return
+        entry[2] = None
+        self._cancelled += 1
+        if self._cancelled > COMPACT_ABOVE and self._cancelled * 2 > len(self._heap):
+            self._compact()
+
+    def next_at(self) -> float | None:
+        """The earliest moment still waited for, in monotonic seconds; None when there is none."""
+        heap = self._heap
+        while heap:
+            if heap[0][2] is not None:
+                at_s: float = heap[0][0]
+                return at_s
+            heappop(heap)
+            self._cancelled -= 1
+        return None
+
+    def run(self, now: float, limit: int = 10_000) -> int:
+        """Fire what is due at ``now``, earliest first, at most ``limit`` of them; return how many fired.
+
+        The limit keeps a burst of deadlines from starving the sockets: what is left fires in the next turn.
+        """
+        heap, fired = self._heap, 0
+        while heap and heap[0][0] <= now and fired < limit:
+            entry = heappop(heap)
+            fire = entry[2]
+            if fire is None:
+                self._cancelled -= 1
+                continue
+            entry[2] = None
+            fire(now)
+            fired += 1
+        return fired
+
+    def _compact(self) -> None:
+        self._heap = [entry for entry in self._heap if entry[2] is not None]
+        heapify(self._heap)
+        self._cancelled = 0

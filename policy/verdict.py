@@ -1,0 +1,106 @@
+"""What policy is asked and what it says: a CallRequest in, Allow or Deny out.
+
+These are the only types that cross from policy to the gateway for each call; all are plain values.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from policy.reasons import Reason
+from rating.tariff import Tariff
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """One initial INVITE as policy sees it: who sent it, who calls, what was dialled.
+
+    ``dialled`` is the user part of the Request-URI, unescaped, or a whole ``urn:service:…``; ``caller`` the number
+    of P-Asserted-Identity, else of From; the ``x_`` fields are the X-Callgate headers of CONTRACT 6, empty where
+    absent or where the trunk is not an access trunk.  ``at_unix_ms`` is the moment of the INVITE.
+    """
+
+    trunk: str
+    dialled: str
+    caller: str
+    at_unix_ms: int
+    x_user: str = ""
+    x_kind: str = ""
+    x_conference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule that was tried, in order, with its outcome: what ``explain`` prints."""
+
+    name: str
+    outcome: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits the reserve script checks with the money; None: unlimited."""
+
+    max_calls: int | None = None
+    calls_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One next hop for a call: the trunk, its target as a SIP URI and the number to put in the Request-URI's user part."""
+
+    trunk: str
+    target: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """The call may go: who pays, at which price, where it goes.
+
+    ``tariff`` is None where nobody pays.  ``kind`` is a call type of the usage report (``user_out``, ``conf_in`` …).
+    ``number`` is E.164 with ``+`` (an emergency call: the digits as dialled).  ``routes`` are in order of preference.
+    ``deck_zone`` etc. are not needed here: the tariff is the one in effect at the INVITE.
+    """
+
+    tenant_id: str
+    currency: str
+    kind: str
+    caller: str
+    dialled: str
+    number: str
+    routes: tuple[Route, ...]
+    payer: Literal["credits", "pool", "none"] = "credits"
+    tariff: Tariff | None = None
+    emergency: bool = False
+    user_id: str = ""
+    user_name: str = ""
+    user_location: str = ""
+    number_type: str = ""
+    domestic: bool = True
+    destination: str = ""
+    conference: str = ""
+    capability: str = ""
+    limits: Limits = Limits()
+    max_call_s: int | None = None
+    failure_policy: Literal["terminate", "continue", "retry"] = "terminate"
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The call may not go, and why; what is known of it stands beside for the record of the refused call."""
+
+    reason: Reason
+    tenant_id: str = ""
+    user_id: str = ""
+    currency: str = ""
+    kind: str = ""
+    caller: str = ""
+    dialled: str = ""
+    number: str = ""
+    destination: str = ""
+    rules: tuple[Rule, ...] = ()
+
+
+Verdict = Allow | Deny
