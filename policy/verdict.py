@@ -47,7 +47,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One next hop for a call: the trunk, its target as a SIP URI and the number to put in the Request-URI's user part."""
+    """One next hop for a call: the trunk, its target as a SIP URI, the number for the Request-URI's user part."""
 
     trunk: str
     target: str
@@ -60,7 +60,7 @@ class Allow:
 
     ``tariff`` is None where nobody pays.  ``kind`` is a call type of the usage report (``user_out``, ``conf_in`` …).
     ``number`` is E.164 with ``+`` (an emergency call: the digits as dialled).  ``routes`` are in order of preference.
-    ``deck_zone`` etc. are not needed here: the tariff is the one in effect at the INVITE.
+    The tariff is the one in effect at the INVITE.
     """
 
     tenant_id: str

@@ -14,7 +14,9 @@ from rating.tariff import Tariff
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Ask for the first tick of a call, talk from 0 to ``end_s``, before it is dialled.  Result: Grant, Refusal or StoreAway.
+    """Ask for the first tick of a call, talk from 0 to ``end_s``, before it is dialled.
+
+    Result: Grant, Refusal or StoreAway.
 
     ``tariff`` None: nobody pays; the call is only recorded and its leases counted.  ``adoption`` is what another
     process needs to carry the call on (SIP.md 5); ``usage`` the call record as far as it is known, so that a sweep
@@ -35,7 +37,7 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The called side answered: written before the 200 goes to the caller (SIP.md 5 b).  Result: Written or StoreAway."""
+    """The called side answered: written before the 200 goes to the caller.  Result: Written or StoreAway."""
 
     call_id: str
     tenant_id: str
@@ -60,7 +62,7 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Prove:
-    """The call is known to live, or its dialogs changed (SIP.md 5 c): refresh lease, proven talk and adoption record.
+    """The call is known to live, or its dialogs changed: refresh lease, proven talk and adoption record.
 
     No result is waited for.
     """
@@ -73,7 +75,7 @@ class Prove:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """An answered call is over: take the charge, give the rest back, append ``record`` to the outbox; kept until done.
+    """An answered call is over: take the charge, give the rest back, ``record`` to the outbox; kept until done.
 
     ``record`` is the finished call record as JSON (gateway.call.record).  No result is waited for.
     """
@@ -87,7 +89,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A call that was never answered is over: everything reserved goes back; ``record`` goes to the outbox.  Kept until done."""
+    """A call that was never answered is over: all goes back, ``record`` to the outbox; kept until done."""
 
     call_id: str
     tenant_id: str
@@ -96,7 +98,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A call was refused before anything was reserved: ``record`` goes to the stream of refused calls, which may drop."""
+    """A call was refused with nothing reserved: ``record`` goes to the stream of refused calls, which may drop."""
 
     call_id: str
     tenant_id: str

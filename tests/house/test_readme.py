@@ -66,6 +66,7 @@ def test_dockerfiles_build_stage_works_in_an_empty_folder(tmp_path: Path) -> Non
             subprocess.run(["bash", "-euc", command], cwd=work, check=True)
     callgate = prefix / "callgate" / "bin" / "callgate"
     environment = {**os.environ, "HOME": str(tmp_path)}
-    done = subprocess.run([callgate, "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    command = [callgate, "--version"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.match(r"callgate \d+\.\d+\.\d+", done.stdout)

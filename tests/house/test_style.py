@@ -72,7 +72,10 @@ def test_sizes(path: Path) -> None:
     assert not too_long
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] in PACKAGES and path.stem != "__init__"], ids=str)
+MODULES = [path for path in SOURCES if path.parts[0] in PACKAGES and path.stem != "__init__"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
 def test_file_opens_with_its_theory(path: Path) -> None:
     theory = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))
     assert theory is not None
