@@ -1,0 +1,135 @@
+"""What can be seen of the credit store from outside the hot path: accounts, live calls, the outbox, swept leases.
+
+Amounts are micro-units of the tenant's currency, stored moments Unix milliseconds of Redis' clock unless said otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rating.tariff import Tariff
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """One tenant's money in Redis (MONEY 1).
+
+    ``applied_seq`` is the ledger sequence number of the last money-in that was applied; ``calls`` counts live calls.
+    """
+
+    tenant_id: str
+    balance_micros: int
+    held_micros: int
+    applied_seq: int
+    calls: int
+
+    @property
+    def available_micros(self) -> int:
+        """Balance minus everything held."""
+        return self.balance_micros - self.held_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Outcome of a money-in: ``applied`` is False where its sequence number had been applied before."""
+
+    applied: bool
+    balance_micros: int
+    held_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Outcome of a money-out: ``taken_micros`` was within what was asked for and what was available, perhaps 0."""
+
+    taken_micros: int
+    balance_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCall:
+    """A reservation that is neither settled nor released; ``usage`` is the call record as far as it was known at the INVITE.
+
+    ``answered_ms`` is the gate's Unix clock, 0 before the answer.  ``paid_s`` is None where nobody pays.
+    ``lease_ms`` is the end of the lease by Redis' clock.
+    """
+
+    call_id: str
+    tenant_id: str
+    owner: str
+    generation: int
+    answered_ms: int
+    tick: int
+    paid_s: int | None
+    proven_s: int
+    held_micros: int
+    lease_ms: int
+    tariff: Tariff | None
+    usage: bytes
+    adoption: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One line of a partition's outbox: a charge (or a free or withdrawn one) on its way to the ledger.
+
+    ``charge_id`` is unique for ever: the call id, or the id of the withdrawal.  ``charge_micros`` is what left the
+    balance.  ``record`` is the call record as JSON (gateway.call.record), of a withdrawal whatever was given to
+    it.  ``owner`` names the worker ``node/slot`` that keeps the charge until it is told that it is booked; empty
+    where none does.
+    """
+
+    partition: int
+    entry_id: str
+    kind: Literal["settle", "release", "sweep", "withdraw"]
+    charge_id: str
+    tenant_id: str
+    charge_micros: int
+    record: bytes
+    owner: str
+
+    @property
+    def at_unix_ms(self) -> int:
+        """When it was written, by Redis' clock."""
+        return int(self.entry_id.partition("-")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """How far the ledger is behind: entries waiting, and when the oldest was written (None: nothing waits)."""
+
+    pending: int
+    oldest_unix_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedEntry:
+    """One refused call, or a counted row of many (the record's ``count``); these may be dropped under load."""
+
+    partition: int
+    entry_id: str
+    tenant_id: str
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A lease that ran out: the call was closed and charged up to its last proven moment (MONEY 5)."""
+
+    call_id: str
+    tenant_id: str
+    charge_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A claimed worker slot; ``alive`` while its claim is fresh by Redis' clock."""
+
+    node: str
+    slot: int
+    epoch: int
+    alive: bool
+
+    @property
+    def name(self) -> str:
+        """``node/slot``, as it stands in calls and in the names of order streams."""
+        return f"{self.node}/{self.slot}"
