@@ -1,0 +1,345 @@
+"""Provisioning: tenants, users, numbers and decks as one declarative TOML file (CONTRACT 4), read and checked whole.
+
+The file says what shall be; gateway.ledger works out what changes, so applying it twice changes nothing the second
+time.  Every key of CONTRACT 4 is accepted and validated here, and what one file can contradict itself in is refused
+here: names and numbers given twice, a deck in another currency than its tenant.  What needs more than the file (a deck
+loaded earlier, a trunk of the settings) is checked by whoever holds it.  Amounts are micro-units.
+"""
+
+import gzip
+import re
+from collections import Counter
+from collections.abc import Iterator
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, PlainValidator, StrictStr
+
+from gateway.config.problems import ConfigError, Problem, read_toml, validate
+from gateway.config.values import (
+    E164,
+    AbsolutePath,
+    Country,
+    Currency,
+    Flag,
+    Identity,
+    Licence,
+    MicrosNotNegative,
+    Name,
+    Pattern,
+    Prefix,
+    Table,
+    Text,
+    TimeZone,
+    Whole,
+)
+
+DIAL_RULES_MAX: Final = 25
+"""DOMAIN: at most 25 rules in a stored dial plan."""
+DIAL_OUT_POLICIES: Final = (
+    "DialoutCPCandPSTNInternational",
+    "DialoutCPCInternationalPSTNDomestic",
+    "DialoutCPCInternationalPSTNDisabled",
+    "DialoutCPCDomesticPSTNInternational",
+    "DialoutCPCandPSTNDomestic",
+    "DialoutCPCDomesticPSTNDisabled",
+    "DialoutCPCZoneAPSTNInternational",
+    "DialoutCPCZoneAPSTNDomestic",
+    "DialoutCPCZoneAPSTNDisabled",
+    "DialoutCPCDisabledPSTNInternational",
+    "DialoutCPCDisabledPSTNDomestic",
+    "DialoutCPCandPSTNDisabled",
+)
+"""The twelve fixed instances (MicrosoftDocs/OfficeDocs-SkypeForBusiness, outbound-calling-restriction-policies)."""
+ROLES: Final = (
+    "Billing",
+    "Skype for Business",
+    "Global",
+    "User Account",
+    "Helpdesk",
+    "Service Support",
+    "Device",
+    "Application",
+    "License",
+    "Cloud Device",
+    "Authentication",
+    "Privileged Authentication",
+    "Teams Communications",
+    "Teams Communications Support Engineer",
+    "Teams Communications Support Specialist",
+    "Teams Service",
+)
+"""The sixteen administrator roles that are told of recharges and of zero ("What are Communications Credits?")."""
+
+_ROLE_OF: Final = {role.lower(): role for role in ROLES} | {"company": "Global"}
+
+
+def parse_role(value: object) -> str:
+    """One of ROLES; ``Billing Administrator`` and ``billing_admin`` mean ``Billing``."""
+    words = re.sub(r"[\s_-]+", " ", value).strip().lower() if isinstance(value, str) else ""
+    role = _ROLE_OF.get(words) or _ROLE_OF.get(re.sub(r" admin(istrator)?$", "", words))
+    if not role:
+        raise ValueError(f"expected an administrator role: {', '.join(ROLES)}")
+    return role
+
+
+def parse_dial_out_policy(value: object) -> str:
+    """One of DIAL_OUT_POLICIES."""
+    if value not in DIAL_OUT_POLICIES:
+        raise ValueError(f"expected a dial-out policy: {', '.join(DIAL_OUT_POLICIES)}")
+    return str(value)
+
+
+def parse_notify(value: object) -> str:
+    """A notification target: ``http(s)://`` for a webhook of our own, any other scheme is Apprise's."""
+    if not isinstance(value, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://\S", value):
+        raise ValueError('expected a notification URL such as "mailto://billing@example.org"')
+    return value
+
+
+def parse_email(value: object) -> str:
+    """An e-mail address, loosely: who is told must be reachable, the mail server judges the rest."""
+    if not isinstance(value, str) or not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
+        raise ValueError('expected an e-mail address such as "admin@example.org"')
+    return value
+
+
+Role = Annotated[str, PlainValidator(parse_role)]
+DialOutPolicy = Annotated[str, PlainValidator(parse_dial_out_policy)]
+Notify = Annotated[str, PlainValidator(parse_notify)]
+Email = Annotated[str, PlainValidator(parse_email)]
+
+
+class RateDeckEntry(Table):
+    """A deck and the file of its rows."""
+
+    name: Name = Field(description="name of the deck")
+    currency: Currency | None = Field(
+        default=None, description="currency of its prices; left out: the file's own column"
+    )
+    file: AbsolutePath = Field(description="CSV file, may end in .gz; relative to this file")
+
+
+class LimitsEntry(Table):
+    """Limits of a tenant or user; what is left out is unlimited."""
+
+    max_calls: Whole | None = Field(default=None, ge=0, description="live calls")
+    calls_per_second: Whole | None = Field(default=None, ge=1, description="new calls a second")
+    spend_per_hour_micros: MicrosNotNegative | None = Field(
+        default=None, alias="spend_per_hour", description="money an hour"
+    )
+    spend_per_day_micros: MicrosNotNegative | None = Field(
+        default=None, alias="spend_per_day", description="money a day"
+    )
+    spend_per_month_micros: MicrosNotNegative | None = Field(
+        default=None, alias="spend_per_month", description="money a calendar month"
+    )
+    max_rate_micros_per_min: MicrosNotNegative | None = Field(
+        default=None, alias="max_rate_per_minute", description="dearest rate a minute that may be called"
+    )
+    max_connect_micros: MicrosNotNegative | None = Field(
+        default=None, alias="max_connect", description="dearest connect fee that may be called"
+    )
+    max_call_s: Whole | None = Field(default=None, ge=1, description="longest call in seconds")
+    blocked_prefixes: tuple[Prefix, ...] = Field(
+        default=(), max_length=1000, description="numbers that may not be called"
+    )
+
+
+class RechargeEntry(Table):
+    """Automatic recharge: strictly below ``trigger``, ``amount`` is asked for."""
+
+    enabled: Flag = Field(default=False, description="whether the account recharges itself")
+    trigger_micros: MicrosNotNegative = Field(
+        default=0, alias="trigger", description="balance below which it recharges"
+    )
+    amount_micros: MicrosNotNegative = Field(default=0, alias="amount", description="money added by one recharge")
+
+
+class DialRuleEntry(Table):
+    """One rule of a dial plan; the first that matches wins."""
+
+    pattern: Pattern = Field(description="regular expression on what was dialled")
+    translation: StrictStr = Field(min_length=1, max_length=64, description="what it means; $1 is the first group")
+
+
+class PurchasedEntry(Table):
+    """Licences bought, which size the minute pools."""
+
+    sku: Licence = Field(description="licence")
+    usage_country: Country = Field(description="country it is used in")
+    count: Whole = Field(ge=0, description="how many were bought")
+
+
+class UserEntry(Table):
+    """A person or resource account."""
+
+    id: Identity = Field(description="sign-in name, unique within the tenant")
+    name: Text = Field(default="", description="display name")
+    number: E164 | None = Field(default=None, description="its number")
+    usage_location: Country | None = Field(default=None, description="country on its licence; left out: the tenant's")
+    licences: tuple[Licence, ...] = Field(default=(), max_length=32, description="licences assigned to it")
+    spend_limit_per_month_micros: MicrosNotNegative | None = Field(
+        default=None, alias="spend_limit_per_month", description="money its calls may cost a calendar month"
+    )
+    dial_out_policy: DialOutPolicy | None = Field(default=None, description="left out: the tenant's")
+    blocked: Flag = Field(default=False, description="may not call at all")
+    barred_toll_free: Flag = Field(default=False, description="its conferences cannot be joined by toll-free numbers")
+    dial_plan: tuple[DialRuleEntry, ...] = Field(
+        default=(), max_length=DIAL_RULES_MAX, description="tried before the tenant's"
+    )
+    limits: LimitsEntry = Field(default=LimitsEntry(), description="limits of this user")
+
+
+class ServiceNumberEntry(Table):
+    """A number of a conference bridge, auto attendant or call queue."""
+
+    number: E164 = Field(description="the number")
+    kind: Literal["toll_free", "toll"] = Field(description="toll_free: its tenant pays for calls to it")
+    serves: Literal["conference", "auto_attendant", "call_queue", "unassigned"] = Field(description="what answers")
+    deliver_to: Name = Field(description="trunk that calls to it go to")
+    licences: tuple[Licence, ...] = Field(default=(), max_length=32, description="licences of its resource account")
+
+
+class AdminEntry(Table):
+    """An administrator who is told of events."""
+
+    email: Email = Field(description="address")
+    roles: tuple[Role, ...] = Field(default=(), max_length=32, description="administrator roles")
+
+
+class UnassignedEntry(Table):
+    """A rule for calls to numbers of the tenant that nobody has."""
+
+    pattern: Pattern = Field(description="regular expression on the called number")
+    target: Text = Field(min_length=1, description="user, service number or trunk that takes the call")
+
+
+class TenantEntry(Table):
+    """An organisation with one prepaid or postpaid balance."""
+
+    id: Identity = Field(description="the tenant's id")
+    name: Text = Field(default="", description="name for people")
+    country: Country = Field(default="US", description="country, for numbers, emergency calls and reports")
+    currency: Currency = Field(default="USD", description="currency of its balance")
+    rate_deck: Name = Field(default="", description="deck its calls are priced by; left out: no call has a price")
+    mode: Literal["prepaid", "postpaid"] = Field(default="prepaid", description="postpaid may spend up to credit_limit")
+    credit_limit_micros: MicrosNotNegative = Field(default=0, alias="credit_limit", description="only with postpaid")
+    licensing: Literal["per-user", "none"] = Field(
+        default="none", description="none: any caller on its trunks may spend"
+    )
+    dial_out_policy: DialOutPolicy = Field(default=DIAL_OUT_POLICIES[0], description="default for its users")
+    failure_policy: Literal["terminate", "continue", "retry"] | None = Field(
+        default=None, description="calls while Redis is away; left out: the gate's"
+    )
+    minimum_funding_micros: MicrosNotNegative | None = Field(
+        default=None, alias="minimum_funding", description="least amount of one funding; left out: none"
+    )
+    limits: LimitsEntry = Field(default=LimitsEntry(), description="limits of the tenant")
+    recharge: RechargeEntry = Field(default=RechargeEntry(), description="automatic recharge")
+    notify: tuple[Notify, ...] = Field(default=(), max_length=64, repr=False, description="Apprise URLs and webhooks")
+    notify_below_micros: MicrosNotNegative | None = Field(
+        default=None, alias="notify_below", description="tell when the balance falls below; left out: never"
+    )
+    dial_plan: tuple[DialRuleEntry, ...] = Field(
+        default=(), max_length=DIAL_RULES_MAX, description="rules for dialled digits"
+    )
+    time_zone: TimeZone = Field(default="UTC", description="zone of its days and months")
+    billing_region: Text = Field(default="", description="region of its billing address")
+    purchased: tuple[PurchasedEntry, ...] = Field(default=(), max_length=1000, description="left out: what is assigned")
+    user: tuple[UserEntry, ...] = Field(default=(), description="its users")
+    service_number: tuple[ServiceNumberEntry, ...] = Field(default=(), description="its service numbers")
+    admin: tuple[AdminEntry, ...] = Field(default=(), max_length=1000, description="its administrators")
+    unassigned: tuple[UnassignedEntry, ...] = Field(
+        default=(), max_length=1000, description="rules for unassigned numbers"
+    )
+
+
+class Provisioning(Table):
+    """All of a provisioning file."""
+
+    rate_deck: tuple[RateDeckEntry, ...] = ()
+    tenant: tuple[TenantEntry, ...] = ()
+
+
+def load(path: str | Path) -> Provisioning:
+    """The provisioning file at ``path``.  Raises ConfigError with every wrong key."""
+    file = Path(path)
+    return parse(read_toml(file), str(path), file.absolute().parent)
+
+
+def parse(document: dict[str, object], file: str, base: Path) -> Provisioning:
+    """A parsed TOML document as provisioning; ``file`` is named in problems, deck files start at ``base``."""
+    found = validate(Provisioning, document, file, base)
+    if problems := [Problem(file, *conflict) for conflict in _conflicts(found)]:
+        raise ConfigError(problems)
+    return found
+
+
+def deck_lines(path: Path) -> Iterator[str]:
+    """The lines of a deck file, unpacked where its name ends in ``.gz``.
+
+    Raises ConfigError where the file cannot be read, at the first line asked for.
+    """
+    try:
+        packed = path.suffix == ".gz"
+        with gzip.open(path, "rb") if packed else path.open("rb") as raw, TextIOWrapper(raw, "utf-8-sig") as lines:
+            yield from lines
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), "", "", f"is not a readable UTF-8 CSV file: {error}")]) from error
+
+
+Conflict = tuple[str, str, str]
+"""Key, value and what was expected."""
+
+
+def _conflicts(provisioning: Provisioning) -> Iterator[Conflict]:
+    for index, deck in enumerate(provisioning.rate_deck):
+        if not deck.file.is_file():
+            yield f"rate_deck[{index}].file", f'"{deck.file}"', "expected a file that is there"
+    yield from _twice("rate_deck[{}].name", [deck.name for deck in provisioning.rate_deck])
+    yield from _twice("tenant[{}].id", [tenant.id for tenant in provisioning.tenant])
+    yield from _number_conflicts(provisioning)
+    currencies = {deck.name: deck.currency for deck in provisioning.rate_deck if deck.currency}
+    for index, tenant in enumerate(provisioning.tenant):
+        yield from _tenant_conflicts(f"tenant[{index}]", tenant, currencies)
+
+
+def _twice(key: str, names: list[str]) -> Iterator[Conflict]:
+    counts = Counter(names)
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if counts[name] > 1 and name in seen:
+            yield key.format(index), f'"{name}"', "expected each once"
+        seen.add(name)
+
+
+def _number_conflicts(provisioning: Provisioning) -> Iterator[Conflict]:
+    owners: dict[str, str] = {}
+    for place, tenant in enumerate(provisioning.tenant):
+        numbers = [(f"user[{index}]", user.number) for index, user in enumerate(tenant.user)]
+        numbers += [(f"service_number[{index}]", each.number) for index, each in enumerate(tenant.service_number)]
+        for key, number in numbers:
+            if number in owners:
+                yield f"tenant[{place}].{key}.number", f'"{number}"', f"already the number of {owners[number]}"
+            elif number:
+                owners[number] = f"tenant[{place}].{key}"
+
+
+def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str]) -> Iterator[Conflict]:
+    yield from _twice(key + ".user[{}].id", [user.id for user in tenant.user])
+    if tenant.mode == "prepaid" and tenant.credit_limit_micros:
+        yield f"{key}.credit_limit", "", 'only with mode = "postpaid"'
+    currency = currencies.get(tenant.rate_deck, tenant.currency)
+    if currency != tenant.currency:
+        yield f"{key}.rate_deck", f'"{tenant.rate_deck}"', f"expected a deck in {tenant.currency}, not {currency}"
+    if tenant.recharge.enabled and not tenant.recharge.amount_micros:
+        yield f"{key}.recharge.amount", "", "expected an amount above 0 where recharge is enabled"
+    plans = [(f"{key}.dial_plan", tenant.dial_plan)]
+    plans += [(f"{key}.user[{index}].dial_plan", user.dial_plan) for index, user in enumerate(tenant.user)]
+    for plan_key, plan in plans:
+        for index, rule in enumerate(plan):
+            groups = [int(group) for group in re.findall(r"\$(\d)", rule.translation)]
+            if max(groups, default=0) > re.compile(rule.pattern).groups:
+                yield f"{plan_key}[{index}].translation", f'"{rule.translation}"', "names a group the pattern lacks"

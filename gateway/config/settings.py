@@ -1,0 +1,374 @@
+"""Settings: ``callgate.toml`` (CONTRACT 3) read once at start, whole and checked, and then never changed.
+
+Every key has its default here, so that no file at all is a working configuration; an unknown key or a bad value is
+refused with file, key, value and what was expected, all of them at once.  Money is micro-units, durations are seconds.
+Relative paths (``node.data_dir``, ``file:`` secrets, certificates) start at the folder of the file, not at the working
+directory, so that every command that reads the same file means the same place.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, SecretStr
+
+from gateway.config.problems import ConfigError, Problem, read_toml, validate
+from gateway.config.values import (
+    AbsolutePath,
+    AddressPort,
+    Flag,
+    Host,
+    HostPort,
+    HostRule,
+    Identity,
+    LedgerUrl,
+    Listen,
+    ListenAddress,
+    MicrosNotNegative,
+    Name,
+    Number,
+    Ports,
+    Prefix,
+    Secret,
+    Table,
+    Target,
+    Text,
+    Url,
+    Whole,
+)
+from policy.directory import Trunk
+
+DEFAULT_FILE: Final = "callgate.toml"
+FILE_VARIABLE: Final = "CALLGATE_CONFIG"
+EMBEDDED: Final = "embedded"
+LEDGER_FILE: Final = "ledger.sqlite3"
+DAY_S: Final = 86_400
+SESSION_EXPIRES_MIN_S: Final = 90
+"""The least Session-Expires (RFC 4028 4)."""
+TRUNKS_MAX: Final = 1000
+"""Sources are matched entry by entry; more trunks than this want a table of their own, not a file."""
+TRUNK_ENTRIES_MAX: Final = 1000
+
+REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
+LEDGER_SCHEMES: Final = ("sqlite:///", "postgresql://")
+
+
+class NodeSettings(Table):
+    """Who this gate is and where it keeps its files."""
+
+    name: Name = Field(default="gate-1", description="name of this gate, unique among the gates that share a Redis")
+    data_dir: AbsolutePath = Field(
+        default=Path("callgate-data"),
+        validate_default=True,
+        description="folder of the embedded stores, journals and token",
+    )
+
+
+class TlsSettings(Table):
+    """Certificate and key that ``tls://`` addresses show."""
+
+    certificate: AbsolutePath = Field(description="PEM file with the certificate and its chain")
+    key: AbsolutePath = Field(description="PEM file with the private key")
+
+
+class SipSettings(Table):
+    """Where SIP is heard, by how many processes, and the times and limits of calls."""
+
+    listen: tuple[ListenAddress, ...] = Field(
+        default=(Listen("udp", "127.0.0.1", 5060), Listen("tcp", "127.0.0.1", 5060)),
+        min_length=1,
+        max_length=64,
+        description="addresses to hear SIP on; tls:// needs [sip.tls]",
+    )
+    tls: TlsSettings | None = Field(default=None, description="certificate and key for tls:// addresses")
+    workers: Whole = Field(default=1, ge=1, le=256, description="SIP processes, one per core")
+    worker_ports: Ports = Field(
+        default=tuple(range(5070, 5080)), description="one private port per worker when workers > 1 (SIP.md 2)"
+    )
+    max_call_s: Whole = Field(default=14_400, ge=1, le=7 * DAY_S, description="the longest a call may last")
+    ring_timeout_s: Number = Field(default=180, gt=0, le=3600, description="how long a call may ring")
+    target_timeout_s: Number = Field(
+        default=4, gt=0, le=60, description="silence of a target before the next one is tried (SIP.md 4)"
+    )
+    session_expires_s: Whole = Field(
+        default=1800, ge=0, le=DAY_S, description="session timer (RFC 4028), at least 90; 0: off"
+    )
+    unknown_source: Literal["reject", "drop"] = Field(
+        default="reject", description="a source that no trunk names gets 403, or no answer"
+    )
+    advertise: Text = Field(
+        default="", description="host for Via and Contact where the listen address is not what peers see"
+    )
+    max_calls: Whole = Field(default=20_000, ge=1, le=1_000_000, description="live calls of the gate; above, 503")
+    max_calls_per_second: Whole = Field(default=2000, ge=1, le=100_000, description="new calls a second; above, 503")
+    drain_s: Number = Field(default=30, ge=0, le=DAY_S, description="how long a drain waits for live calls")
+    follow_redirects: Flag = Field(default=False, description="follow a 3xx of the called side instead of relaying it")
+    t1_s: Number = Field(default=0.5, gt=0, le=10, description="timer T1, the round trip (RFC 3261 17.1.1.1)")
+    t2_s: Number = Field(default=4, gt=0, le=60, description="timer T2, the longest retransmit interval")
+    t4_s: Number = Field(default=5, gt=0, le=60, description="timer T4, how long a message stays in the network")
+
+
+class RedisSettings(Table):
+    """The credit store."""
+
+    url: Url = Field(
+        default=EMBEDDED,
+        repr=False,
+        description='"embedded", or redis:// rediss:// unix:// redis+sentinel:// redis+cluster://',
+    )
+    partitions: Whole = Field(
+        default=256,
+        ge=1,
+        le=16_384,
+        description="parts the accounts are spread over; fixed at the first start (MONEY 3)",
+    )
+
+
+class LedgerSettings(Table):
+    """The durable ledger."""
+
+    url: LedgerUrl = Field(
+        default=EMBEDDED, repr=False, description='"embedded", or sqlite:///PATH or postgresql://user@host/db'
+    )
+
+
+class AdminSettings(Table):
+    """The HTTP side."""
+
+    listen: AddressPort = Field(
+        default=HostPort("127.0.0.1", 8080), description="address and port of API, console and /metrics"
+    )
+    token: Secret = Field(
+        default=SecretStr(""),
+        description="bearer token of the API, or env:NAME or file:PATH; empty: made on first start",
+    )
+
+
+class CreditSettings(Table):
+    """How credit is reserved, and what happens where it cannot be."""
+
+    tick_s: Whole = Field(default=60, ge=1, le=3600, description="seconds of talk reserved at a time")
+    renew_lead_s: Number = Field(
+        default=2.0, gt=0, le=600, description="how long before paid time ends the next tick is asked"
+    )
+    failure_policy: Literal["terminate", "continue", "retry"] = Field(
+        default="terminate", description="calls while Redis is away (RFC 8506 5.7); a tenant's own failure_policy wins"
+    )
+    failure_ceiling_micros: MicrosNotNegative = Field(
+        default=1_000_000, alias="failure_ceiling", description="with continue: at most this much uncharged per call"
+    )
+    failure_ceiling_total_micros: MicrosNotNegative = Field(
+        default=50_000_000,
+        alias="failure_ceiling_total",
+        description="with continue: at most this much uncharged per tenant",
+    )
+    gates: Whole = Field(
+        default=1, ge=1, le=1000, description="gates that share this Redis, each with its share of the total"
+    )
+    lease_grace_s: Whole = Field(
+        default=30, ge=1, le=3600, description="life of a reservation past its paid time (MONEY 5)"
+    )
+    outbox_max: Whole = Field(
+        default=1_000_000, ge=1, description="charges waiting to be booked; above, new calls get 503"
+    )
+
+
+class DigestSettings(Table):
+    """Digest authentication of a peer (RFC 8760)."""
+
+    username: Text = Field(min_length=1, description="user name")
+    password: Secret = Field(description="password, or env:NAME or file:PATH")
+
+
+class TrunkSettings(Table):
+    """A peer that sends or takes calls."""
+
+    name: Name = Field(description="name of the trunk")
+    role: Literal["access", "carrier"] = Field(
+        description="access: calls from here are outbound calls of a tenant; carrier: outbound calls leave here"
+    )
+    tenant: Identity | None = Field(default=None, description="tenant that pays for calls from an access trunk")
+    tenant_from: Literal["caller"] | None = Field(default=None, description="the owner of the caller's number pays")
+    hosts: tuple[Host, ...] = Field(
+        default=(),
+        max_length=TRUNK_ENTRIES_MAX,
+        description="sources: address, CIDR or address:port; the most specific wins",
+    )
+    targets: tuple[Target, ...] = Field(
+        default=(), max_length=TRUNK_ENTRIES_MAX, description="where calls are sent, in order of preference"
+    )
+    numbers: Literal["e164", "national"] = Field(default="e164", description="what digits without + are")
+    digest: DigestSettings | None = Field(default=None, description="digest authentication (RFC 8760)")
+    options_ping_s: Whole = Field(default=30, ge=0, le=3600, description="OPTIONS to the targets; 0: off")
+    prefixes: tuple[Prefix, ...] = Field(
+        default=(), max_length=TRUNK_ENTRIES_MAX, description="numbers a carrier takes; none: all"
+    )
+    emergency: Flag = Field(default=False, description="this carrier takes emergency calls")
+
+
+class PaymentsSettings(Table):
+    """Who is asked for money."""
+
+    provider: Literal["manual", "simulated", "webhook", "stripe"] = Field(
+        default="manual", description="manual asks by notification; simulated always pays"
+    )
+
+
+class TelemetrySettings(Table):
+    """Logs and metrics."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level that is logged"
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: console on a terminal, else one JSON object a line"
+    )
+    tenant_labels: Flag = Field(default=True, description="metrics name the tenant; off: one sum without names")
+    ladder_calls: Whole = Field(
+        default=0, ge=0, le=100_000, description="latest calls whose SIP messages each worker keeps for trace; 0: none"
+    )
+
+
+class Settings(Table):
+    """All of ``callgate.toml``."""
+
+    node: NodeSettings
+    sip: SipSettings = SipSettings()
+    redis: RedisSettings = RedisSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    admin: AdminSettings = AdminSettings()
+    credit: CreditSettings = CreditSettings()
+    trunk: tuple[TrunkSettings, ...] = Field(default=(), max_length=TRUNKS_MAX)
+    payments: PaymentsSettings = PaymentsSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder of everything this gate keeps; absolute, made by whoever writes first."""
+        return self.node.data_dir
+
+    @property
+    def redis_embedded(self) -> bool:
+        """Whether the gate runs its own Redis in ``data_dir``."""
+        return self.redis.url == EMBEDDED
+
+    @property
+    def ledger_url(self) -> str:
+        """The ledger's URL with ``embedded`` resolved: ``sqlite:////…`` or ``postgresql://…``."""
+        return f"sqlite:///{self.data_dir / LEDGER_FILE}" if self.ledger.url == EMBEDDED else self.ledger.url
+
+    @property
+    def renew_lead_s(self) -> float:
+        """``credit.renew_lead_s``, clamped to half a tick: a lead of a tick or more would ask for ticks for ever."""
+        lead_s = self.credit.renew_lead_s
+        return self.credit.tick_s / 2 if lead_s >= self.credit.tick_s else lead_s
+
+    @property
+    def trunks(self) -> Mapping[str, Trunk]:
+        """The trunks as policy sees them, by name, in file order."""
+        return {trunk.name: _policy_trunk(trunk) for trunk in self.trunk}
+
+    @property
+    def notices(self) -> list[str]:
+        """What the settings say that is not taken literally: for the log at start and for ``check``."""
+        if self.renew_lead_s == self.credit.renew_lead_s:
+            return []
+        return [
+            f"credit.renew_lead_s = {self.credit.renew_lead_s:g} is not below credit.tick_s = {self.credit.tick_s}: "
+            f"{self.renew_lead_s:g} is used"
+        ]
+
+
+def _policy_trunk(trunk: TrunkSettings) -> Trunk:
+    return Trunk(
+        name=trunk.name,
+        role=trunk.role,
+        tenant=trunk.tenant or "",
+        tenant_from=trunk.tenant_from or "",
+        targets=trunk.targets,
+        numbers=trunk.numbers,
+        prefixes=trunk.prefixes,
+        emergency=trunk.emergency,
+    )
+
+
+def find_file(path: str | None = None) -> Path | None:
+    """The settings file that is meant (CONTRACT 2): ``path``, else $CALLGATE_CONFIG, else ./callgate.toml if there."""
+    if named := path or os.environ.get(FILE_VARIABLE):
+        return Path(named)
+    return Path(DEFAULT_FILE) if Path(DEFAULT_FILE).is_file() else None
+
+
+def load(path: str | None = None) -> Settings:
+    """The settings in the file that :func:`find_file` finds; every default where there is none.
+
+    Raises ConfigError with every wrong key of the file.
+    """
+    file = find_file(path)
+    return parse(read_toml(file), str(file), file.absolute().parent) if file else parse({}, "", Path.cwd())
+
+
+def parse(document: dict[str, object], file: str, base: Path) -> Settings:
+    """A parsed TOML document as settings; ``file`` is named in problems, relative paths start at ``base``."""
+    settings = validate(Settings, {"node": {}, **document}, file, base)
+    if problems := [Problem(file, *found) for found in _conflicts(settings)]:
+        raise ConfigError(problems)
+    return settings
+
+
+def _conflicts(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Keys that are right by themselves and wrong together: (key, value, expected)."""
+    yield from _sip_conflicts(settings.sip)
+    yield from _url_conflicts(settings)
+    yield from _trunk_conflicts(settings.trunk)
+
+
+def _sip_conflicts(sip: SipSettings) -> Iterator[tuple[str, str, str]]:
+    seen: set[Listen] = set()
+    for index, listen in enumerate(sip.listen):
+        key, value = f"sip.listen[{index}]", f'"{listen}"'
+        if listen in seen:
+            yield key, value, "expected each address once"
+        seen.add(listen)
+        if listen.transport == "tls" and not sip.tls:
+            yield key, value, "needs [sip.tls] with certificate and key"
+        if listen.host in ("0.0.0.0", "::") and not sip.advertise:  # noqa: S104  recognised, not bound
+            yield key, value, "needs sip.advertise: peers cannot answer to a Via or Contact that says any address"
+    if sip.workers > 1 and len(sip.worker_ports) < sip.workers:
+        yield "sip.worker_ports", f"{len(sip.worker_ports)} ports", f"expected one for each of {sip.workers} workers"
+    if 0 < sip.session_expires_s < SESSION_EXPIRES_MIN_S:
+        yield "sip.session_expires_s", str(sip.session_expires_s), "expected 0 or at least 90 (RFC 4028 4)"
+
+
+def _url_conflicts(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    if not (settings.redis_embedded or settings.redis.url.startswith(REDIS_SCHEMES)):
+        yield "redis.url", "", f"expected {EMBEDDED!r} or a URL that starts with {', '.join(REDIS_SCHEMES)}"
+    if settings.ledger.url != EMBEDDED and not settings.ledger.url.startswith(LEDGER_SCHEMES):
+        yield "ledger.url", "", f"expected {EMBEDDED!r} or a URL that starts with {', '.join(LEDGER_SCHEMES)}"
+
+
+def _trunk_conflicts(trunks: tuple[TrunkSettings, ...]) -> Iterator[tuple[str, str, str]]:
+    names: set[str] = set()
+    owners: dict[HostRule, str] = {}
+    for index, trunk in enumerate(trunks):
+        key = f"trunk[{index}]"
+        if trunk.name in names:
+            yield f"{key}.name", f'"{trunk.name}"', "expected each name once"
+        names.add(trunk.name)
+        for place, rule in enumerate(trunk.hosts):
+            if rule in owners:
+                yield f"{key}.hosts[{place}]", f'"{rule}"', f'already a source of trunk "{owners[rule]}"'
+            owners.setdefault(rule, trunk.name)
+        yield from _role_conflicts(key, trunk)
+
+
+def _role_conflicts(key: str, trunk: TrunkSettings) -> Iterator[tuple[str, str, str]]:
+    paid_by = [name for name in ("tenant", "tenant_from") if getattr(trunk, name)]
+    if trunk.role == "access" and len(paid_by) != 1:
+        yield f"{key}.tenant", "", f'access trunk "{trunk.name}" needs either tenant or tenant_from = "caller"'
+    if trunk.role == "carrier" and paid_by:
+        yield f"{key}.{paid_by[0]}", "", f'carrier trunk "{trunk.name}" has no tenant: its called numbers say who pays'
+    if trunk.role == "access" and (trunk.prefixes or trunk.emergency):
+        named = "prefixes" if trunk.prefixes else "emergency"
+        yield f"{key}.{named}", "", f'only carriers choose calls, and trunk "{trunk.name}" is an access trunk'
