@@ -1,0 +1,241 @@
+"""The sockets of one worker seen as one thing: bytes with their flow come up, a flow and bytes go down.
+
+A flow that names a local end leaves from there: a UDP answer from the socket its request came in on, also where
+another worker read it; a stream answer on its connection, through the worker that holds it.  A flow without one
+(``local`` 0) leaves from the worker's own UDP socket, or over a connection to that peer.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, Protocol
+
+from gateway.sip.events import Flow
+from gateway.sip.message import BadMessage, Response, parse
+from gateway.transport.handoff import HEARD, WRITE, Handoff, LiveSlots
+from gateway.transport.names import Names
+from gateway.transport.streams import Streams, holder_of
+from gateway.transport.udp import UdpPort
+
+ROUTES_MAX: Final = 4096
+"""Flows whose way out is kept ready-made; forgotten all at once when full (each peer has a few)."""
+
+Route = Callable[[bytes], None]
+
+
+class Listener(Protocol):
+    """What a transport tells the worker; each is called from the loop, never from inside a send."""
+
+    def hear(self, data: bytes, flow: Flow) -> None:
+        """One message came in."""
+
+    def end_turn(self) -> None:
+        """All that was waiting has been told: act on it."""
+
+    def connection_lost(self, flow: Flow) -> None:
+        """The connection that messages of this flow came on is gone."""
+
+    def send_failed(self, flow: Flow) -> None:
+        """What was sent on this flow did not arrive."""
+
+
+@dataclass(slots=True)
+class Sockets:
+    """The sockets a worker has inherited.
+
+    With one worker everything is its own.  With more, ``shared`` ones are read by all of them and ``own`` ones
+    are the private port that stands in Via and Contact (SIP.md 2).
+    """
+
+    slot: int = 0
+    own_udp: list[socket.socket] = field(default_factory=list)
+    own_tcp: list[socket.socket] = field(default_factory=list)
+    shared_udp: list[socket.socket] = field(default_factory=list)
+    shared_tcp: list[socket.socket] = field(default_factory=list)
+    live: LiveSlots | None = None
+    inbox: socket.socket | None = None
+    outboxes: dict[int, socket.socket] = field(default_factory=dict)
+
+
+class Transport:
+    """All sockets of one worker; ``may_connect(host)`` says which sources may open a stream."""
+
+    def __init__(self, sockets: Sockets, listener: Listener, may_connect: Callable[[str], bool]) -> None:
+        self._sockets = sockets
+        self._listener = listener
+        self._routes: dict[Flow, Route] = {}
+        self._flows_to: dict[tuple[str, str, int], set[Flow]] = {}
+        self._handoff = self._make_handoff(sockets)
+        self._udp: dict[int, UdpPort] = {}
+        self._own: list[UdpPort] = []
+        self.streams = Streams(sockets.slot, self, may_connect)
+        self._names: Names | None = None
+
+    def _make_handoff(self, sockets: Sockets) -> Handoff | None:
+        if sockets.live is None or sockets.inbox is None:
+            return None
+        end_turn = self._listener.end_turn
+        return Handoff(sockets.slot, sockets.live, sockets.inbox, sockets.outboxes, self._handed_over, end_turn)
+
+    async def open(self) -> None:
+        """Begin to hear and to send."""
+        loop = asyncio.get_running_loop()
+        self._names = Names(loop)
+        # shared sockets are numbered first, so that a number means the same socket in every worker
+        for shared, socks in ((True, self._sockets.shared_udp), (False, self._sockets.own_udp)):
+            for sock in socks:
+                self._open_udp(sock, shared, loop)
+        await self.streams.open(self._sockets.own_tcp, self._sockets.shared_tcp)
+        if self._handoff is not None:
+            self._handoff.open(loop)
+
+    def _open_udp(self, sock: socket.socket, shared: bool, loop: asyncio.AbstractEventLoop) -> None:
+        hear = self.hear_shared if shared else self._listener.hear
+        local = len(self._udp) + 1
+        port = UdpPort(sock, local, hear, self._listener.end_turn, partial(self._failed, "udp"))
+        self._udp[local] = port
+        if not shared:
+            self._own.append(port)
+        port.open(loop)
+
+    async def close(self) -> None:
+        """Close every socket and stream."""
+        for port in self._udp.values():
+            port.close()
+        await self.streams.close()
+        if self._handoff is not None:
+            self._handoff.close()
+        if self._names is not None:
+            await self._names.close()
+
+    @property
+    def lost_datagrams(self) -> int:
+        """Datagrams and frames lost here because a bounded queue was full."""
+        return sum(port.dropped for port in self._udp.values()) + (self._handoff.dropped if self._handoff else 0)
+
+    # what goes out
+
+    def send(self, flow: Flow, data: bytes) -> None:
+        """Send ``data`` on ``flow``; failures are told later, by ``send_failed``."""
+        route = self._routes.get(flow)
+        if route is None:
+            route = self._find_route(flow)
+            if route is None:
+                return self._look_up(flow, data)
+        route(data)
+        return None
+
+    def _find_route(self, flow: Flow) -> Route | None:
+        """The way out for a flow, remembered; None where its host is a name that must be looked up first."""
+        if flow.transport != "udp" and flow.local:
+            return partial(self._send_on_stream, flow)
+        try:
+            ipaddress.ip_address(flow.host.partition("%")[0])
+        except ValueError:
+            return None
+        return self._remember(flow, flow.host)
+
+    def _remember(self, flow: Flow, address: str) -> Route | None:
+        if len(self._routes) >= ROUTES_MAX:
+            self._routes.clear()
+            self._flows_to.clear()
+        route = self._route_to(flow, address)
+        self._routes[flow] = route
+        self._flows_to.setdefault((flow.transport, address, flow.port), set()).add(flow)
+        return route
+
+    def _route_to(self, flow: Flow, address: str) -> Route:
+        if flow.transport != "udp":
+            return partial(self.streams.send_to, address, flow.port)
+        port = self._udp.get(flow.local) or self._own_port(address)
+        if port is None:
+            return partial(self._no_way, flow)
+        try:
+            return partial(port.send, port.address_of(address, flow.port))
+        except (OSError, ValueError):
+            return partial(self._no_way, flow)
+
+    def _own_port(self, address: str) -> UdpPort | None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return next((port for port in self._own if port.family == family), None)
+
+    def _no_way(self, flow: Flow, data: bytes) -> None:
+        """No socket of ours can send there: a family we do not listen on, or a port that is no port."""
+        asyncio.get_running_loop().call_soon(self._tell_failed, flow)
+
+    def _look_up(self, flow: Flow, data: bytes) -> None:
+        assert self._names is not None, "send before open"
+
+        def found(address: str | None) -> None:
+            if address is None:
+                self._no_way(flow, data)
+            else:
+                # not remembered under the name: the next message asks again when the answer is too old
+                self._flows_to.setdefault((flow.transport, address, flow.port), set()).add(flow)
+                self._route_to(flow, address)(data)
+
+        self._names.find(flow.host, found)
+
+    def _send_on_stream(self, flow: Flow, data: bytes) -> None:
+        slot = holder_of(flow.local)
+        if slot != self._sockets.slot:
+            if self._handoff is not None:
+                self._handoff.send(slot, WRITE, flow, data)
+        elif not self.streams.send_on(flow.local, data):
+            self.streams.send_to(flow.host, _port_without_connection(flow, data), data)
+
+    # what comes in
+
+    def hear_shared(self, data: bytes, flow: Flow) -> None:
+        """A message came in on a socket that all workers read: it may be another's."""
+        if self._handoff is None or not self._handoff.pass_on(data, flow):
+            self._listener.hear(data, flow)
+
+    def hear_stream(self, data: bytes, flow: Flow, shared: bool) -> None:
+        """A message came in on a connection, ``shared``: accepted from a listener that all workers have."""
+        if shared:
+            self.hear_shared(data, flow)
+        else:
+            self._listener.hear(data, flow)
+
+    def _handed_over(self, kind: int, flow: Flow, data: bytes) -> None:
+        if kind == HEARD:
+            self._listener.hear(data, flow)
+        elif kind == WRITE:
+            self._send_on_stream(flow, data)
+
+    def end_turn(self) -> None:
+        """A connection has told all it read."""
+        self._listener.end_turn()
+
+    def lost(self, flow: Flow) -> None:
+        """A connection is gone: also what had been sent to its peer over it."""
+        self._listener.connection_lost(flow)
+        self._failed("tcp", flow.host, flow.port)
+
+    def failed(self, host: str, port: int) -> None:
+        """Nothing arrives at this address by TCP."""
+        self._failed("tcp", host, port)
+
+    def _failed(self, transport: str, host: str, port: int) -> None:
+        for flow in self._flows_to.get((transport, host, port), ()):
+            # told in a turn of its own: this may be the middle of a send
+            asyncio.get_running_loop().call_soon(self._tell_failed, flow)
+
+    def _tell_failed(self, flow: Flow) -> None:
+        self._listener.send_failed(flow)
+        self._listener.end_turn()
+
+
+def _port_without_connection(flow: Flow, data: bytes) -> int:
+    """Where an answer goes when its connection has broken: the port of its Via, else 5060 (RFC 3261 18.2.2)."""
+    try:
+        message = parse(data)
+    except BadMessage:
+        return flow.port
+    if not isinstance(message, Response):
+        return flow.port
+    return message.top_via.port or 5060
