@@ -1,0 +1,71 @@
+"""What a worker counts: one method per fact of a call, bound to its series once, so that the hot path only adds.
+
+Times are seconds.  Whatever label a peer could choose is folded into a known set first: an unknown method counts as
+OTHER, a status only inside 100 to 699.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.telemetry import metrics
+from gateway.telemetry.metrics import Meter
+
+METHODS: Final = frozenset(
+    {"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE", "INFO", "REFER"}
+    | {"NOTIFY", "SUBSCRIBE", "MESSAGE", "PUBLISH"}
+)
+STATUS_MIN: Final = 100
+STATUS_MAX: Final = 699
+
+
+class WorkerMetrics:
+    """Counts into ``meter``; ``setup``, ``decision`` and ``cut_error`` are distributions to observe seconds on."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self.setup = meter.histogram(metrics.SETUP_DELAY).of()
+        self.decision = meter.histogram(metrics.DECISION).of()
+        self.cut_error = meter.histogram(metrics.CUT_ERROR).of()
+        self._redis = meter.histogram(metrics.REDIS)
+        self._calls = meter.counter(metrics.CALLS)
+        self._ticks = meter.counter(metrics.TICK)
+        self._messages = meter.counter(metrics.SIP_MESSAGES)
+        self._retransmissions = meter.counter(metrics.SIP_RETRANSMISSIONS)
+        self._parse_errors = meter.counter(metrics.SIP_PARSE_ERRORS)
+        self._active = meter.gauge(metrics.CALLS_ACTIVE)
+        self._redis_up = meter.gauge(metrics.REDIS_UP)
+
+    def ended(self, outcome: str, reason: str, kind: str, count: int = 1) -> None:
+        """A call ended or was refused: ``reason`` is a code of policy.reasons, ``kind`` a call type."""
+        self._calls.inc((outcome, reason, kind), count)
+
+    def tick(self, result: str) -> None:
+        """A tick was answered: ``granted``, ``trimmed``, ``refused``, ``away``."""
+        self._ticks.inc((result,))
+
+    def redis(self, op: str, seconds: float) -> None:
+        """A round trip to Redis; fits StoreObserver.timed."""
+        self._redis.of((op,)).observe(seconds)
+
+    def redis_up(self, up: bool) -> None:
+        """Whether the store answers; fits StoreObserver.up."""
+        self._redis_up.set(int(up))
+
+    def active(self, calls: Mapping[tuple[str, str], int]) -> None:
+        """Live calls by trunk and state; what is left out is gone."""
+        self._active.replace({(trunk, state): count for (trunk, state), count in calls.items()})
+
+    def messages(self, counts: Mapping[tuple[str, str, int], int]) -> None:
+        """SIP messages since the last time, by direction (``in``, ``out``), method, and status (0: a request)."""
+        for (direction, method, status), count in counts.items():
+            known = method if method in METHODS else "OTHER"
+            shown = str(status) if STATUS_MIN <= status <= STATUS_MAX else ""
+            self._messages.inc((direction, known, shown), count)
+
+    def retransmissions(self, count: int) -> None:
+        """SIP messages that timers sent again since the last time."""
+        self._retransmissions.inc((), count)
+
+    def parse_errors(self, count: int) -> None:
+        """Datagrams and frames since the last time that were no SIP message."""
+        self._parse_errors.inc((), count)
