@@ -1,0 +1,68 @@
+"""The ledger: the truth about money (MONEY), and the directory of tenants, users, numbers and decks.
+
+Loud room over SQLAlchemy and Alembic; SQLite now, written so that PostgreSQL takes the same queries.  Its one door is
+:class:`Ledger`.
+"""
+
+from gateway.ledger.engine import SQLITE_FILE, ledger_url
+from gateway.ledger.entries import (
+    FUNDING_KINDS,
+    Booked,
+    BookedBatch,
+    BrokenEntry,
+    CallEntry,
+    ChainVerdict,
+    Change,
+    DeckVersion,
+    Entry,
+    FundingKind,
+    LedgerAccount,
+    MoneyIn,
+    Posting,
+    Totals,
+    WithdrawalEntry,
+)
+from gateway.ledger.errors import (
+    AmountRefused,
+    LedgerAway,
+    LedgerError,
+    LedgerRefused,
+    NotEnoughAvailable,
+    PartitionsFixed,
+    ProvisioningRefused,
+    ReferenceConflict,
+    UnknownDeck,
+    UnknownTenant,
+)
+from gateway.ledger.ledger import Ledger
+
+__all__ = [
+    "FUNDING_KINDS",
+    "SQLITE_FILE",
+    "AmountRefused",
+    "Booked",
+    "BookedBatch",
+    "BrokenEntry",
+    "CallEntry",
+    "ChainVerdict",
+    "Change",
+    "DeckVersion",
+    "Entry",
+    "FundingKind",
+    "Ledger",
+    "LedgerAccount",
+    "LedgerAway",
+    "LedgerError",
+    "LedgerRefused",
+    "MoneyIn",
+    "NotEnoughAvailable",
+    "PartitionsFixed",
+    "Posting",
+    "ProvisioningRefused",
+    "ReferenceConflict",
+    "Totals",
+    "UnknownDeck",
+    "UnknownTenant",
+    "WithdrawalEntry",
+    "ledger_url",
+]

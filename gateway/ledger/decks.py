@@ -1,0 +1,131 @@
+"""Rate decks in the ledger: every version's file as it was loaded, and which version prices calls now.
+
+A deck's versions are numbered from 1.  Of those whose ``effective_from_ms`` has come the one that came last is in use
+(loaded last, where they came together); a version loaded for later is *announced* (the directory's version is raised)
+when its moment comes.
+"""
+
+import gzip
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.ledger.entries import DeckVersion
+from gateway.ledger.errors import ProvisioningRefused
+from gateway.ledger.tables import decks
+from rating.deck import Deck, DeckError, load_deck
+
+MAX_FILE_BYTES = 512 * 2**20
+"""Largest unpacked deck: 336,736 prefixes are about 20 MB; a packed bomb must not fill the memory."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class DeckFile:
+    """A deck's file, unpacked; ``currency`` None: the file's own column says it."""
+
+    name: str
+    content: bytes
+    currency: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """What tells two versions apart: the content and the currency it was loaded with."""
+        return sha256(self.content + b"\0" + (self.currency or "").encode()).hexdigest()
+
+
+def unpack(name: str, data: bytes) -> bytes:
+    """The CSV in ``data``, which may be gzipped.  Raises ProvisioningRefused where it is damaged or too large."""
+    if not data.startswith(GZIP_MAGIC):
+        content = data
+    else:
+        try:
+            with gzip.open(io.BytesIO(data)) as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        except (OSError, EOFError) as error:
+            raise ProvisioningRefused(
+                f"rate deck {name!r} is not a whole gzip file ({error})", "send it again"
+            ) from error
+    if len(content) > MAX_FILE_BYTES:
+        raise ProvisioningRefused(f"rate deck {name!r} is larger than {MAX_FILE_BYTES} bytes", "split it")
+    return content
+
+
+def read_deck(file: DeckFile) -> Deck:
+    """The deck in a file; takes seconds for a large one.  Raises ProvisioningRefused naming row, column and reason."""
+    try:
+        return load_deck(file.name, _lines(file.content), file.currency)
+    except (DeckError, UnicodeDecodeError) as error:
+        raise ProvisioningRefused(
+            f"rate deck {file.name!r} is refused: {error}", "correct the file; the deck in use stays"
+        ) from error
+
+
+def _lines(content: bytes) -> Iterable[str]:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+
+
+async def insert_version(
+    connection: AsyncConnection, file: DeckFile, packed: bytes, deck: Deck, now_ms: int, effective_from_ms: int
+) -> int:
+    """Keep a new version; the number it got.  ``packed`` is the gzipped content."""
+    last = await connection.scalar(select(func.max(decks.c.version)).where(decks.c.name == file.name))
+    version = int(last or 0) + 1
+    await connection.execute(
+        insert(decks).values(
+            name=file.name,
+            version=version,
+            currency=deck.currency,
+            rows=len(deck),
+            sha256=file.digest,
+            file_gz=packed,
+            loaded_ms=now_ms,
+            effective_from_ms=effective_from_ms,
+            announced=effective_from_ms <= now_ms,
+        )
+    )
+    return version
+
+
+async def list_versions(connection: AsyncConnection, now_ms: int) -> list[DeckVersion]:
+    """Every version of every deck, newest first within a name."""
+    columns = [column for column in decks.c if column.name != "file_gz"]
+    rows = (await connection.execute(select(*columns).order_by(decks.c.name, decks.c.version.desc()))).all()
+    begun = sorted((row.effective_from_ms, row.version, row.name) for row in rows if row.effective_from_ms <= now_ms)
+    in_use = {name: version for _, version, name in begun}
+    return [
+        DeckVersion(
+            row.name,
+            row.version,
+            row.currency,
+            row.rows,
+            row.sha256,
+            row.loaded_ms,
+            row.effective_from_ms,
+            in_use.get(row.name) == row.version,
+        )
+        for row in rows
+    ]
+
+
+async def read_file(connection: AsyncConnection, version: DeckVersion) -> bytes:
+    """The gzipped file of one version."""
+    found = await connection.scalar(
+        select(decks.c.file_gz).where(decks.c.name == version.name, decks.c.version == version.version)
+    )
+    assert isinstance(found, bytes), "a version that was listed in this snapshot is there"
+    return found
+
+
+async def announce_due(connection: AsyncConnection, now_ms: int) -> bool:
+    """Mark versions whose moment has come; True where there were any, so that the directory's version must rise."""
+    due = decks.c.announced.is_(False) & (decks.c.effective_from_ms <= now_ms)
+    if await connection.scalar(select(decks.c.name).where(due).limit(1)) is None:
+        return False
+    await connection.execute(update(decks).where(due).values(announced=True))
+    return True

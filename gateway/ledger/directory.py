@@ -1,0 +1,126 @@
+"""Build the directory snapshot that workers decide by from the ledger's tables.
+
+Reading a large deck takes seconds, so decks are read on a thread, and a deck whose version has not changed since the
+last snapshot is taken over as it was.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+
+from sqlalchemy import select
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.ledger import decks
+from gateway.ledger.engine import Database
+from gateway.ledger.schema import directory_version
+from gateway.ledger.tables import service_numbers, tenants, users
+from policy.directory import DialRule, Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
+from rating.deck import Deck
+
+Packed = tuple[bytes, str]
+"""A gzipped deck file and the currency it was loaded with (empty: its own column says)."""
+
+
+class DirectoryReader:
+    """Reads directories; remembers the decks of the last one by their digest."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._decks: dict[tuple[str, str], Deck] = {}
+
+    async def read(self, trunks: Mapping[str, Trunk], now_ms: int) -> Directory:
+        """One version of everything, all from one snapshot of the ledger.  Raises LedgerAway."""
+        async with self._database.read() as connection:
+            version = await directory_version(connection)
+            tenant_rows = (await connection.execute(select(tenants))).mappings().all()
+            user_rows = (await connection.execute(select(users))).mappings().all()
+            number_rows = (await connection.execute(select(service_numbers))).mappings().all()
+            files = await self._missing_files(connection, now_ms)
+        for (name, digest), packed in files.items():
+            if packed is not None:
+                self._decks[name, digest] = await asyncio.to_thread(_read_packed, name, packed)
+        self._decks = {key: self._decks[key] for key in files}
+        people = {(row["tenant_id"], row["id"]): _user(row) for row in user_rows}
+        return Directory(
+            version=version,
+            trunks=dict(trunks),
+            tenants={row["id"]: _tenant(row) for row in tenant_rows},
+            users=people,
+            users_by_number={user.number: user for user in people.values() if user.number},
+            service_numbers={row["number"]: _service_number(row) for row in number_rows},
+            decks={name: deck for (name, _), deck in self._decks.items()},
+        )
+
+    async def _missing_files(self, connection: AsyncConnection, now_ms: int) -> dict[tuple[str, str], Packed | None]:
+        """Every deck in use by name and digest, with its file where it has not been read yet."""
+        found: dict[tuple[str, str], Packed | None] = {}
+        for version in await decks.list_versions(connection, now_ms):
+            if version.in_use:
+                key = (version.name, version.sha256)
+                known = key in self._decks
+                found[key] = None if known else (await decks.read_file(connection, version), version.currency)
+        return found
+
+
+def _read_packed(name: str, packed: Packed) -> Deck:
+    content, currency = packed
+    return decks.read_deck(decks.DeckFile(name, decks.unpack(name, content), currency or None))
+
+
+def _limits(text: str) -> TenantLimits:
+    values = json.loads(text)
+    if "blocked_prefixes" in values:
+        values["blocked_prefixes"] = tuple(values["blocked_prefixes"])
+    return TenantLimits(**values)
+
+
+def _dial_plan(text: str) -> tuple[DialRule, ...]:
+    return tuple(DialRule(pattern, translation) for pattern, translation in json.loads(text))
+
+
+def _tenant(row: RowMapping) -> Tenant:
+    return Tenant(
+        id=row["id"],
+        name=row["name"],
+        country=row["country"],
+        currency=row["currency"],
+        mode=row["mode"],
+        credit_limit_micros=row["credit_limit_micros"],
+        rate_deck=row["rate_deck"],
+        licensing=row["licensing"],
+        dial_out_policy=row["dial_out_policy"],
+        failure_policy=row["failure_policy"],
+        time_zone=row["time_zone"],
+        limits=_limits(row["limits"]),
+        dial_plan=_dial_plan(row["dial_plan"]),
+    )
+
+
+def _user(row: RowMapping) -> User:
+    return User(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        number=row["number"] or "",
+        name=row["name"],
+        usage_location=row["usage_location"],
+        licences=tuple(json.loads(row["licences"])),
+        dial_out_policy=row["dial_out_policy"],
+        blocked=row["blocked"],
+        barred_toll_free=row["barred_toll_free"],
+        spend_limit_per_month_micros=row["spend_limit_per_month_micros"],
+        limits=_limits(row["limits"]),
+        dial_plan=_dial_plan(row["dial_plan"]),
+    )
+
+
+def _service_number(row: RowMapping) -> ServiceNumber:
+    return ServiceNumber(
+        number=row["number"],
+        tenant_id=row["tenant_id"],
+        kind=row["kind"],
+        serves=row["serves"],
+        deliver_to=row["deliver_to"],
+        licences=tuple(json.loads(row["licences"])),
+    )

@@ -1,0 +1,150 @@
+"""One way into the database: transactions that either commit whole or raise :class:`LedgerAway`.
+
+SQLite runs in WAL mode with ``synchronous = FULL``: a commit is on the disk when it returns, because the outbox entry
+behind it is deleted next.  Writers begin with BEGIN IMMEDIATE, so a tenant's account row is locked from the first
+read; inside one process an asyncio lock queues them, so that nobody polls the file lock.  PostgreSQL takes the row
+locks that the queries ask for by ``with_for_update`` (which SQLite's dialect leaves out).
+
+Which database errors mean "away" and which mean "this row cannot be stored" is decided here and nowhere else.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from gateway.ledger.errors import LedgerAway, LedgerRefused
+
+BUSY_TIMEOUT_MS = 5_000
+"""How long a writer waits for another process's transaction; the settler's longest batch takes well under a second."""
+
+POOL_CONNECTIONS = 4
+"""Connections of one process: one writer and a few readers.  Each SQLite connection is a thread."""
+
+SQLITE_FILE = "ledger.sqlite3"
+
+
+def ledger_url(url: str, data_dir: Path) -> str:
+    """The SQLAlchemy URL for ``[ledger] url`` (CONTRACT 3): embedded, sqlite:///PATH or postgresql://….
+
+    Raises LedgerRefused where it is none of these.
+    """
+    if url == "embedded":
+        return URL.create("sqlite+aiosqlite", database=str(data_dir / SQLITE_FILE)).render_as_string(False)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise _bad_url() from error
+    driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}.get(parsed.get_backend_name())
+    if driver is None or not parsed.database or parsed.database == ":memory:":
+        raise _bad_url()
+    return parsed.set(drivername=driver).render_as_string(False)
+
+
+def _bad_url() -> LedgerRefused:
+    # The URL itself is not shown: it may carry a password.
+    return LedgerRefused(
+        "[ledger] url is not a database this product knows",
+        'write "embedded", "sqlite:///PATH" or "postgresql://USER@HOST/NAME"',
+    )
+
+
+class Database:
+    """An engine with the two kinds of transaction the ledger knows: :meth:`write` and :meth:`read`."""
+
+    def __init__(self, url: str) -> None:
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = _engine(url, self.is_sqlite)
+        self._writers = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may write; commits at the end, rolls back on an exception.  Raises LedgerAway."""
+        async with self._turn():
+            with away_errors():
+                async with self.engine.execution_options(callgate_write=True).begin() as connection:
+                    yield connection
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that sees one snapshot (WAL; REPEATABLE READ on PostgreSQL).  Raises LedgerAway."""
+        with away_errors():
+            async with self.engine.connect() as connection:
+                if not self.is_sqlite:
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        if not self.is_sqlite:
+            yield
+            return
+        async with self._writers:
+            yield
+
+
+def _engine(url: str, is_sqlite: bool) -> AsyncEngine:
+    if not is_sqlite:
+        return create_async_engine(url, pool_size=POOL_CONNECTIONS, pool_pre_ping=True)
+    engine = create_async_engine(
+        url, pool_size=POOL_CONNECTIONS, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "isolation_level": None}
+    )
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("callgate_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextlib.contextmanager
+def away_errors() -> Iterator[None]:
+    """Turn "the database cannot do this now" into LedgerAway; errors of the row itself pass (:func:`is_row_error`)."""
+    try:
+        yield
+    except DBAPIError as error:
+        if is_row_error(error):
+            raise
+        raise _away(str(error.orig)) from error
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        raise _away(str(error)) from error
+
+
+def is_row_error(error: BaseException) -> bool:
+    """Whether the database refused what a row says (it will refuse it again), not whether it could not work."""
+    return isinstance(error, DataError | IntegrityError)
+
+
+_HINTS = (
+    ("full", "make room on its disk; charges wait meanwhile and are booked then"),
+    ("disk I/O", "look at its disk (full, quota or failing?); charges wait meanwhile and are booked then"),
+    ("locked", "another process holds it; try again, and look for a long-running transaction"),
+    ("readonly", "give the user this runs as the right to write the file and its folder"),
+    ("unable to open", "make the folder of [ledger] url (or node.data_dir) and let this user write there"),
+    ("no such table", "start `callgate serve` or `callgate provision` once: they make the tables"),
+    ("malformed", "the file is damaged: restore it from a backup"),
+)
+
+
+def _away(what: str) -> LedgerAway:
+    hint = next((hint for sign, hint in _HINTS if sign in what), "check [ledger] url and that the database runs")
+    return LedgerAway(f"the ledger is away ({what})", hint)

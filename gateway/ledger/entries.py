@@ -1,0 +1,185 @@
+"""The values that go into the ledger and come out of it.
+
+Amounts are micro-units of the tenant's one currency, moments Unix milliseconds.  In: an :class:`Entry` is what one
+message of the outbox wants booked.  Out: plain frozen rows.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FundingKind = Literal["manual", "adjustment", "refund"]
+FUNDING_KINDS: tuple[FundingKind, ...] = ("manual", "adjustment", "refund")
+
+
+@dataclass(frozen=True, slots=True)
+class CallEntry:
+    """A call is over: book its charge (≥ 0; 0 books no posting) and keep its record.
+
+    ``charge_id`` is unique for ever: the call id, or ``CALL:late`` (MONEY 5).  ``record`` is the call record as JSON
+    (gateway.call.record).  ``origin`` says where the entry came from (partition and stream id), for an alert.
+    """
+
+    charge_id: str
+    tenant_id: str
+    charge_micros: int
+    record: bytes
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawalEntry:
+    """Money that Redis has already given up (MONEY 4): book ``amount_micros`` > 0 out of the tenant's account.
+
+    ``kind`` is ``adjustment`` now (expiries and pay-outs come with lots); ``reference`` is unique for the tenant.
+    """
+
+    reference: str
+    tenant_id: str
+    amount_micros: int
+    kind: FundingKind = "adjustment"
+    actor: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenEntry:
+    """An outbox message nobody could read: kept as it came, so that a person can look at it."""
+
+    origin: str
+    payload: bytes
+    why: str
+    tenant_id: str = ""
+
+
+Entry = CallEntry | WithdrawalEntry | BrokenEntry
+
+
+@dataclass(frozen=True, slots=True)
+class BookedBatch:
+    """What became of a batch; every entry given is in exactly one of the three, so all may be acknowledged.
+
+    ``booked`` and ``repeated`` (it was there already) count entries; ``set_aside`` holds the poison with its reason.
+    """
+
+    booked: int
+    repeated: int
+    set_aside: tuple[BrokenEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A funding in the ledger.  ``repeated``: this reference had been booked before, nothing moved now."""
+
+    tenant_id: str
+    seq: int
+    amount_micros: int
+    balance_micros: int
+    reference: str
+    kind: str
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One ledger line of a tenant: ``balance_micros`` is the running balance after it, ``seq`` counts from 1.
+
+    ``account`` is the account on the other side, which moved by the same amount the other way.
+    """
+
+    seq: int
+    at_ms: int
+    kind: str
+    amount_micros: int
+    balance_micros: int
+    account: str
+    reference: str
+    call_id: str
+
+    @property
+    def id(self) -> str:
+        """The line's name within its tenant."""
+        return str(self.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerAccount:
+    """A tenant's account as the ledger has it: ``seq`` of its last posting, ``money_in_seq`` of its last money in."""
+
+    tenant_id: str
+    balance_micros: int
+    seq: int
+    money_in_seq: int
+    currency: str
+    mode: str
+    credit_limit_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyIn:
+    """A funding that Redis has to be told of, once, by its sequence number (MONEY 4)."""
+
+    tenant_id: str
+    seq: int
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainVerdict:
+    """What checking a tenant's hash chain found.  ``broken_seq`` is the first line that is wrong, ``why`` says how."""
+
+    tenant_id: str
+    length: int
+    head: bytes
+    broken_seq: int | None = None
+    why: str = ""
+
+    @property
+    def intact(self) -> bool:
+        """True where every line is as it was booked."""
+        return self.broken_seq is None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the ledger's tables say of one tenant in one snapshot; the audit compares them (MONEY 1).
+
+    ``postings_micros`` is the sum of all postings, ``charged_micros`` that of the charges among them (≥ 0),
+    ``records_micros`` the sum over the call records, ``accounts_micros`` the sum over all the tenant's accounts (0).
+    """
+
+    tenant_id: str
+    balance_micros: int
+    postings_micros: int
+    charged_micros: int
+    records_micros: int
+    accounts_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that provisioning added, changed or removed.  ``fields`` names what differs of a changed one."""
+
+    action: Literal["added", "changed", "removed"]
+    what: Literal["tenant", "user", "service number", "rate deck", "unassigned", "admin"]
+    name: str
+    tenant_id: str = ""
+    fields: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        owner = f" of {self.tenant_id}" if self.tenant_id and self.tenant_id != self.name else ""
+        fields = f": {', '.join(self.fields)}" if self.fields else ""
+        return f"{self.action} {self.what} {self.name}{owner}{fields}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeckVersion:
+    """One version of a rate deck in the ledger; ``in_use`` is true for the one that prices calls now."""
+
+    name: str
+    version: int
+    currency: str
+    rows: int
+    sha256: str
+    loaded_ms: int
+    effective_from_ms: int
+    in_use: bool

@@ -1,0 +1,76 @@
+"""What can go wrong with the ledger, and whose fault it is.
+
+Two families, because callers must treat them differently.  :class:`LedgerAway` means that the ledger could not be
+reached or could not write (server gone, disk full, file locked): nothing was booked, the same request may be made
+again later, and charges simply wait (MONEY 7).  :class:`LedgerRefused` means that the ledger is well and the request
+is wrong: repeating it will not help.  Every text says what was wrong and what to do.
+"""
+
+
+class LedgerError(Exception):
+    """Anything the ledger says no to.  ``hint`` is what to do about it, in one sentence; ``str()`` carries both."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(f"{what}; {hint}")
+        self.what = what
+        self.hint = hint
+
+
+class LedgerAway(LedgerError):
+    """The ledger cannot be reached or cannot write now: nothing was booked; try again later (HTTP 503)."""
+
+
+class LedgerRefused(LedgerError):
+    """The request is wrong.  ``http_status`` is what the API answers."""
+
+    http_status = 422
+
+
+class UnknownTenant(LedgerRefused):
+    """No such tenant in the ledger."""
+
+    http_status = 404
+
+    def __init__(self, tenant_id: str) -> None:
+        super().__init__(f"there is no tenant {tenant_id!r}", "see `callgate provision` for how tenants are made")
+
+
+class ReferenceConflict(LedgerRefused):
+    """The reference was used before with another amount or kind (MONEY 9)."""
+
+    http_status = 409
+
+    def __init__(self, tenant_id: str, reference: str, booked: str, asked: str) -> None:
+        super().__init__(
+            f"reference {reference!r} of tenant {tenant_id!r} is already booked as {booked}, not as {asked}",
+            "choose a new reference, or repeat the first amount and kind",
+        )
+
+
+class AmountRefused(LedgerRefused):
+    """The amount is zero, too large, below the tenant's minimum, or negative where only an adjustment may be."""
+
+
+class NotEnoughAvailable(LedgerRefused):
+    """Money out is bounded by what is available: balance less what live calls hold (MONEY 4)."""
+
+
+class ProvisioningRefused(LedgerRefused):
+    """The provisioning document or a rate deck contradicts itself or the ledger; nothing of it was applied."""
+
+
+class UnknownDeck(LedgerRefused):
+    """No such rate deck in the ledger."""
+
+    http_status = 404
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no rate deck {name!r}", "see `callgate rates list`")
+
+
+class PartitionsFixed(LedgerRefused):
+    """The number of partitions is fixed at first start (MONEY 3) and another one was asked for."""
+
+
+class Unbookable(LedgerRefused):
+    """An outbox entry that can never be booked as it is (poison): it is set aside, what stands behind it is booked."""

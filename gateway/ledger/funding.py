@@ -1,0 +1,103 @@
+"""Money into a tenant's account (and, for adjustments that Redis has agreed to, out of it), once by its reference.
+
+A reference is unique for its tenant: repeated with the same amount and kind it books once and says so, with another it
+is refused (MONEY 9).  Money out is never booked here: Redis gives it up first and it arrives through the outbox
+(MONEY 4), so what this file does for it is only the check before.
+"""
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.ledger import journal
+from gateway.ledger.booking import MAX_TEXT, funding_row
+from gateway.ledger.chain import Tail
+from gateway.ledger.engine import Database
+from gateway.ledger.entries import FUNDING_KINDS, Booked
+from gateway.ledger.errors import AmountRefused, ReferenceConflict, UnknownTenant
+from gateway.ledger.tables import fundings, postings, tenants
+from rating.money import MAX_MICROS, format_amount
+
+
+async def fund(
+    database: Database, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str, now_ms: int
+) -> Booked:
+    """Book money in.  Raises UnknownTenant, ReferenceConflict, AmountRefused or LedgerAway."""
+    check_request(amount_micros, reference, kind)
+    if amount_micros < 0:
+        raise AmountRefused("money out is not booked directly", "withdraw it from Redis first")
+    async with database.write() as connection:
+        tail = (await journal.lock_tails(connection, [tenant_id])).get(tenant_id)
+        if tail is None:
+            raise UnknownTenant(tenant_id)
+        known = await _known(connection, tenant_id, amount_micros, reference, kind)
+        if known:
+            return known
+        await _check_minimum(connection, tenant_id, amount_micros, kind)
+        return await _book(connection, tail, amount_micros, reference, kind, actor, now_ms)
+
+
+async def find(database: Database, tenant_id: str, amount_micros: int, reference: str, kind: str) -> Booked | None:
+    """The funding of this reference if it is booked.  Raises as :func:`fund`, for negative adjustments too."""
+    check_request(amount_micros, reference, kind)
+    async with database.read() as connection:
+        if await connection.scalar(select(tenants.c.id).where(tenants.c.id == tenant_id)) is None:
+            raise UnknownTenant(tenant_id)
+        return await _known(connection, tenant_id, amount_micros, reference, kind)
+
+
+def check_request(amount_micros: int, reference: str, kind: str) -> None:
+    """What can be said about a funding without looking anything up.  Raises AmountRefused."""
+    if kind not in FUNDING_KINDS:
+        raise AmountRefused(f"{kind!r} is not a kind of funding", f"use one of {', '.join(FUNDING_KINDS)}")
+    if not reference or len(reference) > MAX_TEXT or not reference.isprintable():
+        raise AmountRefused("the reference is empty, too long or not printable", f"give 1 to {MAX_TEXT} characters")
+    if amount_micros == 0:
+        raise AmountRefused("an amount of zero moves nothing", "give an amount")
+    if amount_micros < 0 and kind != "adjustment":
+        raise AmountRefused(f"a {kind} funding cannot be negative", "use --kind adjustment to take money out")
+    if abs(amount_micros) > MAX_MICROS:
+        raise AmountRefused("the amount is too large", f"stay within {format_amount(MAX_MICROS)}")
+
+
+async def _known(
+    connection: AsyncConnection, tenant_id: str, amount_micros: int, reference: str, kind: str
+) -> Booked | None:
+    found = await connection.execute(
+        select(fundings.c.seq, fundings.c.kind, fundings.c.amount_micros, postings.c.balance_micros)
+        .join(postings, (postings.c.tenant_id == fundings.c.tenant_id) & (postings.c.seq == fundings.c.seq))
+        .where(fundings.c.tenant_id == tenant_id, fundings.c.reference == reference)
+    )
+    row = found.first()
+    if row is None:
+        return None
+    if (row.amount_micros, row.kind) != (amount_micros, kind):
+        raise ReferenceConflict(
+            tenant_id,
+            reference,
+            f"{row.kind} {format_amount(row.amount_micros)}",
+            f"{kind} {format_amount(amount_micros)}",
+        )
+    return Booked(tenant_id, row.seq, amount_micros, row.balance_micros, reference, kind, repeated=True)
+
+
+async def _check_minimum(connection: AsyncConnection, tenant_id: str, amount_micros: int, kind: str) -> None:
+    """``minimum_funding`` bounds what a customer pays in, not corrections (CONTRACT 4)."""
+    if kind != "manual":
+        return
+    minimum = await connection.scalar(select(tenants.c.minimum_funding_micros).where(tenants.c.id == tenant_id))
+    if minimum is not None and amount_micros < minimum:
+        raise AmountRefused(
+            f"{format_amount(amount_micros)} is less than the tenant's minimum_funding",
+            f"fund at least {format_amount(minimum)}",
+        )
+
+
+async def _book(
+    connection: AsyncConnection, tail: Tail, amount_micros: int, reference: str, kind: str, actor: str, now_ms: int
+) -> Booked:
+    if tail.balance_micros + amount_micros > MAX_MICROS:
+        raise AmountRefused("the balance would become too large", f"keep it within {format_amount(MAX_MICROS)}")
+    line = tail.append(now_ms, kind, journal.OTHER_SIDE[kind], amount_micros, reference=reference)
+    await journal.write_lines(connection, [tail], [line])
+    await connection.execute(insert(fundings).values(funding_row(line, actor)))
+    return Booked(tail.tenant_id, line.seq, amount_micros, line.balance_micros, reference, kind, repeated=False)

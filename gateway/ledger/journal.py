@@ -1,0 +1,108 @@
+"""Where every posting is written: lock the tenants' accounts, chain the lines, move both accounts of each line.
+
+Nothing else in the product writes ``postings`` or ``accounts``.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import Final
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from gateway.ledger.chain import GENESIS, Line, Tail
+from gateway.ledger.tables import CREDIT, REVENUE, accounts, postings
+
+CHARGE: Final = "charge"
+"""The kind of a posting that charges a call; the kinds of fundings are in :mod:`gateway.ledger.entries`."""
+
+OTHER_SIDE: Final = {
+    CHARGE: REVENUE,
+    "manual": "funding",
+    "adjustment": "adjustments",
+    "refund": "refunds",
+}
+"""For each kind of posting the account on the other side."""
+
+
+async def open_accounts(connection: AsyncConnection, tenant_id: str) -> None:
+    """Give a new tenant its accounts, all at zero."""
+    names = [CREDIT, *OTHER_SIDE.values()]
+    empty = {"balance_micros": 0, "seq": 0, "money_in_seq": 0, "head": GENESIS}
+    await connection.execute(insert(accounts), [{"tenant_id": tenant_id, "name": name, **empty} for name in names])
+
+
+_LOCK = (
+    select(accounts.c.tenant_id, accounts.c.balance_micros, accounts.c.seq, accounts.c.money_in_seq, accounts.c.head)
+    .where(accounts.c.name == CREDIT, accounts.c.tenant_id.in_(bindparam("tenants", expanding=True)))
+    .order_by(accounts.c.tenant_id)
+    .with_for_update()
+)
+
+
+async def lock_tails(connection: AsyncConnection, tenant_ids: Collection[str]) -> dict[str, Tail]:
+    """Lock the credit accounts of these tenants, always in the same order, and read where their chains end.
+
+    A tenant that is not there is left out.
+    """
+    rows = await connection.execute(_LOCK, {"tenants": sorted(tenant_ids)})
+    return {row.tenant_id: Tail(*row) for row in rows}
+
+
+_MOVE_CREDIT = (
+    update(accounts)
+    .where(accounts.c.tenant_id == bindparam("of"), accounts.c.name == CREDIT)
+    .values(
+        balance_micros=bindparam("balance"),
+        seq=bindparam("last"),
+        money_in_seq=bindparam("last_in"),
+        head=bindparam("hash"),
+    )
+)
+_MOVE_OTHER = (
+    update(accounts)
+    .where(accounts.c.tenant_id == bindparam("of"), accounts.c.name == bindparam("account"))
+    .values(balance_micros=accounts.c.balance_micros - bindparam("amount"))
+)
+
+
+async def write_lines(connection: AsyncConnection, tails: Collection[Tail], lines: Collection[Line]) -> None:
+    """Write ``lines`` and move their accounts; ``tails`` are the ends of the chains after them."""
+    if not lines:
+        return
+    await connection.execute(insert(postings), [_row(line) for line in lines])
+    await connection.execute(
+        _MOVE_CREDIT,
+        [
+            {
+                "of": tail.tenant_id,
+                "balance": tail.balance_micros,
+                "last": tail.seq,
+                "last_in": tail.money_in_seq,
+                "hash": tail.head,
+            }
+            for tail in tails
+        ],
+    )
+    moved: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for line in lines:
+        moved[line.tenant_id, line.account] += line.amount_micros
+    await connection.execute(
+        _MOVE_OTHER, [{"of": of, "account": account, "amount": amount} for (of, account), amount in moved.items()]
+    )
+
+
+def _row(line: Line) -> dict[str, object]:
+    return {
+        "tenant_id": line.tenant_id,
+        "seq": line.seq,
+        "at_ms": line.at_ms,
+        "kind": line.kind,
+        "account": line.account,
+        "amount_micros": line.amount_micros,
+        "balance_micros": line.balance_micros,
+        "reference": line.reference,
+        "charge_id": line.charge_id,
+        "record_sha256": line.record_sha256,
+        "hash": line.hash,
+    }

@@ -1,0 +1,185 @@
+"""The ledger's one door: everything other rooms ask of it."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gateway.call.record import CallRecord
+from gateway.config.provisioning import Provisioning
+from gateway.ledger import booking, decks, directory, funding, provisioning, reading, schema
+from gateway.ledger.engine import Database, ledger_url
+from gateway.ledger.entries import (
+    Booked,
+    BookedBatch,
+    ChainVerdict,
+    Change,
+    DeckVersion,
+    Entry,
+    LedgerAccount,
+    MoneyIn,
+    Posting,
+    Totals,
+)
+from policy.directory import Directory, Trunk
+
+
+def unix_ms() -> int:
+    """The wall clock in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Ledger:
+    """The truth about money, and the directory beside it.  One object per process and event loop; close it at the end.
+
+    Every method raises :class:`LedgerAway` where the database cannot do it now; nothing is half done then.  Amounts
+    are micro-units, moments Unix milliseconds.
+    """
+
+    def __init__(self, url: str, *, now_ms: Callable[[], int] = unix_ms) -> None:
+        """``url`` as :func:`gateway.ledger.ledger_url` gives it; nothing is opened before the first use."""
+        self.database = Database(url)
+        self._now_ms = now_ms
+        self._directory = directory.DirectoryReader(self.database)
+
+    @classmethod
+    def open(cls, url: str, data_dir: Path) -> Self:
+        """The ledger of ``[ledger] url`` in the settings; ``embedded`` lives in ``data_dir``, which must exist.
+
+        Raises LedgerRefused where the URL is of no database the product knows.
+        """
+        return cls(ledger_url(url, data_dir))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.database.close()
+
+    # Schema
+
+    async def migrate(self) -> None:
+        """Bring the tables to the newest version, from nothing or from an older one; harmless when repeated."""
+        await schema.migrate(self.database)
+
+    async def ping(self) -> None:
+        """Raise LedgerAway unless the ledger answers and has its tables."""
+        await self.directory_version()
+
+    async def partitions(self, wanted: int | None = None) -> int:
+        """The number of Redis partitions, fixed by the first call (default 256); PartitionsFixed for another number."""
+        return await schema.fix_partitions(self.database, wanted)
+
+    # Directory
+
+    async def provision(self, document: Provisioning, *, dry_run: bool = False) -> list[Change]:
+        """Make tenants, users, numbers and decks be as ``document`` says; what changed (or would, with ``dry_run``).
+
+        All or nothing; raises ProvisioningRefused.  See :mod:`gateway.ledger.provisioning` for what it leaves alone.
+        """
+        return await provisioning.provision(self.database, document, self._now_ms(), dry_run)
+
+    async def load_deck(
+        self, name: str, data: bytes, *, currency: str | None = None, effective_from_ms: int | None = None
+    ) -> list[Change]:
+        """Add a version of a rate deck from its CSV file's bytes (may be gzipped); nothing where it is in use.
+
+        Raises ProvisioningRefused with row, column and reason, or where it contradicts its tenants' currency.
+        """
+        file = decks.DeckFile(name, decks.unpack(name, data), currency)
+        return await provisioning.load_deck(self.database, file, self._now_ms(), effective_from_ms)
+
+    async def decks(self) -> list[DeckVersion]:
+        """Every version of every rate deck, newest first within a name."""
+        async with self.database.read() as connection:
+            return await decks.list_versions(connection, self._now_ms())
+
+    async def directory(self, trunks: Mapping[str, Trunk]) -> Directory:
+        """One snapshot of everything policy knows; ``trunks`` come from the settings.  Large decks take seconds."""
+        return await self._directory.read(trunks, self._now_ms())
+
+    async def directory_version(self) -> int:
+        """The version of the directory; rises with every change; 0 before the first."""
+        async with self.database.read() as connection:
+            return await schema.directory_version(connection)
+
+    async def announce_due_decks(self) -> bool:
+        """Raise the directory's version where a deck loaded for later has come into effect; True where it did."""
+        async with self.database.write() as connection:
+            due = await decks.announce_due(connection, self._now_ms())
+            if due:
+                await schema.raise_directory_version(connection)
+            return due
+
+    # Money
+
+    async def fund(
+        self, tenant_id: str, amount_micros: int, reference: str, kind: str = "manual", actor: str = ""
+    ) -> Booked:
+        """Book money in, once by its reference (MONEY 9); Redis is told by the settlement room, which calls this.
+
+        Raises UnknownTenant, ReferenceConflict or AmountRefused (also for negative amounts: see WithdrawalEntry).
+        """
+        return await funding.fund(self.database, tenant_id, amount_micros, reference, kind, actor, self._now_ms())
+
+    async def find_funding(self, tenant_id: str, amount_micros: int, reference: str, kind: str) -> Booked | None:
+        """The funding or withdrawal booked under ``reference``; None where there is none.  Raises as :meth:`fund`."""
+        return await funding.find(self.database, tenant_id, amount_micros, reference, kind)
+
+    async def book(self, entries: Sequence[Entry]) -> BookedBatch:
+        """Book outbox entries exactly once (:mod:`gateway.ledger.booking`); fastest when sorted by tenant.
+
+        When this returns, every entry is on the disk: booked, known already, or set aside.
+        """
+        return await booking.book(self.database, entries, self._now_ms())
+
+    async def account(self, tenant_id: str) -> LedgerAccount:
+        """A tenant's balance and the end of its sequence.  Raises UnknownTenant."""
+        return await reading.account(self.database, tenant_id)
+
+    async def balance(self, tenant_id: str) -> int:
+        """A tenant's balance in micro-units.  Raises UnknownTenant."""
+        return (await self.account(tenant_id)).balance_micros
+
+    async def accounts(self, tenant_ids: Collection[str] | None = None) -> list[LedgerAccount]:
+        """The accounts of these tenants (None: all) in one snapshot, by tenant id; unknown ones are left out."""
+        return await reading.read_accounts(self.database, tenant_ids)
+
+    async def money_in_after(self, tenant_id: str, seq: int) -> list[MoneyIn]:
+        """A tenant's money in with sequence numbers above ``seq``, in order (MONEY 4)."""
+        return await reading.money_in_after(self.database, tenant_id, seq)
+
+    async def booked_charges(self, charge_ids: Collection[str]) -> set[str]:
+        """Which of these charge ids stand in the ledger."""
+        return await reading.booked_charges(self.database, charge_ids)
+
+    # Reports
+
+    def postings(self, tenant_id: str) -> AsyncIterator[Posting]:
+        """A tenant's ledger lines in order, as a stream.  Raises UnknownTenant at the first."""
+        return reading.read_postings(self.database, tenant_id)
+
+    def usage(
+        self, tenant_id: str, from_ms: int | None = None, to_ms: int | None = None, *, refused: bool = False
+    ) -> AsyncIterator[CallRecord]:
+        """A tenant's call records that start in [from, to), by start, as a stream.
+
+        With ``refused`` also calls that were never answered: refused by the gate or the far end, or cancelled.
+        Raises UnknownTenant at the first.
+        """
+        return reading.read_usage(self.database, tenant_id, from_ms, to_ms, refused)
+
+    async def verify_chain(self, tenant_id: str) -> ChainVerdict:
+        """Check a tenant's hash chain, running balances and call records.  Raises UnknownTenant."""
+        return await reading.verify_chain(self.database, tenant_id)
+
+    async def totals(self, tenant_ids: Collection[str] | None = None) -> list[Totals]:
+        """What each table adds up to, for the audit; reads every row."""
+        return await reading.totals(self.database, tenant_ids)

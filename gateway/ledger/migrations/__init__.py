@@ -1,0 +1,1 @@
+"""The ledger's migrations: run by :func:`gateway.ledger.schema.migrate`, packaged with the code."""
