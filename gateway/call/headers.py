@@ -1,0 +1,121 @@
+"""Which headers cross from one leg to the other: one table, and the few functions that apply it.
+
+A header that the table does not name crosses unread, so that what the two sides have to say to each other (Subject,
+P-Asserted-Identity, Privacy, History-Info, Geolocation, a vendor's X-Something) gets through a gate that never heard
+of it.  What belongs to one dialog, one transaction or one hop never crosses: the other leg has its own.  Option tags
+and methods cross only as far as the gate can carry them.
+"""
+
+from collections.abc import Iterable
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+Headers = list[tuple[str, str]]
+
+
+class Crossing(Enum):
+    """What becomes of a header between the legs."""
+
+    NEVER = "never"
+    """It belongs to one leg; the other leg has its own, made by the endpoint, or none."""
+    OPTIONS = "options"
+    """Of its option tags those cross that are agreed between the two ends and not with the gate."""
+    METHODS = "methods"
+    """Of its methods those cross that the gate carries."""
+
+
+CROSSING: Final[dict[str, Crossing]] = {
+    # routing and identity of a message: each leg's own (RFC 3261 8.1.1)
+    "Via": Crossing.NEVER,
+    "Route": Crossing.NEVER,
+    "Record-Route": Crossing.NEVER,
+    "Path": Crossing.NEVER,
+    "Service-Route": Crossing.NEVER,
+    "Max-Forwards": Crossing.NEVER,  # written anew, one less (RFC 7332)
+    "From": Crossing.NEVER,  # its address crosses, its tag does not
+    "To": Crossing.NEVER,
+    "Call-ID": Crossing.NEVER,
+    "CSeq": Crossing.NEVER,
+    "Contact": Crossing.NEVER,  # crosses in a relayed 3xx only
+    "Timestamp": Crossing.NEVER,  # measures one hop (RFC 3261 8.2.6.1)
+    # the body's own, written with the body
+    "Content-Length": Crossing.NEVER,
+    "Content-Type": Crossing.NEVER,
+    # names of dialogs that do not exist on the other leg
+    "Replaces": Crossing.NEVER,
+    "Join": Crossing.NEVER,
+    "Target-Dialog": Crossing.NEVER,
+    "In-Reply-To": Crossing.NEVER,
+    # translated by the leg: RFC 3262, RFC 4028
+    "RSeq": Crossing.NEVER,
+    "RAck": Crossing.NEVER,
+    "Session-Expires": Crossing.NEVER,
+    "Min-SE": Crossing.NEVER,
+    # credentials and challenges are between neighbours
+    "Authorization": Crossing.NEVER,
+    "Proxy-Authorization": Crossing.NEVER,
+    "WWW-Authenticate": Crossing.NEVER,
+    "Proxy-Authenticate": Crossing.NEVER,
+    "Authentication-Info": Crossing.NEVER,
+    "Proxy-Authentication-Info": Crossing.NEVER,
+    "Proxy-Require": Crossing.NEVER,
+    "Security-Client": Crossing.NEVER,
+    "Security-Server": Crossing.NEVER,
+    "Security-Verify": Crossing.NEVER,
+    # a far side's overload is not the gate's (SIP.md 4)
+    "Retry-After": Crossing.NEVER,
+    # what the gate can carry
+    "Supported": Crossing.OPTIONS,
+    "Require": Crossing.OPTIONS,
+    "Unsupported": Crossing.OPTIONS,
+    "Allow": Crossing.METHODS,
+}
+"""Headers that do not simply cross, by canonical name."""
+
+PRIVATE_PREFIX: Final = "x-callgate-"
+"""The gate's own headers (CONTRACT 6): they never leave it."""
+
+END_TO_END_OPTIONS: Final = frozenset({"100rel", "precondition", "histinfo"})
+"""Option tags that two ends agree on through the gate.  ``timer`` is agreed with the gate itself, on each leg."""
+
+CARRIED_METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "INFO")
+"""What the gate carries inside a dialog; the rest of a side's Allow would promise what does not get through."""
+
+_LISTS_CACHED: Final = 512
+"""Different Supported and Allow values remembered: each make of phone has a handful, and no peer can grow it."""
+
+
+def crossing(lines: Iterable[tuple[str, str]]) -> Headers:
+    """The headers of a message that cross to the other leg, in their order, as canonical name and raw value."""
+    crossed: Headers = []
+    for line in lines:
+        name = line[0]
+        rule = CROSSING.get(name)
+        if rule is None:
+            if name[:2] not in ("X-", "x-") or not name.lower().startswith(PRIVATE_PREFIX):
+                crossed.append(line)
+        elif rule is not Crossing.NEVER:
+            kept = _options(line[1]) if rule is Crossing.OPTIONS else _methods(line[1])
+            if kept:
+                crossed.append((name, kept))
+    return crossed
+
+
+def of_name(lines: Iterable[tuple[str, str]], name: str) -> Headers:
+    """The lines of one header, for the few places where something crosses that the table holds back."""
+    return [line for line in lines if line[0] == name]
+
+
+@lru_cache(_LISTS_CACHED)
+def _options(value: str) -> str:
+    return ", ".join(tag for tag in _listed(value) if tag.lower() in END_TO_END_OPTIONS)
+
+
+@lru_cache(_LISTS_CACHED)
+def _methods(value: str) -> str:
+    return ", ".join(method for method in _listed(value) if method in CARRIED_METHODS)
+
+
+def _listed(value: str) -> list[str]:
+    return [item for item in (part.strip() for part in value.split(",")) if item]

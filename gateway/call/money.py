@@ -1,0 +1,222 @@
+"""The credit side of one call (MONEY 2 to 5): what is reserved, up to when talk is paid, what it costs in the end.
+
+A reservation asks for the first tick before anything is dialled.  From the answer on it asks for the next tick a lead
+time before paid time ends.  A refusal is not the end: the same tick is asked for again when the tenant is funded and
+50 ms before the end, because money that arrives in the last second keeps the call up.  A store that does not answer
+is asked again at a bounded rate.  Whatever is asked or pending, talk ends at paid-until to the instant.
+
+The charge is the price of the talk between the called side's answer and the first BYE, or paid-until where that comes
+first, so it never exceeds what is held.  A reservation is closed exactly once, by Settle or by Release; a tick that is
+granted after that is given back by the same command, since it covers all ticks of the call.
+
+Calls without a tariff (emergency, on-net, free numbers) have no paid-until and are never cut for credit.
+"""
+
+from math import inf
+from typing import Final
+
+from gateway.call.commands import Answer, Grant, Refusal, Release, Renew, Reserve, Settle
+from gateway.call.settings import CallSettings
+from policy.reasons import REASONS, Reason
+from policy.verdict import Limits
+from rating.tariff import Tariff, charge_micros, tick_end_s
+
+LAST_ASK_S: Final = 0.05
+"""How long before the end a refused tick is asked for a last time (MONEY 2): two orders above a round trip to Redis."""
+
+AWAY_ASK_S: Final = 0.25
+"""How long to wait before asking a store again that gave no answer: four times a second for each call in its lead
+time bounds what a dead Redis costs, and leaves several tries before paid time ends."""
+
+_FLOOR_SLACK_MS: Final = 1e-4
+"""Added before milliseconds are floored: the difference of two floats may fall a rounding error short of a whole."""
+
+
+class Reservation:
+    """What is reserved for one call; moments are monotonic seconds, talk counts from the answer.
+
+    ``paid_s`` is the talk paid for, None where nobody pays; ``paid_until`` the moment it ends, ``inf`` before the
+    answer.  ``refused`` is the code of a refusal that still stands.
+    """
+
+    __slots__ = (
+        "_again",
+        "_asked",
+        "_granted",
+        "_next_ask",
+        "_settings",
+        "answered_at",
+        "call_id",
+        "closed",
+        "held_micros",
+        "longest_s",
+        "paid_s",
+        "paid_until",
+        "refused",
+        "tariff",
+        "tenant_id",
+        "tick",
+    )
+
+    def __init__(
+        self, call_id: str, tenant_id: str, tariff: Tariff | None, longest_s: int, settings: CallSettings
+    ) -> None:
+        self.call_id = call_id
+        self.tenant_id = tenant_id
+        self.tariff = tariff
+        self.longest_s = longest_s
+        self._settings = settings
+        self.tick = 0
+        self.paid_s: int | None = None
+        self.held_micros = 0
+        self.answered_at: float | None = None
+        self.paid_until = inf
+        self.refused = ""
+        self.closed = False
+        self._asked = False
+        self._again = False
+        self._granted = -1
+        self._next_ask = inf
+
+    # before the answer
+
+    def reserve(self, limits: Limits, adoption: bytes, usage: bytes, emergency: bool) -> Reserve:
+        """Ask for the first tick.
+
+        The lease outlasts the longest setup by its grace, so that no sweep takes a ringing call.
+        """
+        settings = self._settings
+        self._asked = True
+        return Reserve(
+            call_id=self.call_id,
+            tenant_id=self.tenant_id,
+            tariff=self.tariff,
+            end_s=tick_end_s(self.tariff, 0, settings.tick_s) if self.tariff else settings.tick_s,
+            lease_s=int(settings.ring_timeout_s) + settings.lease_grace_s,
+            limits=limits,
+            adoption=adoption,
+            usage=usage,
+            emergency=emergency,
+        )
+
+    def answer(self, now: float, unix_ms: int, adoption: bytes) -> Answer:
+        """The called side answered at ``now``: talk is paid from here on."""
+        self.answered_at = now
+        if self.tariff is not None and self.paid_s is not None:
+            self.paid_until = now + self.paid_s
+        return Answer(self.call_id, self.tenant_id, unix_ms, adoption)
+
+    # results of the store
+
+    def grant(self, grant: Grant, now: float) -> bool:
+        """The tick asked for was granted; False where it is another one than that, repeated or late."""
+        if not self._asked or grant.tick != self.tick:
+            return False
+        self._asked = self._again = False
+        self._granted = grant.tick
+        self.refused = ""
+        self.held_micros = grant.held_micros
+        if self.tariff is not None and grant.paid_s is not None:
+            self._pay_until(grant.paid_s, now)
+        return True
+
+    def refuse(self, refusal: Refusal, now: float) -> bool:
+        """The tick asked for was refused; False where it is another one.  It is asked for again (module text)."""
+        if not self._asked or refusal.tick != self.tick:
+            return False
+        self._asked = False
+        self.refused = refusal.code
+        last = self.paid_until - LAST_ASK_S
+        self._next_ask = now if self._again else last if now < last else inf
+        self._again = False
+        return True
+
+    def away(self, tick: int, now: float) -> bool:
+        """The store gave no answer to ``tick``; False where that tick is not waited for.  It is asked again soon."""
+        if not self._asked or tick != self.tick:
+            return False
+        self._asked = False
+        self._next_ask = now + AWAY_ASK_S
+        return True
+
+    def fund(self, now: float) -> bool:
+        """The tenant got money: True where a refused tick is to be asked for at once.
+
+        A tick that is being asked for may meet the account before the money does: its refusal will be doubted once.
+        """
+        if self.closed or self.tariff is None or now >= self.paid_until:
+            return False
+        if self._asked:
+            self._again = True
+            return False
+        return bool(self.refused)
+
+    # the course of talk
+
+    def start(self, now: float) -> None:
+        """The caller has heard the answer: ticks are renewed from now on, but none beyond the longest call."""
+        if self.tariff is not None and self.paid_s is not None and self.paid_s < self.longest_s:
+            self._next_ask = max(now, self.paid_until - self._settings.lead_s)
+
+    def next_at(self) -> float:
+        """When to look at the reservation again: to ask for a tick or to end the call; ``inf``: never."""
+        return min(self._next_ask, self.paid_until)
+
+    def renew(self, now: float) -> Renew:
+        """Ask for the tick after the last one granted; asked for again it is the same tick to the store (MONEY 3)."""
+        assert self.tariff is not None
+        assert self.paid_s is not None
+        self.tick = self._granted + 1
+        self._asked = True
+        self._next_ask = inf
+        end_s = tick_end_s(self.tariff, self.paid_s, self._settings.tick_s)
+        return Renew(self.call_id, self.tenant_id, self.tick, self.paid_s, end_s, self.proven_s(now))
+
+    def proven_s(self, now: float) -> int:
+        """Whole seconds of talk that are known to have happened by ``now``, never beyond paid-until (MONEY 5)."""
+        return self.talk_ms(now) // 1000
+
+    def talk_ms(self, ended_at: float) -> int:
+        """Talk up to ``ended_at`` or paid-until in whole milliseconds, floored (SIP.md 3); 0 without an answer."""
+        if self.answered_at is None:
+            return 0
+        if ended_at >= self.paid_until and self.paid_s is not None:
+            return self.paid_s * 1000
+        return max(0, int((ended_at - self.answered_at) * 1000 + _FLOOR_SLACK_MS))
+
+    def charge_micros(self, talk_ms: int) -> int:
+        """What ``talk_ms`` of this call costs in micro-units."""
+        return charge_micros(self.tariff, talk_ms) if self.tariff is not None else 0
+
+    def cut_reason(self) -> Reason:
+        """Why talk ends at paid-until: want of credit, a limit, or a store that did not answer."""
+        if self.paid_s is not None and self.paid_s >= self.longest_s:
+            return REASONS["MAX_DURATION"]
+        if self.refused.startswith("LIMIT_"):
+            return REASONS["LIMIT_REACHED"]
+        if self.refused:
+            return REASONS.get(self.refused, REASONS["NO_CREDIT"])
+        return REASONS["STORE_AWAY"]
+
+    # the end, once
+
+    def settle(self, talk_ms: int, charge: int, record: bytes) -> Settle:
+        """Take the charge and give the rest back."""
+        self._close()
+        return Settle(self.call_id, self.tenant_id, talk_ms, charge, record)
+
+    def release(self, record: bytes) -> Release:
+        """Give everything back: the call was never answered."""
+        self._close()
+        return Release(self.call_id, self.tenant_id, record)
+
+    def _close(self) -> None:
+        assert not self.closed, "a reservation is settled or released once"
+        self.closed = True
+        self._next_ask = self.paid_until = inf
+
+    def _pay_until(self, paid_s: int, now: float) -> None:
+        self.paid_s = paid_s
+        if self.answered_at is not None:
+            self.paid_until = self.answered_at + paid_s
+            self.start(now)

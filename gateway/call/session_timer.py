@@ -1,0 +1,156 @@
+"""RFC 4028 on one leg by itself: what the gate agrees with that peer, and when who has to refresh.
+
+Nothing of it is copied to the other leg.  As UAS the gate accepts a peer's interval between its Min-SE and our own
+setting, leaves the refreshing to a peer that can do it, and refuses an interval below 90 s with 422.  As UAC it
+offers its own setting, takes what the answer says, and comes again with a larger interval after a 422.
+
+Where a peer does not know session timers, nothing is agreed: the gate then looks at each half interval whether the
+peer is still there (OPTIONS inside the dialog; 481, 408 or silence ends the call), which needs no support from it.
+"""
+
+from enum import Enum
+from functools import lru_cache
+from math import inf
+from typing import Final
+
+from gateway.call.refusals import Headers
+from gateway.call.settings import MIN_SESSION_EXPIRES_S
+from gateway.sip.message import Request, Response
+
+EXPIRY_MARGIN_S: Final = 32
+"""A session whose refresh did not come ends this long before it expires, or a third of it (RFC 4028 10)."""
+
+INTERVAL_LIMIT_S: Final = 86_400
+"""Longest interval taken from a peer that asks for more than ours: longer ones protect nothing."""
+
+_VALUES_CACHED: Final = 512
+"""Different header values remembered: there are as many as there are kinds of peers."""
+
+
+class Duty(Enum):
+    """What the gate has to do on a leg."""
+
+    NONE = "nothing"
+    """Session timers are off."""
+    REFRESH = "refresh"
+    """The gate refreshes at half the interval."""
+    WATCH = "watch"
+    """The peer refreshes; the gate ends the call when it does not."""
+    PROBE = "probe"
+    """The peer knows no session timers; the gate asks whether it is there."""
+
+
+class SessionTimer:
+    """The agreement with one peer.  ``interval_s`` is the session interval, ``offer_s`` what the gate offers."""
+
+    __slots__ = ("_min_se_s", "duty", "interval_s", "offer_s")
+
+    def __init__(self, session_expires_s: int) -> None:
+        self.offer_s = session_expires_s
+        self.interval_s = session_expires_s
+        self.duty = Duty.PROBE if session_expires_s else Duty.NONE
+        self._min_se_s = MIN_SESSION_EXPIRES_S
+
+    def too_small(self, request: Request) -> bool:
+        """Whether the peer asks for less than may be and can be told so: answer 422 with :data:`TOO_SMALL`."""
+        offered = _expires(request.get("Session-Expires"))
+        return self.offer_s > 0 and offered is not None and offered[0] < MIN_SESSION_EXPIRES_S and _timer(request)
+
+    def accept(self, request: Request) -> Headers:
+        """As UAS: agree to what an INVITE or UPDATE of the peer asks; return what its 2xx carries (RFC 4028 9)."""
+        if self.duty is Duty.NONE:
+            return ()
+        if not _timer(request):
+            self.duty = Duty.PROBE
+            return ()
+        offered = _expires(request.get("Session-Expires"))
+        least = max(MIN_SESSION_EXPIRES_S, _seconds(request.get("Min-SE")) or 0)
+        wanted, refresher = offered if offered is not None else (self.offer_s, "")
+        self.interval_s = min(max(least, min(wanted, self.offer_s)), INTERVAL_LIMIT_S)
+        if refresher == "uas":
+            self.duty = Duty.REFRESH
+            return (("Session-Expires", f"{self.interval_s};refresher=uas"),)
+        self.duty = Duty.WATCH
+        return (("Session-Expires", f"{self.interval_s};refresher=uac"), ("Require", "timer"))
+
+    def offer(self) -> Headers:
+        """As UAC of the first INVITE: what it carries (RFC 4028 7.1)."""
+        if not self.offer_s:
+            return ()
+        if self._min_se_s > MIN_SESSION_EXPIRES_S:
+            return (("Session-Expires", str(self.offer_s)), ("Min-SE", str(self._min_se_s)))
+        return (("Session-Expires", str(self.offer_s)),)
+
+    def offer_again(self) -> Headers:
+        """As UAC of a later INVITE or UPDATE: who refreshes stays as it is (RFC 4028 7.4)."""
+        if self.duty in (Duty.NONE, Duty.PROBE):
+            return ()
+        refresher = "uac" if self.duty is Duty.REFRESH else "uas"
+        return (("Session-Expires", f"{self.interval_s};refresher={refresher}"),)
+
+    def raise_offer(self, response: Response) -> bool:
+        """After a 422: offer what it asks for next time; False where it asks for nothing larger or too much."""
+        least = _seconds(response.get("Min-SE"))
+        if least is None or not self._min_se_s < least <= INTERVAL_LIMIT_S:
+            return False
+        self._min_se_s = least
+        self.offer_s = max(self.offer_s, least)
+        self.interval_s = max(self.interval_s, least)
+        return True
+
+    def agree(self, response: Response) -> None:
+        """As UAC: take what a 2xx to an INVITE or UPDATE says (RFC 4028 7.2)."""
+        if self.duty is Duty.NONE:
+            return
+        agreed = _expires(response.get("Session-Expires"))
+        if agreed is None:
+            self.duty = Duty.PROBE
+            self.interval_s = self.offer_s
+            return
+        self.interval_s = min(max(agreed[0], MIN_SESSION_EXPIRES_S), INTERVAL_LIMIT_S)
+        self.duty = Duty.WATCH if agreed[1] == "uas" else Duty.REFRESH
+
+    def due_at(self, now: float) -> float:
+        """When the duty calls, counted from a refresh at ``now``; ``inf``: never."""
+        if self.duty is Duty.NONE:
+            return inf
+        if self.duty is Duty.WATCH:
+            return now + self.interval_s - min(EXPIRY_MARGIN_S, self.interval_s / 3)
+        return now + self.interval_s / 2
+
+
+TOO_SMALL: Final[Headers] = (("Min-SE", str(MIN_SESSION_EXPIRES_S)),)
+"""What a 422 carries (RFC 4028 6)."""
+
+
+def _timer(message: Request) -> bool:
+    supported = message.get("Supported")
+    if supported is None:
+        return False
+    if _names_timer(supported):
+        return True
+    return any(_names_timer(value) for value in message.all("Supported"))
+
+
+@lru_cache(_VALUES_CACHED)
+def _names_timer(value: str) -> bool:
+    return any(tag.strip().lower() == "timer" for tag in value.split(","))
+
+
+@lru_cache(_VALUES_CACHED)
+def _expires(value: str | None) -> tuple[int, str] | None:
+    """Seconds and refresher (``uac``, ``uas`` or nothing) of a Session-Expires; None where it cannot be read."""
+    if value is None:
+        return None
+    number, *params = (part.strip() for part in value.split(";"))
+    seconds = _seconds(number)
+    if seconds is None:
+        return None
+    refresher = next((param[10:].strip().lower() for param in params if param.lower().startswith("refresher=")), "")
+    return seconds, refresher if refresher in ("uac", "uas") else ""
+
+
+def _seconds(value: str | None) -> int | None:
+    """Delta-seconds of Min-SE or Session-Expires, whose parameters are left aside; None where it is no number."""
+    number = (value or "").partition(";")[0].strip()
+    return int(number) if number.isascii() and number.isdigit() and len(number) <= 10 else None

@@ -1,0 +1,40 @@
+"""What an operator sets about calls: the part of ``callgate.toml`` that the call machine needs, as plain values."""
+
+from dataclasses import dataclass
+from typing import Final
+
+MIN_SESSION_EXPIRES_S: Final = 90
+"""The smallest session interval there may be (RFC 4028 4); a peer that asks for less gets 422."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """Settings of CONTRACT 3 for calls, all in seconds.
+
+    ``node`` is the owner's name in call records.  ``session_expires_s`` 0 switches RFC 4028 off, else it is at least
+    90.  ``lease_grace_s`` is how long a lease outlasts paid-until (MONEY 5).  With ``follow_redirects`` a 3xx of the
+    called side that names the same number at another address is dialled, else it is relayed to the caller.
+    """
+
+    node: str = "gate-1"
+    tick_s: int = 60
+    renew_lead_s: float = 2.0
+    max_call_s: int = 14400
+    ring_timeout_s: float = 180.0
+    target_timeout_s: float = 4.0
+    session_expires_s: int = 1800
+    lease_grace_s: int = 30
+    follow_redirects: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tick_s < 1:
+            raise ValueError(f"tick_s is {self.tick_s}: a tick is at least one second")
+        if self.session_expires_s and self.session_expires_s < MIN_SESSION_EXPIRES_S:
+            raise ValueError(
+                f"session_expires_s is {self.session_expires_s}: set 0 (off) or at least {MIN_SESSION_EXPIRES_S}"
+            )
+
+    @property
+    def lead_s(self) -> float:
+        """How long before paid time ends the next tick is asked for; half a tick where the setting is a whole one."""
+        return self.renew_lead_s if self.renew_lead_s < self.tick_s else self.tick_s / 2
