@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from pydantic import Field, SecretStr
 
+from gateway.call.settings import MIN_SESSION_EXPIRES_S
 from gateway.config.problems import ConfigError, Problem, read_toml, validate
 from gateway.config.values import (
     AbsolutePath,
@@ -42,10 +43,7 @@ from policy.directory import Trunk
 DEFAULT_FILE: Final = "callgate.toml"
 FILE_VARIABLE: Final = "CALLGATE_CONFIG"
 EMBEDDED: Final = "embedded"
-LEDGER_FILE: Final = "ledger.sqlite3"
 DAY_S: Final = 86_400
-SESSION_EXPIRES_MIN_S: Final = 90
-"""The least Session-Expires (RFC 4028 4)."""
 TRUNKS_MAX: Final = 1000
 """Sources are matched entry by entry; more trunks than this want a table of their own, not a file."""
 TRUNK_ENTRIES_MAX: Final = 1000
@@ -254,11 +252,6 @@ class Settings(Table):
         return self.redis.url == EMBEDDED
 
     @property
-    def ledger_url(self) -> str:
-        """The ledger's URL with ``embedded`` resolved: ``sqlite:////…`` or ``postgresql://…``."""
-        return f"sqlite:///{self.data_dir / LEDGER_FILE}" if self.ledger.url == EMBEDDED else self.ledger.url
-
-    @property
     def renew_lead_s(self) -> float:
         """``credit.renew_lead_s``, clamped to half a tick: a lead of a tick or more would ask for ticks for ever."""
         lead_s = self.credit.renew_lead_s
@@ -337,7 +330,7 @@ def _sip_conflicts(sip: SipSettings) -> Iterator[tuple[str, str, str]]:
             yield key, value, "needs sip.advertise: peers cannot answer to a Via or Contact that says any address"
     if sip.workers > 1 and len(sip.worker_ports) < sip.workers:
         yield "sip.worker_ports", f"{len(sip.worker_ports)} ports", f"expected one for each of {sip.workers} workers"
-    if 0 < sip.session_expires_s < SESSION_EXPIRES_MIN_S:
+    if 0 < sip.session_expires_s < MIN_SESSION_EXPIRES_S:
         yield "sip.session_expires_s", str(sip.session_expires_s), "expected 0 or at least 90 (RFC 4028 4)"
 
 

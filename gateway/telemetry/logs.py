@@ -1,0 +1,106 @@
+"""Structured logs: one event a line, as JSON for machines or coloured text for people, always on standard error.
+
+A line is an event name and facts, with the process that wrote it; who works on a call binds ``call_id`` and ``tenant``
+once (``log = get_logger("worker").bind(call_id=…, tenant=…)``) and every further line carries them.  Secrets never
+pass: values under telling keys, the user information of URLs, bearer tokens and digest answers are replaced before
+anything is written.  What libraries say through ``logging`` comes out in the same form.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "console", "json"]
+
+HIDDEN: Final = "***"
+SECRET_KEYS: Final = re.compile(r"password|passwd|secret|token|authorization|api_?key", re.I)
+SECRET_VALUES: Final = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)"  # user information of a URL
+    r"|(?<=\bBearer )[^\s\"',]+"
+    r"|(?<=\bresponse=\")[^\"]+"  # the answer to a digest challenge (RFC 7616 3.4)
+)
+VALUE_CHARS_MAX: Final = 2000
+"""A longer text is cut: a peer's message must not fill the disk by way of the log."""
+
+NOISY: Final = ("uvicorn.access", "aiosqlite", "asyncio")
+"""Libraries whose lines below warning say nothing about the gate."""
+
+
+def configure(level: Level, form: Format, process: str, stream: TextIO | None = None) -> None:
+    """Set up this process' logs; ``process`` names it in every line (``worker-0``, ``settler``).  May be repeated."""
+    out = stream or sys.stderr
+    as_json = form == "json" or (form == "auto" and not out.isatty())
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+        _named(process),
+        hide_secrets,
+    ]
+    render: Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=out.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    _route_libraries(shared, render, number, out)
+
+
+def get_logger(room: str) -> FilteringBoundLogger:
+    """A logger of one room; bind ``call_id`` and ``tenant`` where they are known."""
+    logger: FilteringBoundLogger = structlog.get_logger(room=room)
+    return logger
+
+
+def _named(process: str) -> Processor:
+    def name(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("process", process)
+        return event
+
+    return name
+
+
+def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: secrets out of keys and values, long values cut."""
+    for key, value in event.items():
+        if SECRET_KEYS.search(key):
+            event[key] = HIDDEN
+        elif isinstance(value, str):
+            event[key] = hide(value)
+        elif isinstance(value, bytes):
+            event[key] = hide(value.decode("utf-8", "replace"))
+    return event
+
+
+def hide(text: str) -> str:
+    """``text`` without secrets and not longer than VALUE_CHARS_MAX."""
+    clean = SECRET_VALUES.sub(HIDDEN, text)
+    return clean if len(clean) <= VALUE_CHARS_MAX else clean[:VALUE_CHARS_MAX] + "…"
+
+
+def _route_libraries(shared: list[Processor], render: Processor, level: int, out: TextIO) -> None:
+    """Give ``logging`` the same form, and no library a louder voice than the gate."""
+    stream = logging.StreamHandler(out)
+    stream.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(level)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
