@@ -12,6 +12,7 @@ either such a row itself, found without looking at the time, or a tuple of candi
 """
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Final, Self
 from zoneinfo import ZoneInfo
 
@@ -59,9 +60,7 @@ class Deck:
         """
         if older.currency != self.currency:
             raise ValueError(f"deck {self.name} is in {self.currency}, the one it follows in {older.currency}")
-        deck = object.__new__(type(self))
-        for slot in Deck.__slots__:
-            setattr(deck, slot, getattr(self, slot))
+        deck = copy(self)
         deck._older = older
         deck._since_unix_ms = since_unix_ms
         return deck

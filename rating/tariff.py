@@ -98,7 +98,8 @@ def affordable_end_s(tariff: Tariff, start_s: int, end_s: int, available_micros:
 def max_talk_s(tariff: Tariff, available_micros: int, cap_s: int) -> int:
     """The longest talk, at most ``cap_s`` seconds, that ``available_micros`` pays for from its start; 0: none.
 
-    Credit must be above zero even where the first increment is free (MONEY 2).
+    Increments are paid whole, also the last one where ``cap_s`` cuts it short.  Credit must be above zero even where
+    the first increment is free (MONEY 2).
     """
     if available_micros <= 0 or cap_s < 1:
         return 0
