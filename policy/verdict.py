@@ -60,7 +60,7 @@ class Allow:
 
     ``tariff`` is None where nobody pays.  ``kind`` is a call type of the usage report (``user_out``, ``conf_in`` …).
     ``number`` is E.164 with ``+`` (an emergency call: the digits as dialled).  ``routes`` are in order of preference.
-    The tariff is the one in effect at the INVITE.
+    The tariff is the one in effect at the INVITE.  ``trunk`` is the trunk the call came in by.
     """
 
     tenant_id: str
@@ -85,11 +85,15 @@ class Allow:
     max_call_s: int | None = None
     failure_policy: Literal["terminate", "continue", "retry"] = "terminate"
     rules: tuple[Rule, ...] = ()
+    trunk: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """The call may not go, and why; what is known of it stands beside for the record of the refused call."""
+    """The call may not go, and why; what is known of it stands beside for the record of the refused call.
+
+    ``trunk`` is the trunk the call came in by, empty where no trunk names its source.
+    """
 
     reason: Reason
     tenant_id: str = ""
@@ -101,6 +105,7 @@ class Deny:
     number: str = ""
     destination: str = ""
     rules: tuple[Rule, ...] = ()
+    trunk: str = ""
 
 
 Verdict = Allow | Deny
