@@ -1,0 +1,158 @@
+"""What an operator is shown, as JSON documents: the same from the command line (``--json``) and from the HTTP API.
+
+Amounts are decimal strings with six decimals in the tenant's currency, times ISO 8601 in UTC, numbers E.164 with ``+``
+(CONTRACT 2).  Nothing here asks anybody anything: values of the stores go in, documents come out.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.call.record import CallRecord, decode_record
+from gateway.credit.views import AccountView, LiveCall
+from gateway.ledger import LedgerAccount, Posting
+from gateway.settlement import Drift, FundingOutcome
+from policy.directory import Tenant
+from rating.money import format_amount
+from rating.tariff import charge_micros
+
+Document = dict[str, Any]
+
+
+def iso(unix_ms: int) -> str:
+    """Unix milliseconds as ISO 8601 in UTC: ``2026-02-03T04:05:06.789Z``."""
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def amount_or_none(micros: int | None) -> str | None:
+    """An amount as text; None stays None (unlimited)."""
+    return None if micros is None else format_amount(micros)
+
+
+def tenant_document(tenant: Tenant) -> Document:
+    """A tenant as provisioned."""
+    limits = tenant.limits
+    return {
+        "id": tenant.id,
+        "name": tenant.name,
+        "country": tenant.country,
+        "currency": tenant.currency,
+        "mode": tenant.mode,
+        "credit_limit": format_amount(tenant.credit_limit_micros),
+        "rate_deck": tenant.rate_deck,
+        "licensing": tenant.licensing,
+        "dial_out_policy": tenant.dial_out_policy,
+        "failure_policy": tenant.failure_policy or None,
+        "time_zone": tenant.time_zone,
+        "limits": {
+            "max_calls": limits.max_calls,
+            "calls_per_second": limits.calls_per_second,
+            "spend_per_hour": amount_or_none(limits.spend_per_hour_micros),
+            "spend_per_day": amount_or_none(limits.spend_per_day_micros),
+            "spend_per_month": amount_or_none(limits.spend_per_month_micros),
+            "max_rate_per_minute": amount_or_none(limits.max_rate_micros_per_min),
+            "max_connect": amount_or_none(limits.max_connect_micros),
+            "max_call_s": limits.max_call_s,
+            "blocked_prefixes": list(limits.blocked_prefixes),
+        },
+    }
+
+
+def balance_document(booked: LedgerAccount, cached: AccountView) -> Document:
+    """A tenant's money (MONEY 1): held is part of balance, unsynced is balance less ledger balance."""
+    limit_micros = booked.credit_limit_micros if booked.mode == "postpaid" else 0
+    return {
+        "tenant": booked.tenant_id,
+        "currency": booked.currency,
+        "mode": booked.mode,
+        "balance": format_amount(cached.balance_micros),
+        "held": format_amount(cached.held_micros),
+        "available": format_amount(cached.available_micros + limit_micros),
+        "ledger_balance": format_amount(booked.balance_micros),
+        "unsynced": format_amount(cached.balance_micros - booked.balance_micros),
+        "pools": [],
+        "exhausted": booked.mode == "prepaid" and cached.balance_micros <= 0,
+    }
+
+
+def funding_document(outcome: FundingOutcome) -> Document:
+    """What a funding did: ``repeated`` where its reference was booked before, ``applied`` where calls can use it."""
+    booked = outcome.booked
+    return {
+        "tenant": booked.tenant_id,
+        "kind": booked.kind,
+        "amount": format_amount(booked.amount_micros),
+        "reference": booked.reference,
+        "id": str(booked.seq),
+        "ledger_balance": format_amount(booked.balance_micros),
+        "repeated": booked.repeated,
+        "applied": outcome.applied,
+    }
+
+
+def posting_document(posting: Posting) -> Document:
+    """One line of a tenant's ledger with its running balance."""
+    return {
+        "id": posting.id,
+        "at": iso(posting.at_ms),
+        "kind": posting.kind,
+        "amount": format_amount(posting.amount_micros),
+        "balance": format_amount(posting.balance_micros),
+        "reference": posting.reference,
+        "call_id": posting.call_id or None,
+    }
+
+
+def call_document(call: LiveCall, now_ms: int) -> Document:
+    """One live call; ``charged`` is its price up to now, which lies inside ``held`` (MONEY 1)."""
+    record = known_of(call)
+    talk_ms = max(0, now_ms - call.answered_ms) if call.answered_ms else 0
+    charged = charge_micros(call.tariff, talk_ms) if call.tariff and call.answered_ms else 0
+    paid_ms = None if call.paid_s is None or not call.answered_ms else call.answered_ms + call.paid_s * 1000
+    return {
+        "id": call.call_id,
+        "tenant": call.tenant_id,
+        "user": record.user_id or None,
+        "from": record.caller,
+        "to": record.number or record.dialled,
+        "kind": record.kind,
+        "state": "answered" if call.answered_ms else "calling",
+        "answered_at": iso(call.answered_ms) if call.answered_ms else None,
+        "seconds": talk_ms // 1000,
+        "charged": format_amount(min(charged, call.held_micros)),
+        "held": format_amount(call.held_micros),
+        "paid_until": None if paid_ms is None else iso(paid_ms),
+        "node": call.owner.partition("/")[0],
+    }
+
+
+def known_of(call: LiveCall) -> CallRecord:
+    """The record of a live call as far as it is known; bare where it cannot be read."""
+    try:
+        return decode_record(call.usage)
+    except ValueError:
+        return CallRecord(call_id=call.call_id, tenant_id=call.tenant_id, kind="")
+
+
+def reconcile_document(drifts: list[Drift]) -> Document:
+    """Whether the money adds up: ``drift_micros`` is the sum of what is missing or too much, 0 where all is well."""
+    return {
+        "drift_micros": sum(abs(drift.drift_micros) for drift in drifts),
+        "clean": all(drift.clean for drift in drifts),
+        "tenants": [_drift_document(drift) for drift in drifts],
+    }
+
+
+def _drift_document(drift: Drift) -> Document:
+    return {
+        "tenant": drift.tenant_id,
+        "drift_micros": drift.drift_micros,
+        "records_drift_micros": drift.records_drift_micros,
+        "postings_drift_micros": drift.postings_drift_micros,
+        "accounts_drift_micros": drift.accounts_drift_micros,
+        "ledger": format_amount(drift.ledger_micros),
+        "balance": format_amount(drift.redis_micros),
+        "held": format_amount(drift.held_micros),
+        "in_outbox": format_amount(drift.outbox_micros),
+        "unapplied": format_amount(drift.unapplied_micros),
+        "expected": format_amount(drift.expected_micros),
+    }
