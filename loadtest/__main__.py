@@ -1,0 +1,5 @@
+"""``python -m loadtest`` is ``callgate-load``."""
+
+from loadtest.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""SIPp scenarios and Kamailio's configuration for the benchmark, as package data."""
