@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from gateway.config.values import HostRule
+from gateway.sip.events import Flow
 
 SOURCES_REMEMBERED: Final = 4096
 """Sources whose trunk is remembered; a gate has tens of peers, and a flood of forged addresses must cost no memory.
@@ -62,6 +63,17 @@ class Sources:
             known = address is not None and any(address in rule.network for rule, _ in self._rules)
             self._hosts[host] = known
         return known
+
+    def is_stranger(self, data: bytes, flow: Flow) -> bool:
+        """Whether this is a request from a source that no trunk names; responses are let through to their transaction.
+
+        On a stream the address alone counts, since the port of the Via is not known before the message is parsed.
+        """
+        if data.startswith(b"SIP/2.0 "):
+            return False
+        if flow.transport == "udp":
+            return self.trunk(flow.host, flow.port) is None
+        return not self.knows(flow.host)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

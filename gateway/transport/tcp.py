@@ -83,21 +83,20 @@ class Connection(asyncio.Protocol):
         """Called by the loop with what was read."""
         now = self._streams.loop.time()
         self.heard_at = now
+        bad: BadFrame | None = None
         try:
-            for message in self._framer.feed(data):
-                self._streams.hears.hear_stream(message, self.flow, self._shared)
+            messages = self._framer.feed(data)
         except BadFrame as error:
-            self._refuse(error)
+            messages, bad = error.complete, error
+        for message in messages:
+            self._streams.hears.hear_stream(message, self.flow, self._shared)
         self.unfinished_since = (self.unfinished_since or now) if self._framer.pending else None
+        if bad is not None and bad.data:
+            # what can be answered is answered by the endpoint of this worker, whoever owns its call
+            self._streams.hears.hear_stream(bad.data, self.flow, False)
         self._streams.hears.end_turn()
-
-    def _refuse(self, error: BadFrame) -> None:
-        """The stream cannot be read on: answer what can be answered, then close it."""
-        if error.answerable:
-            self._streams.hears.hear_stream(error.answerable, self.flow, False)
-            self._streams.hears.end_turn()
-        if self._transport is not None:
-            self._transport.close()
+        if bad is not None:
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop when the stream has ended, whoever ended it."""

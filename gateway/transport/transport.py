@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
+from gateway.sip.errors import BadMessage
 from gateway.sip.events import Flow
-from gateway.sip.message import BadMessage, Response, parse
+from gateway.sip.message import Response, parse
 from gateway.transport.handoff import HEARD, WRITE, Handoff, LiveSlots
 from gateway.transport.names import Names
 from gateway.transport.streams import Streams, holder_of

@@ -1,0 +1,88 @@
+"""May this INVITE become a call: the trunk by its source, policy over the directory, then the gate's own limits.
+
+The order lets emergency calls pass every limit (SIP.md 4): policy says first what kind of call it is, and only an
+ordinary one is then counted against calls a second and live calls.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gateway.call.intake import call_request
+from gateway.sip.events import Flow
+from gateway.sip.message import Request
+from gateway.transport.admission import Gate, Sources
+from policy.decide import decide
+from policy.directory import Directory
+from policy.plan import NumberPlan
+from policy.reasons import REASONS
+from policy.verdict import Allow, Deny, Verdict
+
+SIP_PORT: Final = 5060
+"""Where a Via without a port means (RFC 3261 18.2.2)."""
+
+
+class Decider:
+    """Decides initial INVITEs; ``directory`` is swapped whole whenever it changes.
+
+    ``live_calls()`` and ``outbox_full()`` are asked for each ordinary call; ``observe(seconds)`` is told how long a
+    decision took.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        gate: Gate,
+        plan: NumberPlan,
+        unix_ms: Callable[[float], int],
+        observe: Callable[[float], None],
+    ) -> None:
+        self.directory = Directory()
+        self.live_calls: Callable[[], int] = lambda: 0
+        self.outbox_full: Callable[[], bool] = lambda: False
+        self._sources = sources
+        self._gate = gate
+        self._plan = plan
+        self._unix_ms = unix_ms
+        self._observe = observe
+
+    def __call__(self, request: Request, flow: Flow, now: float) -> Verdict:
+        """Allow or Deny for one initial INVITE that came on ``flow`` at ``now`` (monotonic seconds)."""
+        began_s = time.perf_counter()
+        verdict = self._decide(request, flow, now)
+        self._observe(time.perf_counter() - began_s)
+        return verdict
+
+    def _decide(self, request: Request, flow: Flow, now: float) -> Verdict:
+        # on a stream the source port is the kernel's choice; the peer's own port stands in its Via (SIP.md 4)
+        port = flow.port if flow.transport == "udp" else request.top_via.port or SIP_PORT
+        name = self._sources.trunk(flow.host, port)
+        trunk = self.directory.trunks.get(name) if name is not None else None
+        if trunk is None:
+            return Deny(REASONS["UNKNOWN_SOURCE"])
+        asked = call_request(request, trunk.name, trunk.role == "access", self._unix_ms(now))
+        verdict = decide(self.directory, self._plan, asked)
+        if isinstance(verdict, Deny) or verdict.emergency:
+            return verdict
+        code = self._limit(now)
+        return verdict if code is None else _refused(verdict, code)
+
+    def _limit(self, now: float) -> str | None:
+        if self.outbox_full():
+            return "OUTBOX_FULL"
+        return self._gate.refusal(self.live_calls(), now)
+
+
+def _refused(allowed: Allow, code: str) -> Deny:
+    """The refusal of a call that policy would have let in, with what is known of it for its record."""
+    return Deny(
+        REASONS[code],
+        tenant_id=allowed.tenant_id,
+        user_id=allowed.user_id,
+        currency=allowed.currency,
+        kind=allowed.kind,
+        caller=allowed.caller,
+        dialled=allowed.dialled,
+        number=allowed.number,
+        destination=allowed.destination,
+    )

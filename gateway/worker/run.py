@@ -1,0 +1,45 @@
+"""A worker process from its plan to its exit status."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+
+from gateway.telemetry import logs
+from gateway.worker.ending import Ending
+from gateway.worker.plan import GIVEN_UP, Plan
+from gateway.worker.worker import Worker
+
+
+async def run_worker(plan: Plan, ending: Ending, say_ready: Callable[[], None]) -> int:
+    """Carry calls until asked to end, or until another process holds this worker's name."""
+    settings = plan.settings
+    logs.configure(settings.telemetry.log_level, settings.telemetry.log_format, f"worker-{plan.slot}")
+    worker = Worker(plan, ending)
+    await worker.start()
+    plan.ready_file.write_text(f"{os.getpid()}\n", encoding="ascii")
+    say_ready()
+    await _first(worker.fenced, ending.drain)
+    with contextlib.suppress(FileNotFoundError):
+        plan.ready_file.unlink()
+    if worker.fenced.is_set():
+        logs.get_logger("worker").error(
+            "name taken",
+            node=settings.node.name,
+            slot=plan.slot,
+            do="another live gate uses this node.name with this Redis; give each gate a name of its own",
+        )
+        await worker.stop()
+        return GIVEN_UP
+    if not ending.now.is_set():
+        await worker.drain()
+    await worker.stop()
+    return 0
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in pending:
+        wait.cancel()

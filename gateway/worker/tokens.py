@@ -1,0 +1,59 @@
+"""Fresh tokens for tags, branches and Call-IDs: the dice that quiet rooms are handed.
+
+RFC 3261 19.3 asks for tags of at least 32 random bits that nobody can guess; these have 64, from the kernel, fetched
+in blocks because one system call for each token would cost more than all else about it.
+"""
+
+import os
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+from gateway.transport.handoff import owner
+
+TOKEN_BYTES: Final = 8
+BLOCK_TOKENS: Final = 512
+"""Tokens made of one read of the kernel's random source."""
+
+TRIES_MAX: Final = 10_000
+"""Call-IDs tried for one that hashes to this worker: with 256 slots the chance that all miss is below 1e-17."""
+
+
+class Tokens:
+    """Random text of 16 lower-case hexadecimal digits, as often as it is called."""
+
+    __slots__ = ("_block",)
+
+    def __init__(self) -> None:
+        self._block: list[str] = []
+
+    def __call__(self) -> str:
+        """One token."""
+        if not self._block:
+            digits = os.urandom(TOKEN_BYTES * BLOCK_TOKENS).hex()
+            width = TOKEN_BYTES * 2
+            self._block = [digits[at : at + width] for at in range(0, len(digits), width)]
+        return self._block.pop()
+
+
+def new_call_id() -> str:
+    """The gate's own id of a call: a UUID (SIP.md 1)."""
+    return str(uuid.uuid4())
+
+
+def own_call_ids(tokens: Callable[[], str], slot: int, slots: list[int]) -> Callable[[], str]:
+    """SIP Call-IDs that hash to ``slot`` among ``slots``.
+
+    A peer that sends a request of our leg to the shared port instead of our Contact then still reaches us.
+    """
+    if len(slots) < 2:
+        return tokens
+
+    def make() -> str:
+        for _ in range(TRIES_MAX):
+            call_id = tokens()
+            if owner(call_id.encode("ascii"), slots) == slot:
+                return call_id
+        return tokens()
+
+    return make

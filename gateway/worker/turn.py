@@ -1,0 +1,130 @@
+"""One turn of a worker: what came in goes to the endpoint, events to the call machine, and at the turn's end what it
+wants sent and done goes out.
+
+Everything here is a plain call on the event loop: no task, future or lock for a message (DESIGN, Speed).  A turn ends
+once for all datagrams that were waiting, so that the store gets their commands together.  A fault in one message or
+one event is logged and counted, and the next one is heard: nothing a peer sends stops a worker.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gateway.call.b2bua import B2bua
+from gateway.call.commands import Command, Result
+from gateway.call.facts import Fact
+from gateway.sip.endpoint import Endpoint
+from gateway.sip.events import Event, Flow
+from gateway.telemetry.logs import get_logger
+
+FAULTS_LOGGED_PER_S: Final = 10
+"""Faults that are logged whole in one second; a peer that finds one must not fill the disk."""
+
+log = get_logger("worker")
+"""Logs of the rooms below, which write none themselves."""
+
+
+class Tap(Protocol):
+    """Who wants to see each message: the ladder of a call."""
+
+    def __call__(self, flow: Flow, data: bytes, now: float, *, sent: bool) -> None:
+        """One message came in on ``flow`` or goes out on it."""
+
+
+class Turn:
+    """Drives one endpoint and one call machine; is the listener of the transport."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        b2bua: B2bua,
+        *,
+        monotonic: Callable[[], float],
+        send: Callable[[Flow, bytes], None],
+        submit: Callable[[Command], None],
+        note: Callable[[Fact], None],
+        arm: Callable[[], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self.b2bua = b2bua
+        self.faults = 0
+        """Messages and events that raised; each is a bug."""
+        self.tap: Tap | None = None
+        self.is_unheard: Callable[[bytes, Flow], bool] | None = None
+        """Which messages are dropped without an answer (``unknown_source = "drop"``)."""
+        self._monotonic = monotonic
+        self._send = send
+        self._submit = submit
+        self._note = note
+        self._arm = arm
+        self._faults_until_s = 0.0
+        self._faults_logged = 0
+
+    # what the transport tells
+
+    def hear(self, data: bytes, flow: Flow) -> None:
+        """One message came in."""
+        if self.is_unheard is not None and self.is_unheard(data, flow):
+            return
+        now = self._monotonic()
+        if self.tap is not None:
+            self.tap(flow, data, now, sent=False)
+        try:
+            self.endpoint.receive(data, flow, now)
+        except Exception:
+            self._fault("message", now, peer=f"{flow.transport}:{flow.host}:{flow.port}", message=data)
+
+    def connection_lost(self, flow: Flow) -> None:
+        """The connection that messages of this flow came on is gone."""
+        self.endpoint.connection_lost(flow, self._monotonic())
+
+    def send_failed(self, flow: Flow) -> None:
+        """What was sent on this flow did not arrive."""
+        self.endpoint.send_failed(flow, self._monotonic())
+
+    # what the store tells
+
+    def resolve(self, result: Result) -> None:
+        """The store has carried a command out, or could not."""
+        now = self._monotonic()
+        try:
+            self.b2bua.resolve(result, now)
+        except Exception:
+            self._fault("result", now, call_id=result.call_id, result=repr(result))
+        self.end(now)
+
+    # the end of a turn
+
+    def end_turn(self) -> None:
+        """All that was waiting in a socket has been told."""
+        self.end(self._monotonic())
+
+    def end(self, now: float) -> None:
+        """Hand events up, and what they led to down and out."""
+        endpoint, b2bua = self.endpoint, self.b2bua
+        while events := endpoint.take_events():
+            for event in events:
+                self._handle(event, now)
+        for command in b2bua.take_commands():
+            self._submit(command)
+        for flow, data in endpoint.take_output():
+            if self.tap is not None:
+                self.tap(flow, data, now, sent=True)
+            self._send(flow, data)
+        for fact in b2bua.take_facts():
+            self._note(fact)
+        self._arm()
+
+    def _handle(self, event: Event, now: float) -> None:
+        try:
+            self.b2bua.handle(event, now)
+        except Exception:
+            self._fault("event", now, event=repr(event))
+
+    def _fault(self, what: str, now: float, **facts: object) -> None:
+        """Log an exception that is being caught, at most so many a second."""
+        self.faults += 1
+        if now > self._faults_until_s:
+            self._faults_until_s, self._faults_logged = now + 1.0, 0
+        self._faults_logged += 1
+        if self._faults_logged <= FAULTS_LOGGED_PER_S:
+            log.exception(f"{what} caused a fault", **facts)

@@ -1,0 +1,244 @@
+"""A worker put together: sockets, endpoint, call machine, store, directory and clock, driven as one turn after another.
+
+What happens for each message is in :mod:`gateway.worker.turn`.  Here is what happens rarely: the start, which waits
+for no store; twice a second the metrics; orders from other processes; and the drain (SIP.md 5).
+"""
+
+import asyncio
+import contextlib
+import gc
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from gateway.call.b2bua import B2bua
+from gateway.call.commands import Result
+from gateway.config.facts import number_plan
+from gateway.credit.admin import CreditAdmin
+from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, Order
+from gateway.credit.store import CreditStore, Owner, StoreObserver
+from gateway.sip.deadlines import Deadlines
+from gateway.sip.endpoint import Endpoint
+from gateway.sip.events import Flow
+from gateway.telemetry.logs import get_logger
+from gateway.telemetry.metrics import Meter
+from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
+from gateway.telemetry.worker import WorkerMetrics
+from gateway.transport.admission import Gate, Sources
+from gateway.transport.clock import Clock
+from gateway.transport.transport import Transport
+from gateway.worker.decide import Decider
+from gateway.worker.directory import DirectoryWatch
+from gateway.worker.ending import Ending
+from gateway.worker.facts import FactCounter
+from gateway.worker.orders import follow_orders
+from gateway.worker.plan import Plan
+from gateway.worker.tokens import Tokens, new_call_id
+from gateway.worker.turn import Turn
+from policy.directory import Directory
+
+FIRST_DIRECTORY_S: Final = 3.0
+"""How long a start waits for the first directory from the ledger before it goes on with the one kept."""
+
+CUT_WAIT_S: Final = 2.0
+"""How long the answers to BYEs and CANCELs are waited for at the end: a peer that is up answers in milliseconds."""
+
+EMPTY_POLL_S: Final = 0.1
+"""How often a drain looks whether any call is left."""
+
+SWITCH_INTERVAL_S: Final = 0.0005
+"""The directory is read by a thread that holds the interpreter for up to this long at a time; Python's 5 ms would
+show in the setup delay."""
+
+log = get_logger("worker")
+
+
+class Worker:
+    """One worker process' work; :meth:`start`, then :meth:`serve` until it is asked to end."""
+
+    def __init__(self, plan: Plan, ending: Ending) -> None:
+        settings = plan.settings
+        self._plan = plan
+        self._settings = settings
+        self._ending = ending
+        self._meter = Meter(tenant_labels=settings.telemetry.tenant_labels)
+        self._metrics = WorkerMetrics(self._meter)
+        self._snapshot = SnapshotFile(plan.metrics_dir, self._meter)
+        deadlines = Deadlines()
+        self._clock = Clock(deadlines, self._after_deadlines)
+        sources = Sources({trunk.name: trunk.hosts for trunk in settings.trunk})
+        self._decider = Decider(
+            sources,
+            Gate(settings.sip.max_calls, settings.sip.max_calls_per_second, settings.sip.workers),
+            number_plan(),
+            self._clock.unix_ms,
+            self._metrics.decision.observe,
+        )
+        sockets, tokens = plan.sockets(), Tokens()
+        self._endpoint = Endpoint(_identity(settings, sockets), deadlines, tokens, _timers(settings))
+        self._b2bua = B2bua(
+            self._endpoint,
+            deadlines,
+            self._decider,
+            _call_settings(settings),
+            self._clock.unix_ms,
+            tokens,
+            new_call_id,
+        )
+        self._store = self._make_store(plan)
+        self._turn = Turn(
+            self._endpoint,
+            self._b2bua,
+            monotonic=self._clock.monotonic,
+            send=self._send,
+            submit=self._store.submit,
+            note=FactCounter(self._metrics),
+            arm=self._clock.arm,
+        )
+        drops = settings.sip.unknown_source == "drop"
+        if drops:
+            self._turn.is_unheard = sources.is_stranger
+        self._transport = Transport(sockets, self._turn, sources.knows if drops else _anyone)
+        self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
+        self._directory = DirectoryWatch(
+            plan.ledger_url, settings.trunks, settings.data_dir, self._use_directory, keep=plan.slot == 0
+        )
+        self._decider.live_calls = self._b2bua.__len__
+        self._decider.outbox_full = lambda: self._store.full
+        self._tasks: list[asyncio.Task[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.fenced = asyncio.Event()
+        """Set when another process holds this worker's name: it must end."""
+
+    def _make_store(self, plan: Plan) -> CreditStore:
+        credit = self._settings.credit
+        return CreditStore(
+            plan.redis_url,
+            Owner(self._settings.node.name, plan.slot, plan.instance),
+            self._resolve,
+            partitions=self._settings.redis.partitions,
+            lease_grace_s=credit.lease_grace_s,
+            outbox_max=credit.outbox_max,
+            observer=StoreObserver(timed=self._metrics.redis, up=self._store_up, alert=_alert),
+        )
+
+    # the start
+
+    async def start(self) -> None:
+        """Hear SIP, and know the directory if the ledger can be reached in FIRST_DIRECTORY_S."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._directory.start()
+        await self._store.start()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._directory.read.wait(), FIRST_DIRECTORY_S)
+        await self._transport.open()
+        self._clock.start()
+        name = f"{self._settings.node.name}/{self._plan.slot}"
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform)))
+        self._tick()
+        # what exists now lives as long as the process: the collector need never look at it again
+        gc.collect()
+        gc.freeze()
+        log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
+
+    # what happens rarely
+
+    def _tick(self) -> None:
+        """Twice a second: metrics, and whether this process may still own calls."""
+        self._timer = asyncio.get_running_loop().call_later(WRITE_INTERVAL_S, self._tick)
+        endpoint, metrics = self._endpoint, self._metrics
+        metrics.messages(endpoint.counts)
+        endpoint.counts.clear()
+        metrics.retransmissions(endpoint.retransmissions)
+        metrics.parse_errors(endpoint.parse_errors)
+        endpoint.retransmissions = endpoint.parse_errors = 0
+        metrics.active(self._b2bua.active)
+        try:
+            self._snapshot.write()
+        except OSError as error:
+            log.error("metrics not written", error=str(error))
+        if self._store.fenced:
+            self.fenced.set()
+
+    def _perform(self, order: Order) -> None:
+        """Carry out one order of another process; each is harmless when repeated."""
+        now = self._clock.monotonic()
+        match order:
+            case HangUp(call_id):
+                self._b2bua.hang_up(call_id, now)
+            case Funded(tenant_id):
+                self._b2bua.funded(tenant_id, now)
+            case Booked(call_ids):
+                self._store.booked(call_ids)
+            case DirectoryChanged():
+                self._directory.look()
+        self._turn.end(now)
+
+    def _use_directory(self, directory: Directory) -> None:
+        self._decider.directory = directory
+
+    def _resolve(self, result: Result) -> None:
+        self._turn.resolve(result)
+
+    def _after_deadlines(self, now: float) -> None:
+        self._turn.end(now)
+
+    def _send(self, flow: Flow, data: bytes) -> None:
+        self._transport.send(flow, data)
+
+    def _store_up(self, up: bool) -> None:
+        self._metrics.redis_up(up)
+        if up:
+            log.info("redis up")
+        else:
+            log.error("redis away", doing="new calls get 503, live ones go on until their paid time ends")
+
+    # the end
+
+    async def drain(self) -> None:
+        """Refuse new calls and wait for the live ones, at most drain_s; then end what is unanswered (SIP.md 5)."""
+        loop = asyncio.get_running_loop()
+        self._do(self._b2bua.drain)
+        log.info("draining", calls=len(self._b2bua), at_most_s=self._settings.sip.drain_s)
+        await self._empty(loop.time() + self._settings.sip.drain_s)
+        self._do(self._b2bua.end_unanswered)
+        if self._plan.cut_on_drain:
+            self._do(self._b2bua.cut_all)
+            await self._empty(loop.time() + CUT_WAIT_S)
+
+    def _do(self, act: Callable[[float], None]) -> None:
+        now = self._clock.monotonic()
+        act(now)
+        self._turn.end(now)
+
+    async def _empty(self, until_s: float) -> None:
+        """Wait until no call is left, the moment has come, or the end is wanted at once."""
+        loop = asyncio.get_running_loop()
+        while len(self._b2bua) and loop.time() < until_s and not self._ending.now.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.now.wait(), EMPTY_POLL_S)
+
+    async def stop(self) -> None:
+        """Close everything; answered calls stay in Redis for the next process."""
+        log.info("ending", calls_left=len(self._b2bua))
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._clock.stop()
+        await self._store.stop()
+        await self._transport.close()
+        await self._directory.stop()
+        await self._admin.close()
+        self._snapshot.remove()
+
+
+def _anyone(host: str) -> bool:
+    """May connect: an unknown source is answered with 403, not left standing at the door."""
+    return True
+
+
+def _alert(code: str, text: str) -> None:
+    log.error("credit store alert", code=code, text=text)

@@ -1,0 +1,24 @@
+from gateway.transport.handoff import owner
+from gateway.worker.tokens import BLOCK_TOKENS, Tokens, new_call_id, own_call_ids
+
+
+def test_tokens_do_not_repeat() -> None:
+    tokens = Tokens()
+    made = {tokens() for _ in range(BLOCK_TOKENS * 3)}
+    assert len(made) == BLOCK_TOKENS * 3
+    assert all(len(token) == 16 and set(token) <= set("0123456789abcdef") for token in made)
+
+
+def test_call_ids_of_a_worker_hash_to_it() -> None:
+    make = own_call_ids(Tokens(), 2, [0, 1, 2])
+    assert all(owner(make().encode(), [0, 1, 2]) == 2 for _ in range(50))
+
+
+def test_a_lone_worker_takes_any_call_id() -> None:
+    tokens = Tokens()
+    assert own_call_ids(tokens, 0, [0]) is tokens
+
+
+def test_calls_have_uuids() -> None:
+    assert len(new_call_id()) == 36
+    assert new_call_id() != new_call_id()
