@@ -27,6 +27,10 @@ from rating.money import MAX_MICROS
 MAX_BATCH = 2_000
 """Most entries of one transaction: a batch of this size holds SQLite's write lock for about 0.1 s."""
 
+ROW_ERRORS = (DBAPIError, UnicodeError, OverflowError)
+"""What a row that cannot be stored raises: the database's refusal, text that is not Unicode, a number beyond 64 bits.
+(A database that is away raises LedgerAway.)"""
+
 MAX_TEXT = 512
 """Longest id or reference that is taken; ids are UUIDs with a suffix, references what people type."""
 
@@ -43,7 +47,7 @@ async def book(database: Database, entries: Sequence[Entry], now_ms: int) -> Boo
         batch = waiting.pop(0)
         try:
             done = await _book_batch(database, batch, now_ms)
-        except DBAPIError:
+        except ROW_ERRORS:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 waiting[:0] = [batch[:middle], batch[middle:]]
@@ -58,8 +62,9 @@ async def _book_alone(database: Database, entry: Entry, now_ms: int) -> BookedBa
     """Try an entry that the database refused once more (another settler may have booked it), else set it aside."""
     try:
         return await _book_batch(database, [entry], now_ms)
-    except DBAPIError as error:
-        return await _book_batch(database, [_broken(entry, f"the database refuses it: {error.orig}")], now_ms)
+    except ROW_ERRORS as error:
+        why = error.orig if isinstance(error, DBAPIError) else error
+        return await _book_batch(database, [_broken(entry, f"the database refuses it: {why}")], now_ms)
 
 
 async def _book_batch(database: Database, entries: list[Entry], now_ms: int) -> BookedBatch:

@@ -269,9 +269,9 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "failure_policy": entry.failure_policy or "",
         "time_zone": entry.time_zone,
         "minimum_funding_micros": entry.minimum_funding_micros,
-        "limits": _json(entry.limits.model_dump(exclude_defaults=True)),
+        "limits": _json(entry.limits.model_dump(by_alias=False, exclude_defaults=True)),
         "dial_plan": _json([[rule.pattern, rule.translation] for rule in entry.dial_plan]),
-        "more": _json(entry.model_dump(include=_TENANT_MORE, exclude_defaults=True)),
+        "more": _json(entry.model_dump(mode="json", by_alias=False, include=_TENANT_MORE, exclude_defaults=True)),
     }
 
 
@@ -287,7 +287,7 @@ def _user_row(tenant_id: str, entry: UserEntry) -> Row:
         "blocked": entry.blocked,
         "barred_toll_free": entry.barred_toll_free,
         "spend_limit_per_month_micros": entry.spend_limit_per_month_micros,
-        "limits": _json(entry.limits.model_dump(exclude_defaults=True)),
+        "limits": _json(entry.limits.model_dump(by_alias=False, exclude_defaults=True)),
         "dial_plan": _json([[rule.pattern, rule.translation] for rule in entry.dial_plan]),
     }
 

@@ -1,0 +1,150 @@
+"""The hash chain: any change of what was booked is found."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from gateway.config.provisioning import Provisioning, parse
+from gateway.ledger import CallEntry, Ledger, UnknownTenant, WithdrawalEntry
+from gateway.ledger.chain import Tail, first_fault
+
+Call = Callable[..., CallEntry]
+
+
+async def fill(ledger: Ledger, call: Call) -> None:
+    await ledger.fund("contoso", 1_000_000, "r1", actor="alice")
+    await ledger.book([call(charge_id=f"c{number}") for number in range(3)])
+    await ledger.book([WithdrawalEntry("w1", "contoso", 5)])
+
+
+async def test_an_untouched_ledger_is_intact(ledger: Ledger, call: Call) -> None:
+    await fill(ledger, call)
+    verdict = await ledger.verify_chain("contoso")
+    assert (verdict.intact, verdict.length, verdict.why) == (True, 5, "")
+    assert (await ledger.verify_chain("fabrikam")).length == 0
+    with pytest.raises(UnknownTenant):
+        await ledger.verify_chain("nobody")
+
+
+TAMPERED = {
+    "amount": ("UPDATE postings SET amount_micros = -1 WHERE seq = 3", 3),
+    "amount and every balance after it": (
+        "UPDATE postings SET amount_micros = amount_micros + (seq = 3), balance_micros = balance_micros + (seq >= 3)",
+        3,
+    ),
+    "balance": ("UPDATE postings SET balance_micros = 7 WHERE seq = 2", 2),
+    "moment": ("UPDATE postings SET at_ms = at_ms + 1 WHERE seq = 4", 4),
+    "kind": ("UPDATE postings SET kind = 'refund' WHERE seq = 1", 1),
+    "other side": ("UPDATE postings SET account = 'refunds' WHERE seq = 1", 1),
+    "reference": ("UPDATE postings SET reference = 'r2' WHERE seq = 1", 1),
+    "call": ("UPDATE postings SET charge_id = 'c9' WHERE seq = 2", 2),
+    "hash": ("UPDATE postings SET hash = x'00' WHERE seq = 2", 2),
+    "a line cut out": ("DELETE FROM postings WHERE seq = 3", 4),
+    "the first line cut off": ("DELETE FROM postings WHERE seq = 1", 2),
+    "the tail cut off": ("DELETE FROM postings WHERE seq >= 4", 4),
+    "the account's balance": ("UPDATE accounts SET balance_micros = 0 WHERE name = 'credit'", 6),
+    "the account's head": ("UPDATE accounts SET head = x'00' WHERE name = 'credit'", 6),
+    "a call record": ("UPDATE calls SET record = x'7b7d' WHERE charge_id = 'c1'", 3),
+}
+
+
+@pytest.mark.parametrize(("statement", "seq"), TAMPERED.values(), ids=TAMPERED.keys())
+async def test_tampering_is_found_at_its_line(ledger: Ledger, call: Call, statement: str, seq: int) -> None:
+    await fill(ledger, call)
+    async with ledger.database.write() as connection:
+        await connection.execute(text(statement))
+    verdict = await ledger.verify_chain("contoso")
+    assert verdict.broken_seq == seq, verdict
+    assert verdict.why
+
+
+async def test_a_deleted_call_record_breaks_nothing(ledger: Ledger, call: Call) -> None:
+    await fill(ledger, call)
+    async with ledger.database.write() as connection:
+        await connection.execute(text("DELETE FROM calls"))
+    assert (await ledger.verify_chain("contoso")).intact
+
+
+def test_a_chain_begins_anew_for_each_tenant() -> None:
+    one, two = Tail("a"), Tail("b")
+    first, second = one.append(1, "manual", "funding", 5), two.append(1, "manual", "funding", 5)
+    assert first.hash != second.hash
+    assert first_fault(Tail("b"), [first]) is None, "a line says itself whose it is"
+    assert first_fault(Tail("a"), [second, second]) == (1, "line 2 is missing")
+
+
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["fund", "charge", "free", "withdraw"]), st.integers(0, 1), st.integers(1, 10**12)),
+    max_size=30,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(moves=MOVES, sizes=st.lists(st.integers(1, 6), min_size=30, max_size=30))
+def test_any_sequence_adds_up(moves: list[tuple[str, int, int]], sizes: list[int]) -> None:
+    """Both lines of a posting sum to zero, running balances follow, the chain holds, the tables have one total."""
+    asyncio.run(_adds_up(moves, sizes))
+
+
+async def _adds_up(moves: list[tuple[str, int, int]], sizes: list[int]) -> None:
+    tenants = ("contoso", "fabrikam")
+    with tempfile.TemporaryDirectory() as folder:
+        async with Ledger.open("embedded", Path(folder)) as ledger:
+            await ledger.migrate()
+            await ledger.provision(_two_tenants(Path(folder)))
+            expected = {tenant: list[int]() for tenant in tenants}
+            entries: list[CallEntry | WithdrawalEntry] = []
+            for number, (what, index, amount) in enumerate(moves):
+                tenant = tenants[index]
+                if what == "fund":
+                    await ledger.fund(tenant, amount, str(number))
+                    expected[tenant].append(amount)
+                elif what == "withdraw":
+                    entries.append(WithdrawalEntry(str(number), tenant, amount))
+                    expected[tenant].append(-amount)
+                else:
+                    charge = amount if what == "charge" else 0
+                    entries.append(CallEntry(str(number), tenant, charge, _record(number)))
+                    expected[tenant] += [-charge] if charge else []
+            while entries:
+                size = sizes.pop()
+                await ledger.book(entries[:size])
+                await ledger.book(entries[:size])
+                entries = entries[size:]
+            for tenant in tenants:
+                await _check(ledger, tenant, expected[tenant])
+
+
+def _two_tenants(folder: Path) -> Provisioning:
+    (folder / "deck.csv").write_text(
+        "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,UK,1,0,60,60\n"
+    )
+    decks = [{"name": "d", "currency": "USD", "file": "deck.csv"}]
+    tenants = [{"id": tenant, "rate_deck": "d"} for tenant in ("contoso", "fabrikam")]
+    return parse({"rate_deck": decks, "tenant": tenants}, "test.toml", folder)
+
+
+def _record(number: int) -> bytes:
+    return b'{"answered_ms":1,"invited_ms":1,"kind":"user_out","user_id":"","trunk":"","talk_ms":%d}' % number
+
+
+async def _check(ledger: Ledger, tenant: str, amounts: list[int]) -> None:
+    postings = [posting async for posting in ledger.postings(tenant)]
+    assert sorted(posting.amount_micros for posting in postings) == sorted(amounts)
+    running = 0
+    for seq, posting in enumerate(postings, 1):
+        running += posting.amount_micros
+        assert (posting.seq, posting.balance_micros) == (seq, running)
+    [totals] = await ledger.totals([tenant])
+    assert (totals.balance_micros, totals.postings_micros, totals.accounts_micros) == (running, running, 0)
+    assert totals.charged_micros == totals.records_micros
+    async with ledger.database.read() as connection:
+        lines = "SELECT seq FROM posting_lines GROUP BY tenant_id, seq HAVING sum(amount_micros) <> 0 OR count(*) <> 2"
+        assert (await connection.execute(text(lines))).all() == []
+    assert (await ledger.verify_chain(tenant)).intact
