@@ -27,7 +27,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from rating.money import MoneyError, format_amount, parse_amount
+from rating.money import MoneyError, parse_amount
 
 PORT_MAX: Final = 65535
 WORKER_PORTS_MAX: Final = 256
@@ -39,13 +39,9 @@ PATTERN_CHARS_MAX: Final = 128
 
 
 class Table(BaseModel):
-    """A table of a TOML file: unknown keys refused, values never changed after the load.
+    """A table of a TOML file: unknown keys refused, values never changed after the load."""
 
-    ``model_dump(mode="json")`` gives the document back as it could stand in the file, so that another process can
-    validate it again.  Secrets are in it, resolved: it is for a child's ears only, never for a log.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, serialize_by_alias=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,33 +304,17 @@ Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Flag = Annotated[bool, Strict()]
 Text = Annotated[StrictStr, Field(max_length=256)]
-_AS_TEXT: Final = PlainSerializer(str, return_type=str, when_used="json")
-_AS_AMOUNT: Final = PlainSerializer(format_amount, return_type=str, when_used="json-unless-none")
-
-
-def _ports_text(ports: tuple[int, ...]) -> str:
-    return f"{ports[0]}-{ports[-1]}"
-
-
-def _secret_text(secret: SecretStr) -> str:
-    return secret.get_secret_value()
-
-
-Micros = Annotated[int, PlainValidator(parse_micros), _AS_AMOUNT]
-MicrosNotNegative = Annotated[int, PlainValidator(parse_micros_not_negative), _AS_AMOUNT]
-ListenAddress = Annotated[Listen, PlainValidator(parse_listen), _AS_TEXT]
-AddressPort = Annotated[HostPort, PlainValidator(parse_host_port), _AS_TEXT]
-Host = Annotated[HostRule, PlainValidator(parse_host_rule), _AS_TEXT]
-Ports = Annotated[
-    tuple[int, ...], PlainValidator(parse_ports), PlainSerializer(_ports_text, return_type=str, when_used="json")
-]
+Micros = Annotated[int, PlainValidator(parse_micros)]
+MicrosNotNegative = Annotated[int, PlainValidator(parse_micros_not_negative)]
+ListenAddress = Annotated[Listen, PlainValidator(parse_listen)]
+AddressPort = Annotated[HostPort, PlainValidator(parse_host_port)]
+Host = Annotated[HostRule, PlainValidator(parse_host_rule)]
+Ports = Annotated[tuple[int, ...], PlainValidator(parse_ports)]
 Target = Annotated[str, PlainValidator(parse_target)]
-Secret = Annotated[
-    SecretStr, PlainValidator(parse_secret), PlainSerializer(_secret_text, return_type=str, when_used="json")
-]
+Secret = Annotated[SecretStr, PlainValidator(parse_secret)]
 Url = Annotated[str, PlainValidator(parse_url)]
 LedgerUrl = Annotated[str, PlainValidator(parse_ledger_url)]
-AbsolutePath = Annotated[Path, PlainValidator(parse_path), _AS_TEXT]
+AbsolutePath = Annotated[Path, PlainValidator(parse_path)]
 TimeZone = Annotated[str, PlainValidator(parse_zone)]
 Pattern = Annotated[str, PlainValidator(parse_pattern)]
 Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits, . _ - (at most 64)")]
