@@ -64,6 +64,30 @@ class DirectoryReader:
         return found
 
 
+async def read_tenants(database: Database, tenant_id: str | None = None) -> list[Tenant]:
+    """One tenant (empty where there is none) or all, by id, without reading a deck.  Raises LedgerAway."""
+    query = select(tenants).order_by(tenants.c.id)
+    if tenant_id is not None:
+        query = query.where(tenants.c.id == tenant_id)
+    async with database.read() as connection:
+        return [_tenant(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def read_users(database: Database, tenant_id: str) -> list[User]:
+    """A tenant's users by id.  Raises LedgerAway."""
+    async with database.read() as connection:
+        query = select(users).where(users.c.tenant_id == tenant_id).order_by(users.c.id)
+        return [_user(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def read_service_numbers(database: Database, tenant_id: str) -> list[ServiceNumber]:
+    """A tenant's service numbers.  Raises LedgerAway."""
+    async with database.read() as connection:
+        mine = service_numbers.c.tenant_id == tenant_id
+        query = select(service_numbers).where(mine).order_by(service_numbers.c.number)
+        return [_service_number(row) for row in (await connection.execute(query)).mappings()]
+
+
 def _read_packed(name: str, packed: Packed) -> Deck:
     content, currency = packed
     return decks.read_deck(decks.DeckFile(name, decks.unpack(name, content), currency or None))

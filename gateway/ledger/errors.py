@@ -16,11 +16,11 @@ class LedgerError(Exception):
         self.hint = hint
 
 
-class LedgerAway(LedgerError):
+class LedgerAway(LedgerError):  # noqa: N818  a state of the ledger, nobody's mistake
     """The ledger cannot be reached or cannot write now: nothing was booked; try again later (HTTP 503)."""
 
 
-class LedgerRefused(LedgerError):
+class LedgerRefused(LedgerError):  # noqa: N818  its subclasses name what was refused
     """The request is wrong.  ``http_status`` is what the API answers."""
 
     http_status = 422

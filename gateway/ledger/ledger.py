@@ -22,7 +22,8 @@ from gateway.ledger.entries import (
     Posting,
     Totals,
 )
-from policy.directory import Directory, Trunk
+from gateway.ledger.errors import UnknownTenant
+from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
 
 
 def unix_ms() -> int:
@@ -100,6 +101,25 @@ class Ledger:
         """Every version of every rate deck, newest first within a name."""
         async with self.database.read() as connection:
             return await decks.list_versions(connection, self._now_ms())
+
+    async def tenants(self) -> list[Tenant]:
+        """Every tenant by id, without reading a deck."""
+        return await directory.read_tenants(self.database)
+
+    async def tenant(self, tenant_id: str) -> Tenant:
+        """One tenant.  Raises UnknownTenant."""
+        found = await directory.read_tenants(self.database, tenant_id)
+        if not found:
+            raise UnknownTenant(tenant_id)
+        return found[0]
+
+    async def users(self, tenant_id: str) -> list[User]:
+        """A tenant's users by id."""
+        return await directory.read_users(self.database, tenant_id)
+
+    async def service_numbers(self, tenant_id: str) -> list[ServiceNumber]:
+        """A tenant's service numbers in order."""
+        return await directory.read_service_numbers(self.database, tenant_id)
 
     async def directory(self, trunks: Mapping[str, Trunk]) -> Directory:
         """One snapshot of everything policy knows; ``trunks`` come from the settings.  Large decks take seconds."""

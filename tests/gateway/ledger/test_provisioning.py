@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.config.provisioning import Provisioning, parse
-from gateway.ledger import Ledger, LedgerRefused, ProvisioningRefused
+from gateway.ledger import Ledger, LedgerRefused, ProvisioningRefused, UnknownTenant
 from policy.directory import DialRule, ServiceNumber, Tenant, TenantLimits, Trunk, User
 from rating.tariff import Tariff
 
@@ -76,6 +76,18 @@ async def test_the_directory_says_what_the_document_says(empty_ledger: Ledger, d
     row = directory.decks["standard"].lookup("442079460000", "out", 0)
     assert row is not None
     assert row.tariff == Tariff(20_000)
+
+
+async def test_one_tenants_part_of_the_directory_needs_no_deck(ledger: Ledger, document: Document) -> None:
+    await ledger.provision(document(CONTOSO))
+    whole = await ledger.directory({})
+    assert await ledger.tenants() == list(whole.tenants.values())
+    assert await ledger.tenant("contoso") == whole.tenants["contoso"]
+    assert await ledger.users("contoso") == list(whole.users.values())
+    assert await ledger.service_numbers("contoso") == list(whole.service_numbers.values())
+    assert (await ledger.users("fabrikam"), await ledger.service_numbers("fabrikam")) == ([], [])
+    with pytest.raises(UnknownTenant):
+        await ledger.tenant("nobody")
 
 
 async def test_the_second_time_nothing_changes(empty_ledger: Ledger, document: Document) -> None:

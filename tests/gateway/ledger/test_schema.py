@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from gateway.ledger import Ledger, LedgerRefused, PartitionsFixed, ledger_url
-from gateway.ledger.schema import newest_revision
+from gateway.ledger.schema import NEWEST_REVISION, alembic_config
 from gateway.ledger.tables import metadata
 
 
@@ -25,7 +26,11 @@ async def test_migrations_from_empty_make_exactly_the_tables(empty_ledger: Ledge
     async with empty_ledger.database.read() as connection:
         assert await connection.run_sync(differences) == []
         version = await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
-        assert version.scalar() == newest_revision()
+        assert version.scalar() == NEWEST_REVISION
+
+
+def test_the_newest_revision_is_the_last_migration() -> None:
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [NEWEST_REVISION]
 
 
 async def test_migrating_twice_or_at_once_changes_nothing(ledger_url: str) -> None:
