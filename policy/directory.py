@@ -99,7 +99,13 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """One version of everything; numbers are keyed by E.164 with ``+``, users by tenant and id."""
+    """One version of everything; numbers are keyed by E.164 with ``+``, users by tenant and id.
+
+    ``trunks`` stand in file order, the order in which carriers are tried.  ``failure_policy`` is the gate's own, for
+    tenants that name none.  ``carriers`` and ``deliveries`` are made from the trunks: carriers that have targets, and
+    for each tenant the access trunks with targets where calls to its users' numbers go; under the empty name those
+    that any tenant may call from.
+    """
 
     version: int = 0
     trunks: Mapping[str, Trunk] = field(default_factory=dict)
@@ -108,3 +114,15 @@ class Directory:
     users_by_number: Mapping[str, User] = field(default_factory=dict)
     service_numbers: Mapping[str, ServiceNumber] = field(default_factory=dict)
     decks: Mapping[str, Deck] = field(default_factory=dict)
+    failure_policy: Literal["terminate", "continue", "retry"] = "terminate"
+    carriers: tuple[Trunk, ...] = field(init=False, repr=False, compare=False)
+    deliveries: Mapping[str, tuple[Trunk, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        reachable = [trunk for trunk in self.trunks.values() if trunk.targets]
+        deliveries: dict[str, tuple[Trunk, ...]] = {}
+        for trunk in reachable:
+            if trunk.role == "access":
+                deliveries[trunk.tenant] = (*deliveries.get(trunk.tenant, ()), trunk)
+        object.__setattr__(self, "carriers", tuple(trunk for trunk in reachable if trunk.role == "carrier"))
+        object.__setattr__(self, "deliveries", deliveries)

@@ -60,7 +60,9 @@ class Allow:
 
     ``tariff`` is None where nobody pays.  ``kind`` is a call type of the usage report (``user_out``, ``conf_in`` …).
     ``number`` is E.164 with ``+`` (an emergency call: the digits as dialled).  ``routes`` are in order of preference.
-    The tariff is the one in effect at the INVITE.  ``trunk`` is the trunk the call came in by.
+    The tariff is the one in effect at the INVITE.  ``trunk`` is the trunk the call came in by.  ``number_type`` is
+    what kind of number the payer's is (``subscriber``, ``toll_free``, ``toll``), ``number_class`` the class of the
+    number called (policy.plan).
     """
 
     tenant_id: str
@@ -86,6 +88,7 @@ class Allow:
     failure_policy: Literal["terminate", "continue", "retry"] = "terminate"
     rules: tuple[Rule, ...] = ()
     trunk: str = ""
+    number_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)

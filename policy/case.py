@@ -1,0 +1,160 @@
+"""A call while it is being decided: what is asked, and what each rule has found out so far.
+
+Rules are plain functions over a case, listed in the order in which they are tried (policy.outbound, policy.inbound).
+Each returns the Reason to refuse for, the verdict itself where it needs no further rule, or None to go on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
+from policy.plan import NumberClass, NumberPlan
+from policy.reasons import REASONS, Reason
+from policy.verdict import Allow, CallRequest, Deny, Limits, Route
+from rating.row import RateRow
+
+NOBODY: Final = Tenant(id="", country="", currency="")
+"""Stands for the tenant as long as none is known."""
+
+NO_USER: Final = User(id="", tenant_id="")
+"""Stands for the user where the call is nobody's in particular."""
+
+UNKNOWN_CLASS: Final = NumberClass("", "unknown")
+UNLIMITED: Final = Limits()
+CREDIT_CAPABILITY: Final = "MCOPSTNPP"
+"""The Communications Credits licence: what a call paid from the balance is reported under (DOMAIN 1)."""
+
+
+@dataclass(slots=True)
+class Case:
+    """One call: the request, the world it is judged in, and what is known by now."""
+
+    directory: Directory
+    plan: NumberPlan
+    request: CallRequest
+    trunk: Trunk
+    tenant: Tenant = NOBODY
+    user: User = NO_USER
+    service: ServiceNumber | None = None
+    caller: str = ""
+    dialled: str = ""
+    number: str = ""
+    number_class: NumberClass = UNKNOWN_CLASS
+    kind: str = ""
+    row: RateRow | None = None
+    emergency: bool = False
+
+    @property
+    def location(self) -> str:
+        """The country the payer calls from: the user's usage location, else the tenant's country."""
+        return self.user.usage_location or self.tenant.country
+
+
+Check = Callable[[Case], Reason | Allow | None]
+
+
+class CaseRule(NamedTuple):
+    """A rule by its name, what it checks, and what it says of a case that it let pass or concluded."""
+
+    name: str
+    check: Check
+    tell: Callable[[Case], str]
+
+
+def find_rate(case: Case, direction: Literal["out", "in"]) -> Reason | None:
+    """Set the row of the tenant's deck that prices the number at the moment of the INVITE."""
+    deck = case.directory.decks.get(case.tenant.rate_deck)
+    if deck is not None:
+        case.row = deck.lookup(case.number[1:], direction, case.request.at_unix_ms)
+    return REASONS["NO_RATE"] if case.row is None else None
+
+
+def check_rate_limit(case: Case) -> Reason | None:
+    """Refuse a rate or connect fee above the tenant's or the user's limit (CONTRACT 4)."""
+    if case.row is None:
+        return None
+    tariff = case.row.tariff
+    for limits in (case.tenant.limits, case.user.limits):
+        most_rate, most_connect = limits.max_rate_micros_per_min, limits.max_connect_micros
+        if most_rate is not None and tariff.rate_micros_per_min > most_rate:
+            return REASONS["RATE_TOO_HIGH"]
+        if most_connect is not None and tariff.connect_micros > most_connect:
+            return REASONS["RATE_TOO_HIGH"]
+    return None
+
+
+def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
+    """Let the call go; credits pay where a row prices it, else nobody."""
+    row, tenant, user = case.row, case.tenant, case.user
+    return Allow(
+        tenant_id=tenant.id,
+        currency=tenant.currency,
+        kind=case.kind,
+        caller=case.caller,
+        dialled=case.request.dialled,
+        number=case.number,
+        routes=routes,
+        payer="none" if row is None else "credits",
+        tariff=None if row is None else row.tariff,
+        emergency=case.emergency,
+        user_id=user.id,
+        user_name=user.name,
+        user_location=case.location,
+        number_type="subscriber" if case.service is None else case.service.kind,
+        domestic=is_domestic(case.location, case.number_class.region),
+        destination=destination(case),
+        conference=case.request.x_conference,
+        capability="" if row is None else CREDIT_CAPABILITY,
+        limits=UNLIMITED if case.emergency else call_limits(tenant),
+        max_call_s=None if case.emergency else longest_call_s(case),
+        failure_policy=tenant.failure_policy or case.directory.failure_policy,
+        trunk=case.trunk.name,
+        number_class=case.number_class.name,
+    )
+
+
+def deny(case: Case, reason: Reason) -> Deny:
+    """Refuse the call, with what is known of it for its record."""
+    return Deny(
+        reason,
+        tenant_id=case.tenant.id,
+        user_id=case.user.id,
+        currency=case.tenant.currency,
+        kind=case.kind,
+        caller=case.caller,
+        dialled=case.request.dialled,
+        number=case.number,
+        destination=destination(case),
+        trunk=case.trunk.name,
+    )
+
+
+def destination(case: Case) -> str:
+    """What the called place is called: by the rate deck, else the region of the number."""
+    if case.emergency:
+        return "emergency"
+    return case.row.destination if case.row is not None and case.row.destination else case.number_class.region
+
+
+def call_limits(tenant: Tenant) -> Limits:
+    """The tenant's limits that the reserve script checks with the money (MONEY 3)."""
+    limits = tenant.limits
+    if limits.max_calls is None and limits.calls_per_second is None:
+        return UNLIMITED
+    return Limits(limits.max_calls, limits.calls_per_second)
+
+
+def longest_call_s(case: Case) -> int | None:
+    """The shorter of the tenant's and the user's longest call; None: neither limits it."""
+    known = [most for most in (case.tenant.limits.max_call_s, case.user.limits.max_call_s) if most is not None]
+    return min(known) if known else None
+
+
+_HOME: Final = {"CA": "US", "PR": "US"}
+"""The United States, Puerto Rico and Canada call each other at domestic terms (DOMAIN 3, country rules)."""
+
+
+def is_domestic(one: str, other: str) -> bool:
+    """Whether a call between two regions is domestic; an unknown region is taken for the caller's own."""
+    return not other or _HOME.get(one, one) == _HOME.get(other, other)

@@ -1,0 +1,174 @@
+"""Calls that arrive on an access trunk: who pays for them, and every rule that may refuse them, in order.
+
+Emergency calls come first and pass everything (CONTRACT 6): they need no tenant that is known, no valid number, no
+credit and no directory beyond a carrier trunk.  The order of the rest is that of DOMAIN 3.
+"""
+
+from typing import Final
+
+from policy.case import CREDIT_CAPABILITY, NO_USER, NOBODY, Case, CaseRule, allow, check_rate_limit, find_rate
+from policy.dial_plan import translate
+from policy.dialling import bare, is_emergency_service, to_e164
+from policy.directory import DialRule
+from policy.reasons import REASONS, Reason
+from policy.routing import carrier_routes, emergency_routes, tenant_routes, trunk_routes
+from policy.verdict import Allow, Route
+from rating.money import format_amount
+
+KINDS: Final = {
+    "user": "user_out",
+    "conference": "conf_out",
+    "forward": "user_out_forwarding",
+    "transfer": "user_out_transfer",
+    "auto_attendant": "ucap_out",
+    "call_queue": "ucap_out",
+}
+"""Call types of the usage report (DOMAIN 6) by X-Callgate-Kind (CONTRACT 6)."""
+
+KIND_BY_SERVICE: Final = {"conference": "conf_out", "auto_attendant": "ucap_out", "call_queue": "ucap_out"}
+"""What a caller number that is a service number means by itself."""
+
+CREDIT_LICENCES: Final = frozenset({CREDIT_CAPABILITY, "MCOPSTNC"})
+"""Either name of the Communications Credits licence (DOMAIN 2): access to the balance for the user who has it."""
+
+
+def identify(case: Case) -> None:
+    """Find out who calls and who would pay: not a rule, nobody is refused here."""
+    _find_tenant(case)
+    request, users = case.request, case.directory.users_by_number
+    if request.x_user:
+        case.user = case.directory.users.get((case.tenant.id, request.x_user), NO_USER)
+    else:
+        caller = users.get(case.caller, NO_USER)
+        case.user = caller if caller.tenant_id == case.tenant.id else NO_USER
+    service = case.directory.service_numbers.get(case.caller)
+    serves = service.serves if service is not None and service.tenant_id == case.tenant.id else ""
+    case.kind = KINDS.get(request.x_kind) or KIND_BY_SERVICE.get(serves, "user_out")
+
+
+def _find_tenant(case: Case) -> None:
+    """The tenant the trunk belongs to; or, where the trunk leaves that to the caller, the owner of the number."""
+    directory, trunk = case.directory, case.trunk
+    number = bare(case.request.caller)
+    if trunk.tenant_from == "caller":
+        case.caller = to_e164(case.plan, number, "", trunk.numbers)
+        owner = directory.users_by_number.get(case.caller) or directory.service_numbers.get(case.caller)
+        case.tenant = directory.tenants.get(owner.tenant_id, NOBODY) if owner is not None else NOBODY
+    else:
+        case.tenant = directory.tenants.get(trunk.tenant, NOBODY)
+        translated = translate(case.tenant.dial_plan, number)
+        case.caller = to_e164(case.plan, translated, case.tenant.country, trunk.numbers)
+    case.caller = case.caller or case.request.caller
+
+
+def emergency(case: Case) -> Reason | Allow | None:
+    """Let an emergency call go, with the digits as dialled (SIP.md 4); only a gate without any carrier cannot."""
+    dialled = case.request.dialled
+    case.dialled = bare(dialled)
+    if is_emergency_service(dialled):
+        return _emergency_call(case, dialled)
+    if case.plan.is_emergency(case.dialled, case.location):
+        return _emergency_call(case, case.dialled)
+    case.dialled = translate(_dial_plan(case), case.dialled)
+    if case.plan.is_emergency(case.dialled, case.location):
+        return _emergency_call(case, case.dialled)
+    return None
+
+
+def _emergency_call(case: Case, dialled: str) -> Reason | Allow:
+    case.emergency = True
+    case.number = dialled
+    routes = emergency_routes(case.directory, dialled)
+    return allow(case, routes) if routes else REASONS["NO_ROUTE"]
+
+
+def _dial_plan(case: Case) -> tuple[DialRule, ...]:
+    return case.user.dial_plan or case.tenant.dial_plan
+
+
+def payer(case: Case) -> Reason | None:
+    """Somebody must answer for the call: a tenant, and the very user whom the PBX names."""
+    unknown_user = bool(case.request.x_user) and not case.user.id
+    return REASONS["UNKNOWN_CALLER"] if not case.tenant.id or unknown_user else None
+
+
+def number(case: Case) -> Reason | None:
+    """What was dialled must be a telephone number; of a valid number's beginning the caller is told (SIP.md 4)."""
+    case.number = to_e164(case.plan, case.dialled, case.tenant.country, case.trunk.numbers)
+    known = case.plan.classify(case.number[1:])
+    if known is not None:
+        case.number_class = known
+        return None
+    if case.number in case.directory.users_by_number or case.number in case.directory.service_numbers:
+        return None
+    return REASONS["INCOMPLETE_NUMBER" if case.number and case.plan.is_beginning(case.number[1:]) else "INVALID_NUMBER"]
+
+
+def blocked_user(case: Case) -> Reason | None:
+    """A blocked user calls nobody."""
+    return REASONS["BLOCKED_USER"] if case.user.blocked else None
+
+
+def on_net(case: Case) -> Reason | Allow | None:
+    """A call to a number of the same tenant never leaves it and costs nothing (DOMAIN 3, row 18)."""
+    routes = _own_routes(case)
+    if routes is None:
+        return None
+    case.kind = "on_net"
+    return allow(case, routes) if routes else REASONS["NO_ROUTE"]
+
+
+def _own_routes(case: Case) -> tuple[Route, ...] | None:
+    directory, tenant_id = case.directory, case.tenant.id
+    user = directory.users_by_number.get(case.number)
+    if user is not None and user.tenant_id == tenant_id:
+        return tenant_routes(directory, tenant_id, case.number)
+    service = directory.service_numbers.get(case.number)
+    if service is not None and service.tenant_id == tenant_id:
+        return trunk_routes(directory, service.deliver_to, case.number)
+    return None
+
+
+def blocked_prefix(case: Case) -> Reason | None:
+    """Destinations that the tenant or the user closed."""
+    closed = case.tenant.limits.blocked_prefixes, case.user.limits.blocked_prefixes
+    return REASONS["BLOCKED_PREFIX"] if any(case.number.startswith(prefixes) for prefixes in closed) else None
+
+
+def licence(case: Case) -> Reason | None:
+    """Where licences are per user, spending the balance takes one; a voice application's transfer does not (row 16)."""
+    if case.tenant.licensing == "none" or case.kind == "ucap_out":
+        return None
+    return REASONS["NO_LICENCE"] if CREDIT_LICENCES.isdisjoint(case.user.licences) else None
+
+
+def rate(case: Case) -> Reason | None:
+    """The tenant's deck must have a price for the number."""
+    return find_rate(case, "out")
+
+
+def route(case: Case) -> Reason | Allow:
+    """A carrier must take the number; then the call may go."""
+    routes = carrier_routes(case.directory, case.number)
+    return allow(case, routes) if routes else REASONS["NO_ROUTE"]
+
+
+def _told_rate(case: Case) -> str:
+    if case.row is None:
+        return "none"
+    return f"{format_amount(case.row.tariff.rate_micros_per_min)} a minute by prefix {case.row.prefix}"
+
+
+RULES: Final = (
+    CaseRule("emergency", emergency, lambda case: "emergency call" if case.emergency else "no emergency number"),
+    CaseRule("payer", payer, lambda case: f"tenant {case.tenant.id}, user {case.user.id or 'none'}"),
+    CaseRule("number", number, lambda case: f"{case.number}: {case.number_class.region} {case.number_class.name}"),
+    CaseRule("blocked_user", blocked_user, lambda case: "not blocked"),
+    CaseRule("on_net", on_net, lambda case: "own number, free" if case.kind == "on_net" else "outside number"),
+    CaseRule("blocked_prefix", blocked_prefix, lambda case: "not blocked"),
+    CaseRule("licence", licence, lambda case: f"licensing {case.tenant.licensing}"),
+    CaseRule("rate", rate, _told_rate),
+    CaseRule("rate_limit", check_rate_limit, lambda case: "within the limits"),
+    CaseRule("route", route, lambda case: "carrier found"),
+)
+"""In the order in which they are tried; the last one concludes."""
