@@ -27,6 +27,7 @@ from loadtest.console import Shown, print_figures, progress_on
 from loadtest.fail_on import FailOnError, NotMeasuredError, check, holds, parse
 from loadtest.figures import Increments, no_figures
 from loadtest.holds import HoldError, parse_hold
+from loadtest.line import LineError
 from loadtest.numbers import DEFAULT_CALLER, NumbersError, Pairs, from_lines, made_up
 from loadtest.report import page
 from loadtest.run import MAX_CALLS, MAX_LIVE, Plan, Run
@@ -208,7 +209,7 @@ def _play(plan: Plan, *, quiet: bool) -> tuple[Run, dict[str, Any]]:
         try:
             with _runner() as runner:
                 return played, runner.run(_until_interrupted(played))
-        except OSError as error:
+        except LineError as error:
             _give_up(str(error))
 
 

@@ -26,7 +26,7 @@ _COMPARISONS: Final[dict[type[ast.cmpop], Callable[[float, float], bool]]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-_BY_KIND: Final = ("refused_by", "unanswered_by", "failed_by", "cut_by")
+_BY_KIND: Final = ("refused_by", "unanswered_by", "failed_by", "cut_by", "status_by")
 """Figures whose keys are only known afterwards: a key that did not occur counts 0."""
 
 

@@ -48,6 +48,7 @@ class Tally:
     unanswered_by: dict[str, int] = field(default_factory=dict)
     failed_by: dict[str, int] = field(default_factory=dict)
     cut_by: dict[str, int] = field(default_factory=dict)
+    status_by: dict[str, int] = field(default_factory=dict)
     setup: Histogram = field(default_factory=Histogram)
     post_dial: Histogram = field(default_factory=Histogram)
     cut_error: Histogram = field(default_factory=Histogram)
@@ -65,6 +66,8 @@ class Tally:
     def book(self, call: Call) -> None:
         """The call is over on both legs."""
         self._time(call)
+        if call.status:
+            _count(self.status_by, str(call.status))
         moment = self.series.at(call.intended_s)
         if call.answer_heard is not None:
             self._answered(call)
@@ -96,6 +99,7 @@ class Tally:
             "failed_by": _sorted(self.failed_by),
             "cut": sum(self.cut_by.values()),
             "cut_by": _sorted(self.cut_by),
+            "status_by": _sorted(self.status_by),
             "talk_s": round(self.talk_s, 3),
             "held_back": held_back,
             "retransmissions": wire.retransmissions,

@@ -31,6 +31,10 @@ Hear = Callable[[Heard, Address, float], None]
 """Takes a message, who sent it and when it was read (monotonic seconds)."""
 
 
+class LineError(Exception):
+    """An address that cannot be spoken from; the message says why and what to do."""
+
+
 class WireTally:
     """What the sockets of a run saw besides calls."""
 
@@ -117,7 +121,7 @@ def _bound(address: Address) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise OSError(error.errno, f"cannot play a telephone on {address}: {error.strerror}; choose another") from error
+        raise LineError(f"cannot play a telephone on {address}: {error.strerror}; choose another") from error
     return bound
 
 

@@ -89,7 +89,7 @@ class Run:
         return len(self._live)
 
     async def play(self) -> dict[str, Any]:
-        """Place every call and follow it to its end; returns the figures.  Raises OSError for a taken address."""
+        """Place every call and follow it to its end; returns the figures.  Raises LineError for a taken address."""
         loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
         self._alarm = Alarm(loop, self._ring)

@@ -39,7 +39,6 @@ class KamailioSubject:
         config = folder / "kamailio.cfg"
         config.write_text(files("loadtest.peers").joinpath("kamailio.cfg").read_text())
         names = {
-            "CTLSOCK": f'"unixs:{folder}/ctl"',
             "LISTEN": f"udp:{self.sip}",
             "CALLEE": f'"sip:{where.callee}"',
             "CREDIT": f'"{credit}"',

@@ -95,11 +95,23 @@ def _tasks(pid: int) -> Iterator[Path]:
 
 
 def _kill_orphan(pid: int, parent: int) -> None:
-    """End a process that outlived the one that started it: it has no parent now but init."""
+    """End a process that outlived the one that started it: it has another parent now, and wait until it is gone."""
+    ppid, state = _family_state(pid)
+    if state in "ZX" or ppid == parent:
+        return
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    give_up_s = time.monotonic() + STOP_S
+    while _family_state(pid)[1] not in "ZX" and time.monotonic() < give_up_s:
+        time.sleep(0.005)
+
+
+def _family_state(pid: int) -> tuple[int, str]:
+    """Parent and state letter of a process; X where there is none."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        if int(status[1]) != parent and status[0] != "Z":
-            os.kill(pid, signal.SIGKILL)
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[1]), fields[0]
+    return 0, "X"
 
 
 def wait_until(true: Callable[[], bool], within_s: float, what: str, child: subprocess.Popen[bytes], log: Path) -> None:

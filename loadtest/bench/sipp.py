@@ -111,7 +111,8 @@ class Sipp:
 
     def statistics(self) -> dict[str, int]:
         """The cumulated counters of ``-trace_stat``: SuccessfulCall, FailedCall, Retransmissions and their like."""
-        rows = list(csv.DictReader((self.folder / "statistics.csv").open(errors="replace"), delimiter=";"))
+        with (self.folder / "statistics.csv").open(errors="replace") as lines:
+            rows = list(csv.DictReader(lines, delimiter=";"))
         last = rows[-1] if rows else {}
         return {key[:-3]: int(value) for key, value in last.items() if key and key.endswith("(C)") and _whole(value)}
 
