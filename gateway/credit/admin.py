@@ -1,128 +1,275 @@
-"""Everything about the credit store that is not one worker's hot path: accounts, money in and out, outbox, orders."""
+"""Everything about the credit store that is not one worker's hot path: accounts, money in and out, live calls, sweep.
 
-from collections.abc import Iterable, Sequence
+Who asks here (settler, command line, supervisor, admin process) may wait; what is asked is as atomic and as safe to
+repeat as on the hot path, by the same scripts.  The streams between processes are in ``streams``.
+"""
 
-from gateway.credit.orders import Order
-from gateway.credit.views import (
-    AccountView,
-    Applied,
-    LiveCall,
-    OutboxEntry,
-    OutboxState,
-    RefusedEntry,
-    Swept,
-    Withdrawn,
-    WorkerView,
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar, cast
+
+from gateway.credit import lua
+from gateway.credit.client import (
+    Client,
+    PartitionsChangedError,
+    StoreError,
+    StoreStaleError,
+    StoreUnreachableError,
 )
+from gateway.credit.keys import OWNERS_KEY, PARTITIONS_KEY, REBUILDING, PartitionKeys
+from gateway.credit.requests import read_tariff
+from gateway.credit.streams import Streams
+from gateway.credit.views import AccountView, Applied, LiveCall, Swept, Withdrawn, WorkerView
+
+__all__ = ["CreditAdmin", "PartitionsChangedError", "StoreError", "StoreStaleError", "StoreUnreachableError"]
+
+AT_ONCE: Final = 500
+"""Commands in one pipeline: some 100 kB of replies, so that no other client of Redis waits long behind them."""
+
+SWEEP_QUIET_S: Final = 30
+"""After a change of epoch nothing is swept for so long: live owners say their calls again first (MONEY 5)."""
+
+_LIVE_FIELDS: Final = (
+    "owner", "gen", "answered_ms", "tick", "paid_s", "proven_s", "held", "tariff", "usage", "adoption",
+)  # fmt: skip
+
+_T = TypeVar("_T")
 
 
-class StoreError(Exception):
-    """The credit store could not do it; the text says what was wrong and what to do."""
+class CreditAdmin(Streams):
+    """Reads and changes the credit store for the settler, the command line, the supervisor and the admin process.
 
+    Every method raises StoreUnreachableError where Redis is away; those that change a partition StoreStaleError
+    where its epoch is not open; StoreError for what Redis refuses.
+    """
 
-class StoreUnreachable(StoreError):
-    """Redis cannot be reached, refuses writes, or takes too long: try again later."""
-
-
-class StoreStale(StoreError):
-    """The partition's epoch is missing or being rebuilt: nothing may be changed until it is open (MONEY 6)."""
-
-
-class PartitionsChanged(StoreError):
-    """The number of partitions differs from the one that this Redis was first used with."""
-
-
-class CreditAdmin:
-    """Reads and changes the credit store for the settler, the command line, the supervisor and the admin process."""
-
-    def __init__(self, url: str, *, partitions: int = 256, timeout_s: float = 5.0) -> None:
-        raise NotImplementedError
+    def __init__(
+        self, url: str, *, partitions: int = 256, timeout_s: float = 5.0, sweep_quiet_s: int = SWEEP_QUIET_S
+    ) -> None:
+        super().__init__(Client(url, partitions, timeout_s))
+        self._sweep_quiet_ms = sweep_quiet_s * 1000
 
     async def close(self) -> None:
         """Close the connections."""
-        raise NotImplementedError
+        await self._client.redis.aclose()
 
     async def ping(self) -> None:
-        """Raise StoreUnreachable unless Redis answers."""
-        raise NotImplementedError
+        """Raise StoreUnreachableError unless Redis answers."""
+        async with self._client.asking() as redis:
+            await cast(Awaitable[Any], redis.ping())
 
     async def prepare(self) -> bool:
         """Make a Redis ready at the first start: fix the partition count, open epoch 1 where no partition has one.
 
         Returns True where this was the first start of this Redis.  The caller must know that it may be one (an
         empty Redis under a ledger with money in it has lost its memory and must be rebuilt instead, MONEY 6).
-        Raises PartitionsChanged; StoreStale where some partitions have an epoch and others not.
+        Raises PartitionsChangedError; StoreStaleError where some partitions have an epoch and others not.
         """
-        raise NotImplementedError
+        partitions = self._client.keys.partitions
+        async with self._client.asking() as redis:
+            await redis.set(PARTITIONS_KEY, len(partitions), nx=True)
+            stored = int(await cast(Awaitable[bytes], redis.get(PARTITIONS_KEY)))
+            if stored != len(partitions):
+                text = f"this Redis was first used with {stored} partitions, not {len(partitions)}: that never changes"
+                raise PartitionsChangedError(text)
+            missing = [epoch is None for epoch in await self._pipelined(("GET", keys.epoch) for keys in partitions)]
+            if not any(missing):
+                return False
+            if not all(missing):
+                text = f"{sum(missing)} of {stored} partitions have no epoch: Redis has lost part of its memory"
+                raise StoreStaleError(f"{text}; rebuild it from the ledger")
+            await self._open_first(partitions)
+        return True
+
+    async def _open_first(self, partitions: Sequence[PartitionKeys]) -> None:
+        now_ms = await self._now_ms()
+        pipeline = self._client.pipeline(atomic=True)
+        for keys in partitions:
+            pipeline.set(keys.epoch, "1", nx=True)
+            pipeline.set(keys.opened, now_ms, nx=True)
+        await pipeline.execute()
+
+    async def begin_rebuild(self, partition: int) -> int:
+        """Raise a partition's epoch by one and let nothing be granted in it (MONEY 6, step 1); returns its number."""
+        keys = self._client.keys.partitions[partition]
+        async with self._client.asking() as redis:
+            stored = await cast(Awaitable[bytes | None], redis.get(keys.epoch)) or b""
+            believed = stored.decode()
+            number = int(believed.removesuffix(REBUILDING) or 0) + 1
+            await self._move_epoch(keys, believed, f"{number}{REBUILDING}")
+        return number
+
+    async def open_epoch(self, partition: int, number: int) -> None:
+        """End a rebuild: grants are given again, under epoch ``number``."""
+        async with self._client.asking():
+            keys = self._client.keys.partitions[partition]
+            await self._move_epoch(keys, f"{number}{REBUILDING}", str(number))
+
+    async def _move_epoch(self, keys: PartitionKeys, believed: str, new: str) -> None:
+        reply = await self._client.call(lua.OPEN_EPOCH, [keys.epoch, keys.opened], [believed, new])
+        if reply[0] != b"OPENED":
+            raise StoreStaleError(f"the epoch of partition {keys.number} is not {believed!r} any more: look again")
 
     async def account(self, tenant_id: str) -> AccountView:
         """One tenant's account; all zero where Redis has none."""
-        raise NotImplementedError
+        return (await self.accounts([tenant_id]))[0]
 
     async def accounts(self, tenant_ids: Iterable[str]) -> list[AccountView]:
         """Accounts in the order of the ids."""
-        raise NotImplementedError
+        tenant_ids = list(tenant_ids)
+        fields = ("balance", "held", "applied", "calls")
+        asked = (("HMGET", self._client.keys.tenant(tenant_id).account, *fields) for tenant_id in tenant_ids)
+        async with self._client.asking():
+            replies = await self._pipelined(asked)
+        return [
+            AccountView(tenant_id, *(int(value or 0) for value in reply))
+            for tenant_id, reply in zip(tenant_ids, replies, strict=True)
+        ]
 
     async def apply_money_in(self, tenant_id: str, seq: int, amount_micros: int) -> Applied:
-        """Add money that the ledger has booked under ``seq``, once; a tenant's numbers must be applied in rising order."""
-        raise NotImplementedError
+        """Add money that the ledger has booked under ``seq``, once; numbers of a tenant come in rising order.
+
+        ``amount_micros`` ≥ 0.  Raises StoreError where the balance would leave the range of MONEY 1.
+        """
+        keys = self._client.keys.tenant(tenant_id)
+        async with self._client.asking():
+            reply = await self._client.call_in(keys.partition, lua.FUND, [keys.account], [seq, amount_micros])
+        if reply[0] == b"ALERT":
+            raise StoreError(f"{amount_micros} micro-units for {tenant_id} refused: {reply[1].decode()}")
+        return Applied(reply[0] == b"APPLIED", reply[1], reply[2])
 
     async def withdraw(self, tenant_id: str, charge_id: str, amount_micros: int, record: bytes) -> Withdrawn:
-        """Take money out, at most what is available, and append it to the outbox; the same id takes once."""
-        raise NotImplementedError
+        """Take money out, at most what is available, and append it to the outbox; the same id takes once.
+
+        Where nothing is available nothing is taken and nothing remembered: the same id may be asked again.
+        """
+        keys, member = self._client.keys.tenant(tenant_id), f"{charge_id} {tenant_id}"
+        places = [keys.account, keys.partition.withdrawal(charge_id), keys.partition.outbox]
+        async with self._client.asking():
+            reply = await self._client.call_in(keys.partition, lua.WITHDRAW, places, [member, amount_micros, record])
+        return Withdrawn(reply[1], reply[2])
 
     async def live_calls(self, tenant_id: str | None = None) -> list[LiveCall]:
-        """Live calls of one tenant or of all."""
-        raise NotImplementedError
+        """Live calls of one tenant or of all, in no order."""
+        keys = self._client.keys
+        partitions = keys.partitions if tenant_id is None else [keys.partition(tenant_id)]
+        async with self._client.asking():
+            asked = (("ZRANGE", partition.leases, 0, -1, "WITHSCORES") for partition in partitions)
+            leases = [
+                (partition, *lease)
+                for partition, reply in zip(partitions, await self._pipelined(asked), strict=True)
+                for lease in _pairs(reply)
+            ]
+            if tenant_id is not None:
+                leases = [lease for lease in leases if _tenant_of(lease[1]) == tenant_id]
+            calls = (("HMGET", partition.call(_call_of(member)), *_LIVE_FIELDS) for partition, member, _ in leases)
+            replies = await self._pipelined(calls)
+        return [
+            _live_call(member, lease_ms, fields)
+            for (_, member, lease_ms), fields in zip(leases, replies, strict=True)
+            if fields[0] is not None
+        ]
 
     async def sweep(self, limit: int = 1000) -> list[Swept]:
-        """Close calls whose lease has run out, oldest first, at most ``limit``."""
-        raise NotImplementedError
+        """Close calls whose lease has run out, at most ``limit``; charged up to their last proven moment (MONEY 5)."""
+        partitions, swept = self._client.keys.partitions, []
+        async with self._client.asking():
+            now_ms = await self._now_ms()
+            asked = (("ZRANGEBYSCORE", keys.leases, "-inf", now_ms, "LIMIT", 0, limit) for keys in partitions)
+            due = [
+                (keys, member.decode())
+                for keys, members in zip(partitions, await self._pipelined(asked), strict=True)
+                for member in members
+            ]
+        for keys, member in due[:limit]:
+            async with self._client.asking():
+                charge_micros = await self._sweep_one(keys, member)
+            if charge_micros is not None:
+                swept.append(Swept(_call_of(member), _tenant_of(member), charge_micros))
+        return swept
 
-    async def read_outbox(self, count: int = 100, block_s: float = 0.0) -> list[OutboxEntry]:
-        """Unbooked entries, oldest first within a partition, at most ``count`` of each; waits up to ``block_s`` for one."""
-        raise NotImplementedError
-
-    async def trim_outbox(self, entries: Sequence[OutboxEntry]) -> None:
-        """Remove entries that the ledger has committed; their markers live for another 24 h."""
-        raise NotImplementedError
-
-    async def outbox_state(self) -> OutboxState:
-        """How many entries wait and since when."""
-        raise NotImplementedError
-
-    async def read_refused(self, count: int = 100) -> list[RefusedEntry]:
-        """Refused calls that wait to be written down."""
-        raise NotImplementedError
-
-    async def trim_refused(self, entries: Sequence[RefusedEntry]) -> None:
-        """Remove refused calls that are written down."""
-        raise NotImplementedError
-
-    async def send_order(self, worker: str, order: Order) -> None:
-        """Give one worker (``node/slot``) an order."""
-        raise NotImplementedError
-
-    async def broadcast_order(self, order: Order) -> None:
-        """Give every live worker an order."""
-        raise NotImplementedError
-
-    async def read_orders(self, worker: str, after: str = "0-0", block_s: float = 0.0) -> list[tuple[str, Order]]:
-        """Orders of a worker after entry id ``after``, each with its id; waits up to ``block_s`` for one."""
-        raise NotImplementedError
-
-    async def trim_orders(self, worker: str, up_to: str) -> None:
-        """Forget a worker's orders up to and with this entry id: they are carried out."""
-        raise NotImplementedError
+    async def _sweep_one(self, keys: PartitionKeys, member: str) -> int | None:
+        account = self._client.keys.tenant(_tenant_of(member)).account
+        places = [account, keys.call(_call_of(member)), keys.leases, keys.outbox, keys.opened]
+        reply = await self._client.call_in(keys, lua.SWEEP, places, [member, self._sweep_quiet_ms])
+        if reply[0] == b"ALERT":
+            raise StoreError(f"call {_call_of(member)} cannot be swept: {reply[1].decode()}; reconcile the tenant")
+        return cast(int, reply[1]) if reply[0] == b"SWEPT" else None
 
     async def workers(self) -> list[WorkerView]:
         """Every worker slot that was ever claimed, alive or not."""
-        raise NotImplementedError
+        async with self._client.asking() as redis:
+            now_ms = await self._now_ms()
+            claims = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(OWNERS_KEY))
+        return sorted(
+            (_worker(name.decode(), claim.decode(), now_ms) for name, claim in claims.items()),
+            key=lambda worker: (worker.node, worker.slot),
+        )
 
-    async def publish_directory(self, version: int) -> None:
-        """Say that the ledger has directory ``version``; never goes back."""
-        raise NotImplementedError
+    async def _live_workers(self) -> list[str]:
+        return [worker.name for worker in await self.workers() if worker.alive]
 
-    async def directory_version(self) -> int:
-        """The version published last; 0 before the first."""
-        raise NotImplementedError
+    async def _now_ms(self) -> int:
+        seconds, micros = await self._client.redis.time()
+        return seconds * 1000 + micros // 1000
+
+    async def _pipelined(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Replies to many commands, each on keys of one partition."""
+        replies: list[Any] = []
+        for some in _batches(commands, AT_ONCE):
+            pipeline = self._client.pipeline()
+            for words in some:
+                pipeline.execute_command(*words)
+            replies.extend(await pipeline.execute())
+        return replies
+
+
+def _batches(things: Iterable[_T], count: int) -> Iterator[list[_T]]:
+    batch: list[_T] = []
+    for thing in things:
+        batch.append(thing)
+        if len(batch) == count:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _pairs(reply: Sequence[Any]) -> Iterator[tuple[str, int]]:
+    """Members and scores, however this version of redis-py gives them: as pairs or one after the other."""
+    if reply and isinstance(reply[0], bytes):
+        reply = list(zip(reply[::2], reply[1::2], strict=True))
+    for member, score in reply:
+        yield member.decode(), int(float(score))
+
+
+def _call_of(member: str) -> str:
+    return member.partition(" ")[0]
+
+
+def _tenant_of(member: str) -> str:
+    return member.partition(" ")[2]
+
+
+def _live_call(member: str, lease_ms: int, fields: list[bytes | None]) -> LiveCall:
+    owner, generation, answered_ms, tick, paid_s, proven_s, held, tariff, usage, adoption = fields
+    return LiveCall(
+        call_id=_call_of(member),
+        tenant_id=_tenant_of(member),
+        owner=(owner or b"").decode(),
+        generation=int(generation or 0),
+        answered_ms=int(answered_ms or 0),
+        tick=int(tick or 0),
+        paid_s=int(paid_s) if paid_s else None,
+        proven_s=int(proven_s or 0),
+        held_micros=int(held or 0),
+        lease_ms=lease_ms,
+        tariff=read_tariff((tariff or b"").decode()),
+        usage=usage or b"",
+        adoption=adoption or b"",
+    )
+
+
+def _worker(name: str, claim: str, now_ms: int) -> WorkerView:
+    node, _, slot = name.rpartition("/")
+    epoch, until_ms, _start, _instance = claim.split(" ", 3)
+    return WorkerView(node, int(slot), int(epoch), int(until_ms) > now_ms)

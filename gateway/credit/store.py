@@ -1,9 +1,71 @@
-"""The credit store as a worker sees it: commands in, results out, one pipeline per event-loop turn (SIP.md 2)."""
+"""The credit store as a worker sees it: commands in, results out, one pipeline per event-loop turn (SIP.md 2).
 
+A command is packed and sent, or answered StoreAway where Redis is known to be away; its reply becomes a result.
+Nothing waits here: what must not be lost (charges, live grants) is kept by ``kept`` and said again when ``tie`` has
+found Redis back, and all else is the call machine's to ask again.
+"""
+
+import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Final
 
-from gateway.call.commands import Command, Result
+from hiredis import ReplyError
+
+from gateway.call.commands import (
+    Answer,
+    Away,
+    Command,
+    Grant,
+    Prove,
+    Refusal,
+    Refused,
+    Release,
+    Renew,
+    Reserve,
+    Result,
+    Settle,
+    StoreAway,
+    Written,
+)
+from gateway.credit.address import parse_address
+from gateway.credit.kept import Keeper, Kept, Live
+from gateway.credit.keys import Keyspace
+from gateway.credit.refusals import RefusedRows
+from gateway.credit.requests import Requests, is_noscript, with_text
+from gateway.credit.resp import LOST, Link, OnReply, pack
+from gateway.credit.tie import OwnerTakenError, Tie
+
+__all__ = ["CreditStore", "Owner", "OwnerTakenError", "StoreObserver"]
+
+HOUSEKEEPING_S: Final = 1.0
+"""How often booked charges are let go, refused calls summed up and unsent charges tried again."""
+
+OUTBOXES_A_SECOND: Final = 64
+"""Partitions whose outbox length is asked for each second: all 256 within four, which at 2,000 calls/s is less than
+a hundredth of outbox_max; too little to be felt."""
+
+SAID_A_TURN: Final = 500
+"""Calls told to a Redis that is back, in one turn: some 5 ms, so that 20,000 live calls do not stop SIP for long."""
+
+SAME_ALERT_S: Final = 10.0
+"""An alert that repeats is told once in this time: a full disk refuses every write."""
+
+_REFUSALS: Final = {
+    b"NO_CREDIT": "NO_CREDIT",
+    b"LIMIT_CALLS": "LIMIT_CALLS",
+    b"LIMIT_CALLS_PER_SECOND": "LIMIT_CALLS_PER_SECOND",
+    b"FENCED": "FENCED",
+    b"DONE": "INTERNAL",
+    b"UNKNOWN": "INTERNAL",
+    b"ALERT": "INTERNAL",
+}
+"""What a script says instead of a grant, as a code of policy.reasons.  DONE and UNKNOWN: the call was closed (swept,
+released) or never reserved, so no further talk of it can be paid."""
+
+_CUTTING: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM")
+"""Errors that say this is not, or not yet, the Redis to talk to: connect again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +116,383 @@ class CreditStore:
         timeout_s: float = 1.0,
         observer: StoreObserver | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._observer = observer or StoreObserver()
+        self._on_result = on_result
+        self._keys = Keyspace(partitions)
+        self._requests = Requests(self._keys, owner.name, lease_grace_s)
+        self._keeper = Keeper()
+        self._refused = RefusedRows(refused_per_s)
+        self._timeout_s, self._outbox_max = timeout_s, outbox_max
+        self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
+        self._to_say: deque[Live | Kept] = deque()
+        self._results: list[Result] = []
+        self._housekeeping_at_s = 0.0
+        self._alerted: dict[str, float] = {}
+        self._tie = Tie(
+            parse_address(url), self._keys, owner.name, owner.instance, timeout_s,
+            on_return=self._say_again, on_up=self._observer.up, on_check=self._on_check, alert=self._alert,
+        )  # fmt: skip
 
     @property
     def up(self) -> bool:
         """Connected, claimed, and Redis answers."""
-        raise NotImplementedError
+        return self._tie.up
 
     @property
     def fenced(self) -> bool:
         """A newer start of this slot, or another installation, holds the name: this worker must end (SIP.md 1)."""
-        raise NotImplementedError
+        return self._tie.fenced
 
     @property
     def full(self) -> bool:
         """So many charges wait for Redis, or so many outbox entries for the ledger, that new calls get 503."""
-        raise NotImplementedError
+        return self._keeper.full or self._outbox_total >= self._outbox_max
 
     @property
     def epoch(self) -> int:
         """The epoch of this slot's present start; 0 before the first connection."""
-        raise NotImplementedError
+        return self._tie.generation
+
+    @property
+    def unacknowledged(self) -> int:
+        """Charges and releases that Redis has not acknowledged yet."""
+        return self._keeper.unacknowledged
+
+    @property
+    def unbooked(self) -> int:
+        """Charges and releases that are kept because the ledger is not known to have them."""
+        return len(self._keeper.kept)
 
     async def start(self) -> None:
-        """Begin to connect, and wait for the first attempt's outcome; Redis being down is not an error."""
-        raise NotImplementedError
+        """Begin to connect, and wait for the first attempt's outcome; Redis being down is not an error.
+
+        Raises OwnerTakenError where another live installation holds this node name.
+        """
+        await self._tie.start()
 
     async def stop(self) -> None:
         """Send what waits, wait for its acknowledgement at most ``timeout_s``, and close."""
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._timeout_s
+        while self._keeper.unacknowledged and self.up and loop.time() < until_s and self._tie.link is not None:
+            try:
+                await self._tie.link.ask("PING")
+            except (OSError, ReplyError):
+                break
+        await self._tie.stop()
 
     def submit(self, command: Command) -> None:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""
-        raise NotImplementedError
+        match command:
+            case Reserve():
+                self._reserve(command)
+            case Settle() | Release():
+                self._close(command)
+            case Answer():
+                self._answer(command)
+            case Renew():
+                self._renew(command)
+            case Prove():
+                self._prove(command)
+            case Refused():
+                self._refuse(command)
 
     def booked(self, call_ids: Iterable[str]) -> None:
         """The ledger has these charges: forget them (orders.Booked)."""
-        raise NotImplementedError
+        self._keeper.book(call_ids, asyncio.get_running_loop().time())
+
+    # Sending
+
+    def _way(self, tenant_id: str) -> tuple[Link, str] | Away:
+        """Where a call's commands go: its partition's :meth:`_route`, once all calls are said again."""
+        return Away.STALE if self._to_say else self._route(tenant_id)
+
+    def _route(self, tenant_id: str) -> tuple[Link, str] | Away:
+        """The link to a tenant's partition and the epoch to name there, or why there is none."""
+        tie = self._tie
+        link = tie.link
+        if link is None or not tie.up or link.crowded:
+            return Away.UNREACHABLE
+        epoch = tie.open_epochs[self._keys.partition(tenant_id).number]
+        return (link, epoch) if epoch else Away.STALE
+
+    def _reserve(self, command: Reserve) -> None:
+        if self.full and not command.emergency:
+            self._later(Refusal(command.call_id, command.tick, "OUTBOX_FULL"))
+            return
+        way = self._way(command.tenant_id)
+        if isinstance(way, Away):
+            self._later(StoreAway(command.call_id, command.tick, way))
+            return
+        way[0].send(self._requests.reserve(command, way[1]), self._on_reserve, command)
+
+    def _answer(self, command: Answer) -> None:
+        live = self._keeper.live.get(command.call_id)
+        if live is not None:
+            live.answer(command)
+        way = self._way(command.tenant_id)
+        if isinstance(way, Away):
+            self._missed(command, way)
+            return
+        way[0].send(self._requests.answer(command, way[1]), self._on_answer, command)
+
+    def _renew(self, command: Renew) -> None:
+        live = self._keeper.live.get(command.call_id)
+        if live is not None:
+            live.prove(command)
+        way = self._way(command.tenant_id)
+        if isinstance(way, Away):
+            self._later(StoreAway(command.call_id, command.tick, way))
+            return
+        way[0].send(self._requests.renew(command, way[1]), self._on_renew, command)
+
+    def _prove(self, command: Prove) -> None:
+        live = self._keeper.live.get(command.call_id)
+        if live is not None:
+            live.prove(command)
+        way = self._way(command.tenant_id)
+        if isinstance(way, Away):
+            if live is not None:
+                live.dirty = True
+            return
+        way[0].send(self._requests.prove(command, way[1]), self._on_prove, command)
+
+    def _close(self, command: Settle | Release) -> None:
+        kept = self._keeper.close(command)
+        if kept is not None:
+            self._send_kept(kept)
+
+    def _send_kept(self, kept: Kept) -> None:
+        way = self._route(kept.command.tenant_id)
+        if isinstance(way, Away):
+            return
+        kept.sent = True
+        if kept.again and kept.live is not None and isinstance(kept.command, Settle):
+            way[0].send(self._requests.merge(kept.live, way[1]), self._on_merge_kept)
+        way[0].send(self._pack_kept(kept, way[1]), self._on_kept, kept)
+
+    def _pack_kept(self, kept: Kept, epoch: str) -> bytes:
+        if isinstance(kept.command, Settle):
+            return self._requests.settle(kept.command, epoch)
+        return self._requests.release(kept.command, epoch)
+
+    def _refuse(self, command: Refused) -> None:
+        if self._refused.admit(command, self.up):
+            self._send_refused(command)
+
+    def _send_refused(self, command: Refused) -> None:
+        link = self._tie.link
+        if self.up and link is not None and not link.crowded:
+            link.send(self._requests.refused(command), self._on_refused)
+
+    # Replies
+
+    def _on_reserve(self, command: Reserve, reply: Any, seconds: float) -> None:
+        self._time("reserve", reply, seconds)
+        if type(reply) is list and reply[0] == b"GRANT":
+            paid_s = reply[1] if reply[1] >= 0 else None
+            self._keeper.grant_first(command, paid_s, reply[2], reply[3] == 1)
+            self._on_result(Grant(command.call_id, command.tick, paid_s, reply[2], reply[3] == 1))
+            return
+        self._not_granted(command, reply, self._on_reserve, self._requests.reserve)
+
+    def _on_renew(self, command: Renew, reply: Any, seconds: float) -> None:
+        self._time("renew", reply, seconds)
+        if type(reply) is list and reply[0] == b"GRANT":
+            paid_s = reply[1] if reply[1] >= 0 else None
+            live = self._keeper.live.get(command.call_id)
+            if live is not None:
+                live.grant(command.tick, paid_s, reply[2], reply[3] == 1)
+            self._on_result(Grant(command.call_id, command.tick, paid_s, reply[2], reply[3] == 1))
+            return
+        self._not_granted(command, reply, self._on_renew, self._requests.renew)
+
+    def _on_answer(self, command: Answer, reply: Any, seconds: float) -> None:
+        self._time("answer", reply, seconds)
+        if type(reply) is list and reply[0] == b"WRITTEN":
+            self._on_result(Written(command.call_id))
+            return
+        if self._again_with_text(command, reply, self._on_answer, self._requests.answer):
+            return
+        if type(reply) is list and reply[0] != b"STALE":
+            self._on_result(StoreAway(command.call_id, 0, Away.STALE))
+            return
+        self._missed(command, self._why(command.tenant_id, reply))
+
+    def _on_prove(self, command: Prove, reply: Any, seconds: float) -> None:
+        self._time("prove", reply, seconds)
+        if type(reply) is list and reply[0] != b"STALE":
+            return
+        if self._again_with_text(command, reply, self._on_prove, self._requests.prove):
+            return
+        self._why(command.tenant_id, reply)
+        live = self._keeper.live.get(command.call_id)
+        if live is not None:
+            live.dirty = True
+
+    def _on_kept(self, kept: Kept, reply: Any, seconds: float) -> None:
+        self._time("settle" if isinstance(kept.command, Settle) else "release", reply, seconds)
+        command = kept.command
+        code = reply[0] if type(reply) is list else b""
+        if code in {b"CLOSED", b"DONE"}:
+            self._keeper.acknowledge(kept, asyncio.get_running_loop().time())
+        elif code == b"FENCED":
+            self._keeper.drop(command.call_id)
+        elif code in {b"ALERT", b"UNKNOWN"}:
+            self._keeper.acknowledge(kept, asyncio.get_running_loop().time())
+            why = reply[1].decode() if code == b"ALERT" else "UNKNOWN_CALL"
+            charge = command.charge_micros if isinstance(command, Settle) else 0
+            self._alert(why, f"call {command.call_id} of tenant {command.tenant_id} was not charged {charge} micros")
+        elif is_noscript(reply):
+            way = self._route(command.tenant_id)
+            kept.sent = not isinstance(way, Away)
+            if not isinstance(way, Away):
+                way[0].send(with_text(self._pack_kept(kept, way[1])), self._on_kept, kept)
+        else:
+            kept.sent = False
+            self._why(command.tenant_id, reply)
+
+    def _on_merge(self, live: Live, reply: Any, seconds: float) -> None:
+        self._time("merge", reply, seconds)
+        if type(reply) is list and reply[0] != b"STALE":
+            if reply[0] == b"ALERT":
+                self._alert(reply[1].decode(), f"call {live.call_id} of tenant {live.tenant_id} was not merged")
+            return
+        live.dirty = True
+        if is_noscript(reply):
+            self._merge(live, with_text)
+        else:
+            self._why(live.tenant_id, reply)
+
+    def _on_merge_kept(self, _subject: object, reply: Any, seconds: float) -> None:
+        """Whatever it was: the charge that follows tells whether it can be taken."""
+        self._time("merge", reply, seconds)
+
+    def _on_refused(self, _subject: object, reply: Any, seconds: float) -> None:
+        self._time("refused", reply, seconds)
+
+    def _on_outbox(self, partition: int, reply: Any, _seconds: float) -> None:
+        if type(reply) is int:
+            self._outbox_total += reply - self._outboxes[partition]
+            self._outboxes[partition] = reply
+
+    def _not_granted(
+        self, command: Reserve | Renew, reply: Any, on_reply: OnReply, pack: Callable[[Any, str], bytes]
+    ) -> None:
+        if self._again_with_text(command, reply, on_reply, pack):
+            return
+        if type(reply) is list and reply[0] != b"STALE":
+            if reply[0] == b"ALERT":
+                self._alert(reply[1].decode(), f"tick {command.tick} of call {command.call_id} was not granted")
+            self._on_result(Refusal(command.call_id, command.tick, _REFUSALS.get(reply[0], "INTERNAL")))
+            return
+        self._on_result(StoreAway(command.call_id, command.tick, self._why(command.tenant_id, reply)))
+
+    def _again_with_text(
+        self, command: Command, reply: Any, on_reply: OnReply, pack: Callable[[Any, str], bytes]
+    ) -> bool:
+        """Redis was made to forget its scripts: say the command again with the script's text."""
+        if not is_noscript(reply):
+            return False
+        way = self._way(command.tenant_id)
+        if isinstance(way, Away):
+            return False
+        way[0].send(with_text(pack(command, way[1])), on_reply, command)
+        return True
+
+    def _why(self, tenant_id: str, reply: Any) -> Away:
+        """Why a command was not carried out; sees to it that the cause is looked into."""
+        if type(reply) is list:
+            self._tie.stale(self._keys.partition(tenant_id).number)
+            return Away.STALE
+        if isinstance(reply, ReplyError):
+            self._alert("REDIS_ERROR", f"Redis answered: {reply}")
+            if str(reply).startswith(_CUTTING) and self._tie.link is not None:
+                self._tie.link.cut()
+        return Away.UNREACHABLE
+
+    def _missed(self, command: Answer, cause: Away) -> None:
+        live = self._keeper.live.get(command.call_id)
+        if live is not None:
+            live.dirty = True
+        self._later(StoreAway(command.call_id, 0, cause))
+
+    # What is not asked for by a command
+
+    def _later(self, result: Result) -> None:
+        """Give a result in the next turn: whoever submits must not be called back from there."""
+        if not self._results:
+            asyncio.get_running_loop().call_soon(self._deliver)
+        self._results.append(result)
+
+    def _deliver(self) -> None:
+        results, self._results = self._results, []
+        for result in results:
+            self._on_result(result)
+
+    def _say_again(self, partitions: set[int]) -> None:
+        """Redis is back: tell these partitions of every call, the others of what they did not acknowledge.
+
+        Nothing else is sent until that is done, or a new call could be granted what a live one has already.
+        """
+        self._requests.generation = self._tie.generation
+        for live in self._keeper.live.values():
+            live.dirty = live.dirty or self._keys.partition(live.tenant_id).number in partitions
+        for kept in self._keeper.kept.values():
+            if self._keys.partition(kept.command.tenant_id).number in partitions:
+                self._keeper.unsay(kept)
+        self._to_say.clear()
+        self._to_say.extend(live for live in self._keeper.live.values() if live.dirty)
+        self._to_say.extend(kept for kept in self._keeper.kept.values() if not kept.sent)
+        self._say()
+
+    def _say(self) -> None:
+        to_say = self._to_say
+        if not self.up:
+            to_say.clear()
+        for _ in range(min(SAID_A_TURN, len(to_say))):
+            said = to_say.popleft()
+            if isinstance(said, Live):
+                self._merge(said)
+            elif not said.sent:
+                self._send_kept(said)
+        if to_say:
+            asyncio.get_running_loop().call_soon(self._say)
+
+    def _merge(self, live: Live, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
+        link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(live.tenant_id).number]
+        if live.call_id not in self._keeper.live or not live.dirty:
+            return
+        live.dirty = link is None or not self.up or not epoch
+        if link is not None and not live.dirty:
+            link.send(change(self._requests.merge(live, epoch)), self._on_merge, live)
+
+    def _on_check(self, now: float) -> None:
+        if now < self._housekeeping_at_s:
+            return
+        self._housekeeping_at_s = now + HOUSEKEEPING_S
+        self._keeper.forget(now)
+        for row in self._refused.sum_up():
+            self._send_refused(row)
+        if self.up:
+            for kept in self._keeper.waiting():
+                self._send_kept(kept)
+            self._ask_outboxes()
+
+    def _ask_outboxes(self) -> None:
+        link, count = self._tie.link, len(self._outboxes)
+        for _ in range(min(OUTBOXES_A_SECOND, count) if link is not None and not link.crowded else 0):
+            self._outbox_next = (self._outbox_next + 1) % count
+            key = self._keys.partitions[self._outbox_next].outbox
+            assert link is not None
+            link.send(pack(("XLEN", key)), self._on_outbox, self._outbox_next)
+
+    def _time(self, op: str, reply: Any, seconds: float) -> None:
+        if reply is not LOST:
+            self._observer.timed(op, seconds)
+
+    def _alert(self, code: str, text: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._alerted.get(code, -SAME_ALERT_S) >= SAME_ALERT_S:
+            self._alerted[code] = now
+            self._observer.alert(code, text)

@@ -1,6 +1,6 @@
 """What can be seen of the credit store from outside the hot path: accounts, live calls, the outbox, swept leases.
 
-Amounts are micro-units of the tenant's currency, stored moments Unix milliseconds of Redis' clock unless said otherwise.
+Amounts are micro-units of the tenant's currency, moments Unix milliseconds of Redis' clock unless said otherwise.
 """
 
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Withdrawn:
 
 @dataclass(frozen=True, slots=True)
 class LiveCall:
-    """A reservation that is neither settled nor released; ``usage`` is the call record as far as it was known at the INVITE.
+    """A call that is neither settled nor released; ``usage`` is its record as far as it was known at the INVITE.
 
     ``answered_ms`` is the gate's Unix clock, 0 before the answer.  ``paid_s`` is None where nobody pays.
     ``lease_ms`` is the end of the lease by Redis' clock.

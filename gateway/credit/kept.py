@@ -1,0 +1,167 @@
+"""What a worker keeps of its calls' money until the ledger has it, because Redis may forget its last two seconds.
+
+With an append-only file synced every second, Redis killed and started again may lack the last writes it acknowledged
+(MONEY 6).  As long as the worker lives it knows better: the grants of its live calls and the charges of those that
+are over are kept here, and said again when Redis came back as another run or in another epoch.  Saying again is
+harmless: the scripts merge by (call, tick), and a marker refuses a second charge.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from gateway.call.commands import Answer, Prove, Release, Renew, Reserve, Settle
+from rating.tariff import Tariff
+
+UNSENT_MAX: Final = 20_000
+"""Charges that Redis has not acknowledged before the gate takes no new calls: as many as one gate's live calls
+(sip.max_calls), so an outage that ends every one of them still fits; about 60 MB."""
+
+KEPT_MAX: Final = 50_000
+"""Acknowledged charges kept until they are booked: 100 s at 500 calls/s, about 100 MB.  Beyond it (the ledger is away
+for long) the oldest are left to Redis, whose file has had them far longer than the seconds it may lose."""
+
+LOSS_WINDOW_S: Final = 5.0
+"""How long a charge is kept after Redis took it even if it is booked: more than the two seconds that everysec loses,
+else a balance could forget a charge that the ledger has."""
+
+
+class Live:
+    """One live call as the worker last knew it."""
+
+    __slots__ = (
+        "adoption", "answered_ms", "call_id", "dirty", "final", "held_micros", "lease_s", "paid_s", "proven_s",
+        "tariff", "tenant_id", "tick", "usage",
+    )  # fmt: skip
+
+    def __init__(self, reserve: Reserve, paid_s: int | None, held_micros: int, final: bool) -> None:
+        self.call_id = reserve.call_id
+        self.tenant_id = reserve.tenant_id
+        self.tariff: Tariff | None = reserve.tariff
+        self.lease_s = reserve.lease_s
+        self.adoption = reserve.adoption
+        self.usage = reserve.usage
+        self.tick = reserve.tick
+        self.paid_s = paid_s
+        self.held_micros = held_micros
+        self.final = final
+        self.answered_ms = 0
+        self.proven_s = 0
+        self.dirty = False
+        """Redis may not know it as it is: to be said again as soon as it listens."""
+
+    def answer(self, command: Answer) -> None:
+        """The answer is on its way."""
+        self.answered_ms = command.answered_unix_ms
+        self.adoption = command.adoption
+
+    def prove(self, command: Prove | Renew) -> None:
+        """Talk up to ``proven_s`` is known to have happened; perhaps the dialogs changed."""
+        self.proven_s = max(self.proven_s, command.proven_s)
+        if isinstance(command, Prove) and command.adoption is not None:
+            self.adoption = command.adoption
+
+    def grant(self, tick: int, paid_s: int | None, held_micros: int, final: bool) -> None:
+        """A further tick was granted; an older one says nothing new."""
+        if tick >= self.tick:
+            self.tick, self.paid_s, self.held_micros, self.final = tick, paid_s, held_micros, final
+
+
+class Kept:
+    """A call that is over: its last command, and what was held for it, until the ledger has the charge."""
+
+    __slots__ = ("acknowledged", "again", "booked", "command", "live", "sent")
+
+    def __init__(self, command: Settle | Release, live: Live | None) -> None:
+        self.command = command
+        self.live = live
+        self.sent = False
+        self.again = live is not None and live.dirty
+        """Redis may have forgotten its reservation: what was held is merged before the charge is taken."""
+        self.acknowledged = False
+        self.booked = False
+        if live is not None:
+            live.adoption = live.usage = b""
+
+
+class Keeper:
+    """The live calls and unbooked charges of one worker."""
+
+    __slots__ = ("_leaving", "kept", "live", "unacknowledged")
+
+    def __init__(self) -> None:
+        self.live: dict[str, Live] = {}
+        self.kept: dict[str, Kept] = {}
+        self.unacknowledged = 0
+        self._leaving: deque[tuple[float, str]] = deque()
+
+    @property
+    def full(self) -> bool:
+        """So many charges wait for Redis that no new call may add to them."""
+        return self.unacknowledged >= UNSENT_MAX
+
+    def grant_first(self, command: Reserve, paid_s: int | None, held_micros: int, final: bool) -> None:
+        """The first tick was granted; harmless when repeated, and for a call that was given up meanwhile."""
+        if command.call_id not in self.live and command.call_id not in self.kept:
+            self.live[command.call_id] = Live(command, paid_s, held_micros, final)
+
+    def close(self, command: Settle | Release) -> Kept | None:
+        """The call is over; None where that was said before."""
+        if command.call_id in self.kept:
+            return None
+        kept = self.kept[command.call_id] = Kept(command, self.live.pop(command.call_id, None))
+        self.unacknowledged += 1
+        return kept
+
+    def acknowledge(self, kept: Kept, now: float) -> None:
+        """Redis has taken it (or will never take it): it waits for the ledger now."""
+        if kept.acknowledged:
+            return
+        kept.acknowledged = True
+        self.unacknowledged -= 1
+        if kept.booked:
+            self._leaving.append((now + LOSS_WINDOW_S, kept.command.call_id))
+        elif len(self.kept) - self.unacknowledged > KEPT_MAX:
+            self._drop_oldest()
+
+    def book(self, call_ids: Iterable[str], now: float) -> None:
+        """The ledger has these: they go once Redis' file has them for certain too."""
+        for call_id in call_ids:
+            kept = self.kept.get(call_id)
+            if kept is None or kept.booked:
+                continue
+            kept.booked = True
+            if kept.acknowledged:
+                self._leaving.append((now + LOSS_WINDOW_S, call_id))
+
+    def forget(self, now: float) -> None:
+        """Let go of what was booked long enough ago."""
+        leaving = self._leaving
+        while leaving and leaving[0][0] <= now:
+            kept = self.kept.get(leaving.popleft()[1])
+            if kept is not None and kept.acknowledged:
+                del self.kept[kept.command.call_id]
+
+    def drop(self, call_id: str) -> None:
+        """Somebody else answers for this call now (FENCED)."""
+        self.live.pop(call_id, None)
+        kept = self.kept.pop(call_id, None)
+        if kept is not None and not kept.acknowledged:
+            self.unacknowledged -= 1
+
+    def unsay(self, kept: Kept) -> None:
+        """Redis may have forgotten this charge: it must be taken again."""
+        kept.sent, kept.again = False, True
+        if kept.acknowledged:
+            kept.acknowledged = False
+            self.unacknowledged += 1
+
+    def waiting(self) -> Iterator[Kept]:
+        """Charges to be sent (again), oldest first."""
+        return (kept for kept in list(self.kept.values()) if not kept.sent)
+
+    def _drop_oldest(self) -> None:
+        for call_id, kept in self.kept.items():
+            if kept.acknowledged:
+                del self.kept[call_id]
+                return

@@ -1,0 +1,121 @@
+"""How keys are named: everything of one partition shares the hash tag ``{pN}``, so that one script may touch it all.
+
+A tenant belongs to partition ``crc16(tenant) mod P`` (MONEY 3).  In Redis Cluster the text between braces decides
+the slot of a key, and a script over two slots is refused (CROSSSLOT); a partition is therefore the unit that is
+atomic, fenced by one epoch, and rebuilt.  P is fixed when a Redis is first used and refused if it changes, because
+another P would look for every account under another tag.
+
+Keys of a partition, N without leading zeros:
+
+| key | type | what |
+|---|---|---|
+| ``cg:{pN}:epoch`` | string | number of the epoch; followed by `` rebuilding`` while nothing may be granted |
+| ``cg:{pN}:opened`` | string | Unix ms (Redis' clock) of the last change of the epoch |
+| ``cg:{pN}:account:TENANT`` | hash | balance, held, calls, applied, bucket_milli, bucket_ms |
+| ``cg:{pN}:call:ID`` | hash | one live call; when it is over only ``done``, the marker of MONEY 3 |
+| ``cg:{pN}:leases`` | zset | ``ID TENANT`` by the end of the lease, Unix ms |
+| ``cg:{pN}:outbox`` | stream | charges on their way to the ledger |
+| ``cg:{pN}:aside`` | stream | outbox entries that the ledger cannot book, put aside for a person |
+| ``cg:{pN}:refused`` | stream | refused calls, capped |
+| ``cg:{pN}:withdrawal:ID`` | string | what a withdrawal took |
+
+Outside the partitions: ``cg:partitions`` (P), ``cg:owners`` (claims of worker slots), ``cg:orders:NODE/SLOT`` (a
+worker's stream) and ``cg:directory`` (the version published last).
+"""
+
+from binascii import crc_hqx
+from typing import Final
+
+SLOTS: Final = 16384
+"""Slots of Redis Cluster."""
+
+TENANTS_CACHED: Final = 100_000
+"""Tenants whose key names are kept ready: about 60 MB; beyond that the cache starts afresh."""
+
+PARTITIONS_KEY: Final = "cg:partitions"
+OWNERS_KEY: Final = "cg:owners"
+DIRECTORY_KEY: Final = "cg:directory"
+
+REBUILDING: Final = " rebuilding"
+"""Stands behind the number of an epoch that is not open."""
+
+
+def crc16(text: str) -> int:
+    """CRC-16/XMODEM, the one that Redis Cluster uses for its slots."""
+    return crc_hqx(text.encode(), 0)
+
+
+def slot_of(key: str) -> int:
+    """The Redis Cluster slot of a key: of the text between the first ``{`` and the next ``}``, else of all of it."""
+    start = key.find("{")
+    end = key.find("}", start + 1)
+    tag = key[start + 1 : end] if start >= 0 and end > start + 1 else key
+    return crc16(tag) % SLOTS
+
+
+def orders_key(worker: str) -> str:
+    """The stream of orders for the worker ``node/slot``."""
+    return f"cg:orders:{worker}"
+
+
+class PartitionKeys:
+    """The keys of one partition."""
+
+    __slots__ = ("aside", "epoch", "leases", "number", "opened", "outbox", "prefix", "refused")
+
+    def __init__(self, number: int) -> None:
+        prefix = f"cg:{{p{number}}}:"
+        self.number = number
+        self.prefix = prefix
+        self.epoch = prefix + "epoch"
+        self.opened = prefix + "opened"
+        self.leases = prefix + "leases"
+        self.outbox = prefix + "outbox"
+        self.aside = prefix + "aside"
+        self.refused = prefix + "refused"
+
+    def account(self, tenant_id: str) -> str:
+        """A tenant's account."""
+        return f"{self.prefix}account:{tenant_id}"
+
+    def call(self, call_id: str) -> str:
+        """A live call, or the marker that it is over."""
+        return f"{self.prefix}call:{call_id}"
+
+    def withdrawal(self, charge_id: str) -> str:
+        """The marker of money taken out."""
+        return f"{self.prefix}withdrawal:{charge_id}"
+
+
+class TenantKeys:
+    """What the scripts of one tenant's calls need, ready to be sent."""
+
+    __slots__ = ("account", "partition")
+
+    def __init__(self, partition: PartitionKeys, tenant_id: str) -> None:
+        self.partition = partition
+        self.account = partition.account(tenant_id)
+
+
+class Keyspace:
+    """All partitions of one Redis, and the tenants seen so far."""
+
+    def __init__(self, partitions: int) -> None:
+        if partitions < 1:
+            raise ValueError(f"{partitions} partitions: at least one is needed")
+        self.partitions = [PartitionKeys(number) for number in range(partitions)]
+        self._tenants: dict[str, TenantKeys] = {}
+
+    def tenant(self, tenant_id: str) -> TenantKeys:
+        """The keys of a tenant."""
+        keys = self._tenants.get(tenant_id)
+        if keys is None:
+            if len(self._tenants) >= TENANTS_CACHED:
+                self._tenants.clear()
+            partition = self.partitions[crc16(tenant_id) % len(self.partitions)]
+            keys = self._tenants[tenant_id] = TenantKeys(partition, tenant_id)
+        return keys
+
+    def partition(self, tenant_id: str) -> PartitionKeys:
+        """The partition of a tenant."""
+        return self.tenant(tenant_id).partition

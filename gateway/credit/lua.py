@@ -1,0 +1,54 @@
+"""The scripts of this room: read from the package, put together with the parts they include, known by their SHA-1.
+
+A script names what it shares with others by a line ``--@include PART``; the part's text is put in its place.  Redis
+keeps a script under the SHA-1 of its text, so every gate of one version calls the same ones, and two versions side by
+side do not disturb each other.
+"""
+
+import re
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+from typing import Final
+
+_INCLUDE: Final = re.compile(r"^--@include (\w+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script: its name, its whole text, and the name that Redis knows it by."""
+
+    name: str
+    text: str
+    sha: str
+
+
+def _read(path: str) -> str:
+    return files(__package__).joinpath("scripts", *path.split("/")).read_text(encoding="utf-8")
+
+
+def _load(name: str) -> Script:
+    text = _INCLUDE.sub(lambda match: _read(f"lib/{match[1]}.lua").rstrip(), _read(f"{name}.lua"))
+    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+RESERVE: Final = _load("reserve")
+ANSWER: Final = _load("answer")
+RENEW: Final = _load("renew")
+PROVE: Final = _load("prove")
+SETTLE: Final = _load("settle")
+RELEASE: Final = _load("release")
+MERGE: Final = _load("merge")
+CLAIM: Final = _load("claim")
+SWEEP: Final = _load("sweep")
+FUND: Final = _load("fund")
+WITHDRAW: Final = _load("withdraw")
+OPEN_EPOCH: Final = _load("open_epoch")
+PUBLISH: Final = _load("publish")
+
+HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
+"""What a worker calls; loaded at each connection."""
+
+ALL: Final = (*HOT, SWEEP, FUND, WITHDRAW, OPEN_EPOCH, PUBLISH)
+
+BY_SHA: Final = {script.sha: script for script in ALL}

@@ -1,0 +1,161 @@
+"""One connection to one Redis node: commands leave in one write per event-loop turn, replies come back in their order.
+
+Redis answers in the order it was asked, so a queue of what was asked is all that is needed to know whose reply a
+reply is: no future, task or lock per command, only a callback (ANCHORS: 5 µs a command against 40).  hiredis' Reader
+takes the bytes apart.
+
+Time limits work the same way: the oldest unanswered command is the one that waits longest, and one that waits too
+long means that Redis hangs, for no later reply can overtake it.  Whoever owns the link looks at :attr:`Link.oldest`
+now and then and cuts the link; everything unanswered then fails at once.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from hiredis import HiredisError, Reader, ReplyError, pack_command
+
+from gateway.credit.address import Address
+
+OnReply = Callable[[Any, Any, float], None]
+"""Called with what was asked about, the reply (LOST: none will come), and how long it took in seconds."""
+
+Word = str | bytes | int
+
+pack: Final = cast(Callable[[tuple[Word, ...]], bytes], pack_command)
+"""A command as Redis reads it, in bytes (hiredis' own annotation allows one word only)."""
+
+Waiting = tuple[OnReply, Any, float]
+"""An unanswered command: whom to call, what with, and the loop time at which it was given."""
+
+LOST: Final = object()
+"""Stands for the reply that a lost link does not give any more; whether the command was carried out is not known."""
+
+WAITING_MAX: Final = 50_000
+"""Unanswered commands of one link: ten seconds of 2,000 calls/s with ticks.  Redis has long been cut off by then
+(one second), so more would only be memory."""
+
+_MORE: Final = object()
+"""What the Reader says when a reply is not whole yet."""
+
+
+class Link(asyncio.Protocol):
+    """A connection; made by :func:`open_link`, gone for good when lost."""
+
+    __slots__ = ("_flushing", "_loop", "_on_lost", "_out", "_reader", "_transport", "_waiting", "heard_at", "lost")
+
+    def __init__(self, on_lost: Callable[["Link"], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost
+        self._reader = Reader(notEnoughData=_MORE)
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._flushing = False
+        self._waiting: deque[Waiting] = deque()
+        self.heard_at = self._loop.time()
+        """Loop time at which the node was heard last."""
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asyncio: the connection stands."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    @property
+    def oldest(self) -> Waiting | None:
+        """The oldest unanswered command; None where everything is answered."""
+        return self._waiting[0] if self._waiting else None
+
+    @property
+    def crowded(self) -> bool:
+        """As many commands wait as may wait: send no more."""
+        return len(self._waiting) >= WAITING_MAX
+
+    def send(self, packed: bytes, on_reply: OnReply, subject: Any = None) -> None:
+        """Send one packed command with this turn's others; a lost link answers LOST at once."""
+        if self.lost:
+            on_reply(subject, LOST, 0.0)
+            return
+        self._waiting.append((on_reply, subject, self._loop.time()))
+        self._out.append(packed)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    async def ask(self, *words: Word) -> Any:
+        """Send a command and wait for its reply: for the few of a handshake.  Raises ConnectionError, ReplyError."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+
+        def on_reply(_subject: Any, reply: Any, _seconds: float) -> None:
+            if answer.done():
+                return
+            if reply is LOST:
+                answer.set_exception(ConnectionError("the connection to Redis was lost"))
+            elif isinstance(reply, ReplyError):
+                answer.set_exception(reply)
+            else:
+                answer.set_result(reply)
+
+        self.send(pack(words), on_reply)
+        return await answer
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._transport is not None and not self.lost:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Asyncio: bytes came; give each whole reply to whoever asked."""
+        reader, waiting, now = self._reader, self._waiting, self._loop.time()
+        self.heard_at = now
+        reader.feed(data)
+        while not self.lost:
+            try:
+                reply = reader.gets()
+            except HiredisError:
+                self.cut()
+                return
+            if reply is _MORE:
+                return
+            if not waiting:
+                self.cut()
+                return
+            on_reply, subject, sent_at = waiting.popleft()
+            on_reply(subject, reply, now - sent_at)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Asyncio: the connection is gone."""
+        self.cut()
+
+    def cut(self) -> None:
+        """Give the connection up: what is unanswered fails now, in order, and the owner hears of it.  Once."""
+        if self.lost:
+            return
+        self.lost = True
+        self._out.clear()
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiting:
+            on_reply, subject, _sent_at = self._waiting.popleft()
+            on_reply(subject, LOST, 0.0)
+        self._on_lost(self)
+
+
+async def open_link(address: Address, on_lost: Callable[[Link], None]) -> Link:
+    """Connect, sign in and choose the database.  Raises OSError or ReplyError."""
+    loop = asyncio.get_running_loop()
+    if address.path:
+        _, link = await loop.create_unix_connection(lambda: Link(on_lost), address.path)
+    else:
+        _, link = await loop.create_connection(lambda: Link(on_lost), address.host, address.port)
+    try:
+        if address.password:
+            await link.ask("AUTH", *((address.username,) if address.username else ()), address.password)
+        if address.db:
+            await link.ask("SELECT", address.db)
+    except BaseException:
+        link.cut()
+        raise
+    return link

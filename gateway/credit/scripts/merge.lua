@@ -1,0 +1,49 @@
+-- A worker says what it was granted, after Redis may have lost it (MONEY 6): merged by (call, tick), the furthest
+-- wins.  What was granted is held again even where available goes below 0: the talk is being had.
+-- KEYS: epoch, account, call, leases
+-- ARGV: epoch (open or rebuilding), owner, generation, member, tick, paid_s, held, final, tariff, lease_s,
+--       answered_ms ('' unanswered), proven_s, grace_ms, adoption, usage
+--@include clock
+--@include amount
+--@include fence
+--@include lease
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return {'STALE'}
+end
+local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'held', 'clock_ms', 'proven_s')
+if call[3] then
+  return {'DONE'}
+end
+if call[1] and fenced(call[1], call[2]) then
+  return {'FENCED'}
+end
+local account = redis.call('HMGET', KEYS[2], 'held', 'calls')
+local all_held, calls, held = tonumber(account[1] or 0), tonumber(account[2] or 0), tonumber(ARGV[7])
+local now, clock_ms, paid_s = now_ms(), call[6], ARGV[6]
+if held < 0 or all_held + held > MOST then
+  return {'ALERT', 'HELD_OUT_OF_RANGE'}
+end
+if not call[1] then
+  redis.call('HSET', KEYS[3], 'tariff', ARGV[9], 'lease_s', ARGV[10], 'adoption', ARGV[14], 'usage', ARGV[15])
+  calls = calls + 1
+end
+if not call[1] or tonumber(ARGV[5]) > tonumber(call[4]) then
+  all_held = all_held + held - tonumber(call[5] or 0)
+  redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3], 'tick', ARGV[5], 'paid_s', paid_s,
+    'held', whole(held), 'final', ARGV[8])
+  redis.call('HSET', KEYS[2], 'held', whole(all_held), 'calls', whole(calls))
+else
+  paid_s = redis.call('HGET', KEYS[3], 'paid_s')
+end
+if ARGV[11] ~= '' then
+  clock_ms = clock_ms or whole(now - ARGV[12] * 1000)
+  local proven_s = math.max(tonumber(call[7] or 0), tonumber(ARGV[12]))
+  if paid_s ~= '' then
+    proven_s = math.min(proven_s, tonumber(paid_s))
+  end
+  redis.call('HSET', KEYS[3], 'gen', ARGV[3], 'answered_ms', ARGV[11], 'clock_ms', clock_ms,
+    'proven_s', whole(proven_s), 'adoption', ARGV[14])
+end
+local lease = lease_end(now, clock_ms, paid_s, ARGV[10], ARGV[13])
+redis.call('ZADD', KEYS[4], whole(math.max(lease, now + ARGV[13])), ARGV[4])
+return {'MERGED'}

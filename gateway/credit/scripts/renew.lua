@@ -1,0 +1,56 @@
+-- Reserve the next tick.  It starts where the call is paid to, whatever the asker believes: a grant that was lost
+-- is made good by the next one, and an order of requests other than rising costs nothing twice (MONEY 3).
+-- KEYS: epoch, account, call, leases
+-- ARGV: epoch, owner, generation, member, tick, end_s, proven_s, grace_ms
+--@include clock
+--@include amount
+--@include fence
+--@include lease
+--@include price
+--@include grant
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return {'STALE'}
+end
+local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'paid_s', 'held', 'final', 'tariff',
+  'lease_s', 'clock_ms', 'proven_s')
+if call[3] then
+  return {'DONE'}
+end
+if not call[1] then
+  return {'UNKNOWN'}
+end
+if fenced(call[1], call[2]) then
+  return {'FENCED'}
+end
+if tonumber(ARGV[5]) <= tonumber(call[4]) then
+  return repeat_grant(KEYS[3], ARGV[5], call[4], call[5], call[6], call[7])
+end
+
+local paid_s, held, final = call[5], tonumber(call[6]), 0
+local proven_s = math.max(tonumber(call[11] or 0), tonumber(ARGV[7]))
+if call[8] ~= '' then
+  local account = redis.call('HMGET', KEYS[2], 'balance', 'held')
+  local balance, all_held = tonumber(account[1] or 0), tonumber(account[2] or 0)
+  local start_s, end_s = tonumber(paid_s), tonumber(ARGV[6])
+  local tariff, available = read_tariff(call[8]), balance - all_held
+  if end_s > start_s then
+    end_s = balance > 0 and affordable_end(tariff, start_s, end_s, available + held)
+    if not end_s then
+      return {'NO_CREDIT'}
+    end
+    local cost = price(tariff, end_s) - held
+    if cost < 0 or cost > available or all_held + cost > MOST then
+      return {'ALERT', 'AVAILABLE_BELOW_ZERO'}
+    end
+    final = end_s < tonumber(ARGV[6]) and 1 or 0
+    paid_s, held = whole(end_s), held + cost
+    redis.call('HSET', KEYS[2], 'held', whole(all_held + cost))
+  end
+  proven_s = math.min(proven_s, tonumber(paid_s))
+end
+
+remember_grant(KEYS[3], call[4], call[5], call[6], call[7])
+redis.call('HSET', KEYS[3], 'gen', ARGV[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', final,
+  'proven_s', whole(proven_s))
+redis.call('ZADD', KEYS[4], whole(lease_end(now_ms(), call[10], paid_s, call[9], ARGV[8])), ARGV[4])
+return grant(paid_s, held, final)

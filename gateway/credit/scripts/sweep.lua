@@ -1,0 +1,36 @@
+-- Close a call whose lease has run out: charged up to its last proven moment, released where never answered (MONEY 5).
+-- For quiet_ms after a change of the epoch nothing is swept: its owner may not have been heard yet.
+-- KEYS: epoch, account, call, leases, outbox, opened
+-- ARGV: epoch, member, quiet_ms
+--@include clock
+--@include amount
+--@include price
+--@include close
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return {'STALE'}
+end
+local now, lease = now_ms(), redis.call('ZSCORE', KEYS[4], ARGV[2])
+if now - tonumber(redis.call('GET', KEYS[6]) or now) < tonumber(ARGV[3]) then
+  return {'EARLY'}
+end
+if not lease or tonumber(lease) > now then
+  return {'ALIVE'}
+end
+local call = redis.call('HMGET', KEYS[3], 'owner', 'held', 'tariff', 'clock_ms', 'answered_ms', 'proven_s', 'usage')
+if not call[1] then
+  redis.call('ZREM', KEYS[4], ARGV[2])
+  return {'GONE'}
+end
+local charge, talk_s = 0, 0
+if call[4] then
+  talk_s = tonumber(call[6] or 0)
+  if call[3] ~= '' then
+    charge = price(read_tariff(call[3]), talk_s)
+  end
+end
+local alert = close('sweep', ARGV[2], true, call[1], tonumber(call[2]), charge, call[7], 'tariff', call[3],
+  'answered_ms', call[5] or '0', 'talk_s', whole(talk_s))
+if alert then
+  return {'ALERT', alert}
+end
+return {'SWEPT', charge}

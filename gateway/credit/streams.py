@@ -1,0 +1,222 @@
+"""Streams in Redis: the outbox to the ledger, refused calls, and orders between the gate's processes (SIP.md 2).
+
+The outbox is read from its beginning and entries go only after the ledger's commit, so a settler that dies anywhere
+simply reads them again; the ledger knows a charge id that it has (MONEY 4).
+"""
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any, Final, cast
+
+from gateway.call.record import decode_record
+from gateway.credit import lua
+from gateway.credit.client import Client
+from gateway.credit.keys import DIRECTORY_KEY, orders_key
+from gateway.credit.orders import Booked, Order, decode_order, encode_order
+from gateway.credit.requests import read_tariff
+from gateway.credit.views import OutboxEntry, OutboxState, RefusedEntry
+from rating.tariff import MS_PER_S, billed_s
+
+MARKER_S: Final = 24 * 3600
+"""How long the marker of a call outlives the booking of its charge (MONEY 3)."""
+
+ORDERS_MAX: Final = 10_000
+"""Orders kept for one worker: minutes of bookings at the highest rate.  A worker that lags so far behind keeps
+charges longer than it needs to, and nothing is lost."""
+
+ORDERS_EXPIRE_S: Final = 3600
+"""A stream that nobody has written for an hour goes: its worker is long gone or has read it."""
+
+BOOKED_AT_ONCE: Final = 500
+"""Ids in one order: about 18 kB."""
+
+
+class Streams(ABC):
+    """What :class:`~gateway.credit.admin.CreditAdmin` does with streams."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @abstractmethod
+    async def _live_workers(self) -> list[str]: ...
+
+    @abstractmethod
+    async def _pipelined(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]: ...
+
+    # The outbox
+
+    async def read_outbox(self, count: int = 100, block_s: float = 0.0) -> list[OutboxEntry]:
+        """Unbooked entries, oldest first, at most ``count`` of each partition; waits up to ``block_s`` for one."""
+        entries: list[OutboxEntry] = []
+        for group in self._client.groups():
+            numbers = {keys.outbox.encode(): keys.number for keys in group}
+            async with self._client.asking(extra_s=block_s):
+                reply = await self._read(dict.fromkeys((keys.outbox for keys in group), "0-0"), count, block_s)
+            entries += [_outbox_entry(numbers[name], *entry) for name, some in reply for entry in some]
+        return entries
+
+    async def trim_outbox(self, entries: Sequence[OutboxEntry]) -> None:
+        """Remove entries that the ledger has committed; their markers live for another 24 h."""
+        partitions = self._client.keys.partitions
+        markers = (("EXPIRE", self._marker(entry), MARKER_S) for entry in entries)
+        ids: dict[int, list[str]] = defaultdict(list)
+        for entry in entries:
+            ids[entry.partition].append(entry.entry_id)
+        async with self._client.asking():
+            await self._pipelined(markers)
+            await self._pipelined(("XDEL", partitions[number].outbox, *some) for number, some in ids.items())
+
+    async def set_aside(self, entry: OutboxEntry, why: str) -> None:
+        """Move an entry that the ledger cannot book out of the way of those behind it, for a person to look at."""
+        keys = self._client.keys.partitions[entry.partition]
+        async with self._client.asking():
+            pipeline = self._client.pipeline(atomic=True)
+            fields = {"kind": entry.kind, "call": f"{entry.charge_id} {entry.tenant_id}"}
+            charge = {"charge": str(entry.charge_micros), "record": entry.record, "why": why}
+            pipeline.xadd(keys.aside, {**fields, **charge})  # type: ignore[dict-item]
+            pipeline.xdel(keys.outbox, entry.entry_id)
+            await pipeline.execute()
+
+    async def outbox_state(self) -> OutboxState:
+        """How many entries wait and since when."""
+        partitions = self._client.keys.partitions
+        async with self._client.asking():
+            lengths = await self._pipelined(("XLEN", keys.outbox) for keys in partitions)
+            waiting = [keys for keys, length in zip(partitions, lengths, strict=True) if length]
+            oldest = await self._pipelined(("XRANGE", keys.outbox, "-", "+", "COUNT", 1) for keys in waiting)
+        moments = [_unix_ms(some[0][0]) for some in oldest if some]
+        return OutboxState(sum(lengths), min(moments, default=None))
+
+    def _marker(self, entry: OutboxEntry) -> str:
+        keys = self._client.keys.partitions[entry.partition]
+        return keys.withdrawal(entry.charge_id) if entry.kind == "withdraw" else keys.call(entry.charge_id)
+
+    # Refused calls
+
+    async def read_refused(self, count: int = 100) -> list[RefusedEntry]:
+        """Refused calls that wait to be written down, at most ``count`` of each partition."""
+        entries: list[RefusedEntry] = []
+        for group in self._client.groups():
+            numbers = {keys.refused.encode(): keys.number for keys in group}
+            async with self._client.asking():
+                reply = await self._read(dict.fromkeys((keys.refused for keys in group), "0-0"), count, 0.0)
+            for name, some in reply:
+                for entry_id, fields in some:
+                    tenant_id = fields[b"tenant"].decode()
+                    entries.append(RefusedEntry(numbers[name], entry_id.decode(), tenant_id, fields[b"record"]))
+        return entries
+
+    async def trim_refused(self, entries: Sequence[RefusedEntry]) -> None:
+        """Remove refused calls that are written down."""
+        partitions = self._client.keys.partitions
+        ids: dict[int, list[str]] = defaultdict(list)
+        for entry in entries:
+            ids[entry.partition].append(entry.entry_id)
+        async with self._client.asking():
+            await self._pipelined(("XDEL", partitions[number].refused, *some) for number, some in ids.items())
+
+    # Orders to workers
+
+    async def send_order(self, worker: str, order: Order) -> None:
+        """Give one worker (``node/slot``) an order."""
+        await self._send_orders([(worker, order)])
+
+    async def broadcast_order(self, order: Order) -> None:
+        """Give every live worker an order."""
+        await self._send_orders([(worker, order) for worker in await self._live_workers()])
+
+    async def announce_booked(self, entries: Iterable[OutboxEntry]) -> None:
+        """Tell the workers that keep these charges that the ledger has them."""
+        owned: dict[str, list[str]] = defaultdict(list)
+        for entry in entries:
+            if entry.owner:
+                owned[entry.owner].append(entry.charge_id)
+        await self._send_orders([
+            (owner, Booked(tuple(ids[start : start + BOOKED_AT_ONCE])))
+            for owner, ids in owned.items()
+            for start in range(0, len(ids), BOOKED_AT_ONCE)
+        ])
+
+    async def _send_orders(self, orders: Sequence[tuple[str, Order]]) -> None:
+        commands: list[tuple[Any, ...]] = []
+        for worker, order in orders:
+            fields = [word for pair in encode_order(order).items() for word in pair]
+            commands.append(("XADD", orders_key(worker), "MAXLEN", "~", ORDERS_MAX, "*", *fields))
+            commands.append(("EXPIRE", orders_key(worker), ORDERS_EXPIRE_S))
+        async with self._client.asking():
+            await self._pipelined(commands)
+
+    async def read_orders(self, worker: str, after: str = "0-0", block_s: float = 0.0) -> list[tuple[str, Order]]:
+        """Orders of a worker after entry id ``after``, each with its id; waits up to ``block_s`` for one."""
+        async with self._client.asking(extra_s=block_s):
+            reply = await self._read({orders_key(worker): after}, ORDERS_MAX, block_s)
+        orders = []
+        for _, some in reply:
+            for entry_id, fields in some:
+                order = decode_order({key.decode(): value.decode() for key, value in fields.items()})
+                if order is not None:
+                    orders.append((entry_id.decode(), order))
+        return orders
+
+    async def trim_orders(self, worker: str, up_to: str) -> None:
+        """Forget a worker's orders up to and with this entry id: they are carried out."""
+        milliseconds, _, sequence = up_to.partition("-")
+        async with self._client.asking() as redis:
+            words = ("XTRIM", orders_key(worker), "MINID", f"{milliseconds}-{int(sequence or 0) + 1}")
+            await redis.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    # The directory's version
+
+    async def publish_directory(self, version: int) -> None:
+        """Say that the ledger has directory ``version``; never goes back."""
+        async with self._client.asking():
+            await self._client.call(lua.PUBLISH, [DIRECTORY_KEY], [version])
+
+    async def directory_version(self) -> int:
+        """The version published last; 0 before the first."""
+        async with self._client.asking() as redis:
+            return int(await cast(Awaitable[bytes | None], redis.get(DIRECTORY_KEY)) or 0)
+
+    async def _read(self, places: dict[str, str], count: int, block_s: float) -> list[Any]:
+        block_ms = max(1, round(block_s * MS_PER_S)) if block_s > 0 else None
+        reading = self._client.redis.xread(places, count=count, block=block_ms)  # type: ignore[arg-type]
+        return await cast(Awaitable[list[Any] | None], reading) or []
+
+
+def _unix_ms(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
+
+
+def _outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
+    charge_id, _, tenant_id = fields[b"call"].decode().partition(" ")
+    kind, record = fields[b"kind"].decode(), fields[b"record"]
+    if kind == "sweep":
+        record = _swept_record(record, fields)
+    return OutboxEntry(
+        partition=partition,
+        entry_id=entry_id.decode(),
+        kind=kind,  # type: ignore[arg-type]
+        charge_id=charge_id,
+        tenant_id=tenant_id,
+        charge_micros=int(fields[b"charge"]),
+        record=record,
+        owner=fields[b"owner"].decode(),
+    )
+
+
+def _swept_record(usage: bytes, fields: dict[bytes, bytes]) -> bytes:
+    """The record of a call that nobody ended: what its owner had stored of it, and what the sweep knows."""
+    try:
+        record = decode_record(usage)
+    except ValueError:
+        return usage
+    tariff = read_tariff(fields[b"tariff"].decode())
+    record.answered_ms = int(fields[b"answered_ms"])
+    record.talk_ms = int(fields[b"talk_s"]) * MS_PER_S
+    record.ended_ms = record.answered_ms + record.talk_ms if record.answered_ms else 0
+    record.charge_micros = int(fields[b"charge"])
+    if tariff is not None and record.answered_ms:
+        record.billed_s = billed_s(tariff, record.talk_ms)
+    record.reason, record.ended_by = "INTERNAL", "gate"
+    return record.encode()
