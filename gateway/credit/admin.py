@@ -4,6 +4,7 @@ Who asks here (settler, command line, supervisor, admin process) may wait; what 
 repeat as on the hot path, by the same scripts.  The streams between processes are in ``streams``.
 """
 
+from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar, cast
 
@@ -17,8 +18,8 @@ from gateway.credit.client import (
 )
 from gateway.credit.keys import OWNERS_KEY, PARTITIONS_KEY, REBUILDING, PartitionKeys
 from gateway.credit.requests import read_tariff
-from gateway.credit.streams import Streams
-from gateway.credit.views import AccountView, Applied, LiveCall, Swept, Withdrawn, WorkerView
+from gateway.credit.streams import Streams, outbox_entry
+from gateway.credit.views import AccountView, Applied, LiveCall, OutboxEntry, Swept, Withdrawn, WorkerView
 
 __all__ = ["CreditAdmin", "PartitionsChangedError", "StoreError", "StoreStaleError", "StoreUnreachableError"]
 
@@ -28,6 +29,7 @@ AT_ONCE: Final = 500
 SWEEP_QUIET_S: Final = 30
 """After a change of epoch nothing is swept for so long: live owners say their calls again first (MONEY 5)."""
 
+_ACCOUNT_FIELDS: Final = ("balance", "held", "applied", "calls")
 _LIVE_FIELDS: Final = (
     "owner", "gen", "answered_ms", "tick", "paid_s", "proven_s", "held", "tariff", "usage", "adoption",
 )  # fmt: skip
@@ -116,14 +118,45 @@ class CreditAdmin(Streams):
     async def accounts(self, tenant_ids: Iterable[str]) -> list[AccountView]:
         """Accounts in the order of the ids."""
         tenant_ids = list(tenant_ids)
-        fields = ("balance", "held", "applied", "calls")
-        asked = (("HMGET", self._client.keys.tenant(tenant_id).account, *fields) for tenant_id in tenant_ids)
+        asked = (("HMGET", self._client.keys.tenant(tenant_id).account, *_ACCOUNT_FIELDS) for tenant_id in tenant_ids)
         async with self._client.asking():
             replies = await self._pipelined(asked)
         return [
-            AccountView(tenant_id, *(int(value or 0) for value in reply))
+            _account(tenant_id, reply)
             for tenant_id, reply in zip(tenant_ids, replies, strict=True)
         ]
+
+    async def snapshot(self, tenant_ids: Iterable[str]) -> tuple[list[AccountView], list[OutboxEntry]]:
+        """Accounts in the order of the ids, and all their outbox entries; one instant for tenants of one partition."""
+        tenant_ids = list(tenant_ids)
+        views: dict[str, AccountView] = {}
+        entries: list[OutboxEntry] = []
+        by_partition: dict[int, list[str]] = defaultdict(list)
+        for tenant_id in tenant_ids:
+            by_partition[self._client.keys.partition(tenant_id).number].append(tenant_id)
+        async with self._client.asking():
+            for number, some in by_partition.items():
+                *accounts, waiting = await self._look(self._client.keys.partitions[number], some)
+                views |= {each: _account(each, fields) for each, fields in zip(some, accounts, strict=True)}
+                entries += (outbox_entry(number, *entry) for entry in waiting)
+        return [views[tenant_id] for tenant_id in tenant_ids], [each for each in entries if each.tenant_id in views]
+
+    async def _look(self, keys: PartitionKeys, tenant_ids: Iterable[str]) -> list[Any]:
+        pipeline = self._client.pipeline(atomic=True)
+        for tenant_id in tenant_ids:
+            pipeline.hmget(keys.account(tenant_id), _ACCOUNT_FIELDS)
+        pipeline.xrange(keys.outbox)
+        return await pipeline.execute()
+
+    async def create_account(self, tenant_id: str, balance_micros: int, seq: int) -> bool:
+        """Give a tenant an account where it has none; True where it had none.
+
+        ``balance_micros`` is the ledger's balance as of its sequence number ``seq``: money in up to it is part of it.
+        """
+        async with self._client.asking():
+            account = self._client.keys.tenant(tenant_id).account
+            reply = await self._client.call(lua.CREATE, [account], [balance_micros, seq])
+        return bool(reply[0] == b"CREATED")
 
     async def apply_money_in(self, tenant_id: str, seq: int, amount_micros: int) -> Applied:
         """Add money that the ledger has booked under ``seq``, once; numbers of a tenant come in rising order.
@@ -137,15 +170,18 @@ class CreditAdmin(Streams):
             raise StoreError(f"{amount_micros} micro-units for {tenant_id} refused: {reply[1].decode()}")
         return Applied(reply[0] == b"APPLIED", reply[1], reply[2])
 
-    async def withdraw(self, tenant_id: str, charge_id: str, amount_micros: int, record: bytes) -> Withdrawn:
+    async def withdraw(
+        self, tenant_id: str, charge_id: str, amount_micros: int, record: bytes, *, exact: bool = False
+    ) -> Withdrawn:
         """Take money out, at most what is available, and append it to the outbox; the same id takes once.
 
-        Where nothing is available nothing is taken and nothing remembered: the same id may be asked again.
+        ``exact``: all of it or nothing.  Where nothing is taken nothing is remembered: the same id may ask again.
         """
         keys, member = self._client.keys.tenant(tenant_id), f"{charge_id} {tenant_id}"
         places = [keys.account, keys.partition.withdrawal(charge_id), keys.partition.outbox]
+        words: list[str | bytes | int] = [member, amount_micros, int(exact), record]
         async with self._client.asking():
-            reply = await self._client.call_in(keys.partition, lua.WITHDRAW, places, [member, amount_micros, record])
+            reply = await self._client.call_in(keys.partition, lua.WITHDRAW, places, words)
         return Withdrawn(reply[1], reply[2])
 
     async def live_calls(self, tenant_id: str | None = None) -> list[LiveCall]:
@@ -248,6 +284,11 @@ def _call_of(member: str) -> str:
 
 def _tenant_of(member: str) -> str:
     return member.partition(" ")[2]
+
+
+def _account(tenant_id: str, fields: Sequence[bytes | None]) -> AccountView:
+    balance, held, applied, calls = (int(value or 0) for value in fields)
+    return AccountView(tenant_id, balance, held, applied, calls, exists=fields[0] is not None)
 
 
 def _live_call(member: str, lease_ms: int, fields: list[bytes | None]) -> LiveCall:

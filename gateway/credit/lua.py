@@ -45,10 +45,11 @@ FUND: Final = _load("fund")
 WITHDRAW: Final = _load("withdraw")
 OPEN_EPOCH: Final = _load("open_epoch")
 PUBLISH: Final = _load("publish")
+CREATE: Final = _load("create")
 
 HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 """What a worker calls; loaded at each connection."""
 
-ALL: Final = (*HOT, SWEEP, FUND, WITHDRAW, OPEN_EPOCH, PUBLISH)
+ALL: Final = (*HOT, SWEEP, FUND, WITHDRAW, OPEN_EPOCH, PUBLISH, CREATE)
 
 BY_SHA: Final = {script.sha: script for script in ALL}

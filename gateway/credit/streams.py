@@ -53,7 +53,7 @@ class Streams(ABC):
             numbers = {keys.outbox.encode(): keys.number for keys in group}
             async with self._client.asking(extra_s=block_s):
                 reply = await self._read(dict.fromkeys((keys.outbox for keys in group), "0-0"), count, block_s)
-            entries += [_outbox_entry(numbers[name], *entry) for name, some in reply for entry in some]
+            entries += [outbox_entry(numbers[name], *entry) for name, some in reply for entry in some]
         return entries
 
     async def trim_outbox(self, entries: Sequence[OutboxEntry]) -> None:
@@ -188,7 +188,8 @@ def _unix_ms(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
-def _outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
+def outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
+    """One stream entry; of a swept call the record is completed here."""
     charge_id, _, tenant_id = fields[b"call"].decode().partition(" ")
     kind, record = fields[b"kind"].decode(), fields[b"record"]
     if kind == "sweep":

@@ -13,7 +13,8 @@ from rating.tariff import Tariff
 class AccountView:
     """One tenant's money in Redis (MONEY 1).
 
-    ``applied_seq`` is the ledger sequence number of the last money-in that was applied; ``calls`` counts live calls.
+    ``applied_seq`` is the ledger sequence number of the last money-in that was applied; ``calls`` counts live calls;
+    ``exists`` is False where Redis knows no balance of this tenant (all amounts are 0 then).
     """
 
     tenant_id: str
@@ -21,6 +22,7 @@ class AccountView:
     held_micros: int
     applied_seq: int
     calls: int
+    exists: bool
 
     @property
     def available_micros(self) -> int:

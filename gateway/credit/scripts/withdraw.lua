@@ -1,7 +1,7 @@
 -- Money out: at most what is available leaves the balance, then the outbox tells the ledger (MONEY 4).
 -- The same id takes once and hears the same answer; where nothing is available nothing is remembered.
 -- KEYS: epoch, account, withdrawal, outbox
--- ARGV: epoch, member 'ID TENANT', amount_micros, record
+-- ARGV: epoch, member 'ID TENANT', amount_micros, '1' where less than all of it shall not be taken, record
 --@include amount
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
@@ -13,11 +13,11 @@ if before then
   return {'TAKEN', tonumber(before), balance}
 end
 local taken = math.min(tonumber(ARGV[3]), balance - held)
-if taken <= 0 then
+if taken <= 0 or (ARGV[4] == '1' and taken < tonumber(ARGV[3])) then
   return {'TAKEN', 0, balance}
 end
 redis.call('HSET', KEYS[2], 'balance', whole(balance - taken))
 redis.call('SET', KEYS[3], whole(taken))
-redis.call('XADD', KEYS[4], '*', 'kind', 'withdraw', 'call', ARGV[2], 'charge', whole(taken), 'record', ARGV[4],
+redis.call('XADD', KEYS[4], '*', 'kind', 'withdraw', 'call', ARGV[2], 'charge', whole(taken), 'record', ARGV[5],
   'owner', '')
 return {'TAKEN', taken, balance - taken}
