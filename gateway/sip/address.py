@@ -1,0 +1,200 @@
+"""The header values that name a party or a hop: name-addr (From, To, Contact, …; RFC 3261 20.10) and Via (20.42).
+
+Both are matched by one pattern and keep its pieces; display name, parameters and URI are understood on demand,
+because most of them are only copied.
+"""
+
+import re
+from typing import Final
+
+from gateway.sip.errors import BadMessage
+from gateway.sip.grammar import LWS, PARAMS, QUOTED, TCHAR, is_token, quote, split_params, unquote
+from gateway.sip.uri import SIP_PORT, SIPS_PORT
+
+MAGIC_COOKIE: Final = "z9hG4bK"
+"""How a branch begins that is unique in space and time (8.1.1.7)."""
+
+# Display names are taken as they come, also with characters that should have been quoted (RFC 4475 3.1.2.15): they
+# are only copied, and quoted properly where they are written anew.
+_NAME_ADDR = re.compile(rf'({QUOTED}|[^"<>]*+){LWS}<([^<>\s"]++)>({PARAMS}){LWS}', re.DOTALL).fullmatch
+# A URI without <> ends at its first semicolon and may hold neither ? nor comma (20.10).
+_ADDR_SPEC = re.compile(rf'()([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s",;?]++)({PARAMS}){LWS}', re.DOTALL).fullmatch
+
+_PLAIN = rf"{TCHAR}++(?:=[^\s;,\"<>=]++)?"
+_VIA = re.compile(
+    r"SIP/2\.0/([A-Za-z0-9\-]++) ([A-Za-z0-9_.\-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{1,5}+))?"
+    rf"((?:;(?!branch=){_PLAIN})*+(?:;branch=([^\s;,\"<>=]++))?(?:;{_PLAIN})*+)(?:,|$)"
+).match
+# The same with white space wherever 25.1 allows it, and with quoted parameters.
+_LOOSE_VIA = re.compile(
+    rf"SIP{LWS}/{LWS}2\.0{LWS}/{LWS}({TCHAR}++)[ \t]++([A-Za-z0-9_.\-]++|\[[0-9A-Fa-f:.]++\])"
+    rf"(?:{LWS}:{LWS}([0-9]{{1,5}}+))?({PARAMS})(){LWS}(?:,|$)",
+    re.DOTALL | re.IGNORECASE,
+).match
+_is_plain = re.compile(r"[^\s;,\"<>=\\]++").fullmatch
+
+
+class NameAddr:
+    """A party: ``uri`` as written (``sip:…``, without ``<>``); ``raw_display`` and ``raw_params`` untouched."""
+
+    __slots__ = ("raw_display", "raw_params", "uri")
+
+    def __init__(self, uri: str, raw_display: str = "", raw_params: str = "") -> None:
+        self.uri = uri
+        self.raw_display = raw_display
+        self.raw_params = raw_params
+
+    @property
+    def display(self) -> str:
+        """The display name without its quotes; ``""`` where there is none."""
+        return unquote(self.raw_display.strip(" \t"))
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Header parameters, names in lower case, ``""`` for a flag; a fresh dict."""
+        return split_params(self.raw_params)
+
+    @property
+    def tag(self) -> str:
+        """The tag parameter (19.3); ``""`` where there is none, as RFC 2543 peers do."""
+        raw = self.raw_params
+        if not raw:
+            return ""
+        if raw.startswith(";tag=") and raw.find(";", 5) < 0 and '"' not in raw:
+            return raw[5:].rstrip(" \t")
+        return split_params(raw).get("tag", "")
+
+    def __str__(self) -> str:
+        return f"{write_display(self.display)}<{self.uri}>{self.raw_params}"
+
+    def __repr__(self) -> str:
+        return f"NameAddr({str(self)!r})"
+
+
+def write_display(display: str) -> str:
+    """A display name and the space after it, as it stands before ``<``, quoted unless it is one token."""
+    if not display:
+        return ""
+    return f"{display} " if is_token(display) else f"{quote(display)} "
+
+
+def parse_name_addr(text: str) -> NameAddr:
+    """Read the value of From, To, Contact, Route, …  Raises BadMessage (400) where it is no address."""
+    found = _NAME_ADDR(text) or _ADDR_SPEC(text)
+    if found is None:
+        raise BadMessage(f'{text[:80]!r} is not an address; write "Name" <sip:user@host>;tag=…')
+    display, uri, params = found.groups()
+    return NameAddr(uri, display, params)
+
+
+class Via:
+    """One hop (20.42), the first of a Via line."""
+
+    __slots__ = ("_found", "_text")
+
+    def __init__(self, found: re.Match[str], text: str) -> None:
+        self._found = found
+        self._text = text
+
+    @property
+    def host(self) -> str:
+        """Sent-by's host as written, IPv6 with its brackets."""
+        return self._found[2]
+
+    @property
+    def port(self) -> int:
+        """Sent-by's port; 0 where none was written."""
+        port = self._found[3]
+        return int(port) if port else 0
+
+    @property
+    def branch(self) -> str:
+        """The branch parameter; ``""`` where there is none."""
+        return self._found[5] or split_params(self._found[4]).get("branch", "")
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Branch, host and port as written: what RFC 3261 17.2.3 matches requests by."""
+        return (self.branch, self._found[2], self._found[3] or "")
+
+    @property
+    def transport(self) -> str:
+        """The transport as written, mostly ``UDP``, ``TCP`` or ``TLS``."""
+        return self._found[1]
+
+    @property
+    def raw_params(self) -> str:
+        """The parameters as written, each with its semicolon."""
+        return self._found[4]
+
+    @property
+    def is_cookie(self) -> bool:
+        """True where the branch may be used for matching by RFC 3261: it begins with the magic cookie and something
+        follows it (RFC 4475 3.2.1)."""
+        branch = self.branch
+        return len(branch) > 7 and (branch.startswith(MAGIC_COOKIE) or branch[:7].lower() == "z9hg4bk")
+
+    @property
+    def text(self) -> str:
+        """This hop alone, as written."""
+        end = self._found.end()
+        text = self._text
+        if end < len(text) or text[-1] == ",":
+            return text[: end - 1].rstrip(" \t")
+        return text
+
+    @property
+    def rest(self) -> str:
+        """What stands behind this hop and its comma on the same header line."""
+        return self._text[self._found.end() :].strip(" \t")
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Parameters, names in lower case, ``""`` for a flag; a fresh dict."""
+        return split_params(self.raw_params)
+
+    @property
+    def reply_port(self) -> int:
+        """The port answers go to without rport: sent-by's, else the transport's default (18.2.2)."""
+        return self.port or (SIPS_PORT if self.transport.upper() == "TLS" else SIP_PORT)
+
+    def stamped(self, source_host: str, source_port: int) -> str:
+        """This hop as it stands in the answer: ``received`` and ``rport`` filled in (18.2.1, RFC 3581 4).
+
+        ``received`` is added where the request came from elsewhere than sent-by says, and always beside rport.
+        """
+        raw, text = self.raw_params, self.text
+        bare = self.host[1:-1] if self.host[0] == "[" else self.host
+        if ";rport" not in raw and "R" not in raw and "received" not in raw and bare == source_host:
+            return text
+        if raw.endswith(";rport") and "received" not in raw and '"' not in raw and text.endswith(";rport"):
+            return f"{text[:-6]};received={source_host};rport={source_port}"
+        params = self.params
+        params.pop("received", None)
+        if "rport" in params:
+            params["rport"] = str(source_port)
+        if "rport" in params or bare != source_host:
+            params["received"] = source_host
+        port = f":{self.port}" if self.port else ""
+        return f"SIP/2.0/{self.transport} {self.host}{port}{_write_params(params)}"
+
+    @property
+    def wants_rport(self) -> bool:
+        """True where answers shall go to the port the request came from (RFC 3581)."""
+        raw = self.raw_params
+        return ";rport" in raw or (("R" in raw or " " in raw) and "rport" in self.params)
+
+
+def _write_params(params: dict[str, str]) -> str:
+    return "".join(
+        f";{name}" if not value else f";{name}={value}" if _is_plain(value) else f";{name}={quote(value)}"
+        for name, value in params.items()
+    )
+
+
+def parse_via(text: str) -> Via:
+    """Read the first hop of a Via line.  Raises BadMessage (400) where it is not one."""
+    found = _VIA(text) or _LOOSE_VIA(text)
+    if found is None:
+        raise BadMessage(f"Via {text[:80]!r} cannot be read; write SIP/2.0/UDP host:port;branch=…")
+    return Via(found, text)

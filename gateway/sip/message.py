@@ -1,0 +1,422 @@
+"""Requests and responses, read lazily: header lines are found once, and understood only where somebody asks.
+
+A message is decoded and split into lines in a few C calls.  Where every header name is spelled as registered and
+nothing is folded (what machines send), the lines are the fields; else a slower loop unfolds, resolves compact forms
+and checks.  What every element relies on is checked at once, so that nothing fails later: the start line, the top
+Via, CSeq, From, To, Call-ID, Max-Forwards, Content-Length, and that single-valued fields stand once.  All the rest is
+text that is copied.
+
+Header bytes are UTF-8; where they are not, they are read as ISO 8859-1, the habit of old PBXs, and leave as UTF-8.
+So a header value is always a string that can be encoded, and never holds a line end.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from gateway.sip.address import NameAddr, Via, parse_name_addr, parse_via
+from gateway.sip.errors import BadMessage
+from gateway.sip.grammar import HEADER_NAMES, SINGLE_VALUED, canonical, is_token, split_values
+
+METHODS: Final = frozenset(
+    (
+        *("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "REGISTER"),
+        *("PRACK", "UPDATE", "INFO", "SUBSCRIBE", "NOTIFY", "PUBLISH", "MESSAGE", "REFER"),
+    )
+)
+"""Methods that have an RFC; any other token is an unknown method (501)."""
+
+CSEQ_LIMIT: Final = 2**31
+"""CSeq numbers are below this (8.1.1.5)."""
+
+EXPIRES_LIMIT: Final = 2**32
+"""Delta-seconds are below this (20.19)."""
+
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE).fullmatch
+
+
+class Size(NamedTuple):
+    """How large a message may be; beyond it is refused with 513, except that a response is dropped."""
+
+    message: int = 65_535
+    """Octets; what a UDP datagram can hold, and no reason for more on a stream."""
+    headers: int = 160
+    """Header lines; a request through twenty proxies has about 60, and each costs a fraction of a microsecond."""
+    vias: int = 70
+    """Hops; Max-Forwards lets no request pass more (8.1.1.6)."""
+
+
+DEFAULT_SIZE: Final = Size()
+
+
+class Message:
+    """What requests and responses have in common.
+
+    ``body`` is bytes, cut to Content-Length.  ``call_id`` is the Call-ID, ``cseq`` its number and method,
+    ``via_count`` how many hops there are, ``max_forwards`` None where absent.
+    """
+
+    __slots__ = (
+        "_contact",
+        "_first",
+        "_from",
+        "_lines",
+        "_to",
+        "_via",
+        "body",
+        "call_id",
+        "cseq",
+        "max_forwards",
+        "via_count",
+    )
+
+    _lines: list[str]
+    """Header lines, unfolded, each a registered name (an unknown one as it came), ``": "`` and the value."""
+    _first: dict[str, str]
+    """The first value of each name."""
+    _from: NameAddr | None
+    _to: NameAddr | None
+    _contact: NameAddr | None
+    _via: Via | None
+    body: bytes
+    call_id: str
+    cseq: tuple[int, str]
+    max_forwards: int | None
+    via_count: int
+
+    @property
+    def from_(self) -> NameAddr:
+        """The From header field."""
+        if self._from is None:
+            self._from = _address(self._first["From"])
+        return self._from
+
+    @property
+    def to(self) -> NameAddr:
+        """The To header field."""
+        if self._to is None:
+            self._to = _address(self._first["To"])
+        return self._to
+
+    @property
+    def top_via(self) -> Via:
+        """The newest hop.  Raises BadMessage where a response has one that cannot be read."""
+        if self._via is None:
+            self._via = parse_via(self._first["Via"])
+        return self._via
+
+    @property
+    def contact(self) -> NameAddr | None:
+        """The first Contact; None where there is none, or ``*``, or nothing that can be read."""
+        try:
+            return self._contact
+        except AttributeError:
+            self._contact = found = self._read_contact()
+            return found
+
+    def _read_contact(self) -> NameAddr | None:
+        values = self.values("Contact")
+        try:
+            return parse_name_addr(values[0]) if values else None
+        except BadMessage:
+            return None
+
+    def get(self, name: str) -> str | None:
+        """The value of the first header line of that name, unfolded; None where there is none.
+
+        ``name`` in any case or compact form; the registered spelling is fastest.
+        """
+        value = self._first.get(name)
+        if value is None and name not in HEADER_NAMES:
+            known = canonical(name)
+            if known is not None:
+                value = self._first.get(known)
+            else:
+                wanted = name.lower()
+                value = next((text for spelled, text in self._first.items() if spelled.lower() == wanted), None)
+        return None if value is None else value.strip(" \t")
+
+    def all(self, name: str) -> list[str]:
+        """The values of all header lines of that name, as they came and in their order."""
+        first = self.get(name)
+        if first is None:
+            return []
+        if len(self._first) == len(self._lines):
+            return [first]
+        wanted = (canonical(name) or name).lower()
+        return [value for spelled, value in self.header_lines() if spelled.lower() == wanted]
+
+    def values(self, name: str) -> list[str]:
+        """All values of that header, lines with several values taken apart at their commas (7.3.1)."""
+        lines = self.all(name)
+        if len(lines) == 1:
+            return split_values(lines[0])
+        return [value for line in lines for value in split_values(line)]
+
+    def header_lines(self) -> Iterator[tuple[str, str]]:
+        """Every header line in its order: the name in registered spelling (unknown ones as they came), the value."""
+        for line in self._lines:
+            name, _, value = line.partition(": ")
+            yield name, value.strip(" \t")
+
+
+class Request(Message):
+    """A request: ``method``, and ``uri``, the Request-URI as text (gateway.sip.uri reads it).
+
+    ``echo`` is kept by gateway.sip.build: what every response to this request repeats.
+    """
+
+    __slots__ = ("echo", "method", "uri")
+
+    method: str
+    uri: str
+    echo: tuple[str, str] | None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.uri}>"
+
+
+class Response(Message):
+    """A response: ``status`` (100–699) and ``reason``, the phrase, which may be empty.
+
+    Via, From and To are what this element sent, come back: they are not checked before somebody asks for them, and
+    an address that cannot be read has an empty URI and no tag.
+    """
+
+    __slots__ = ("reason", "status")
+
+    status: int
+    reason: str
+
+    @property
+    def branch(self) -> str:
+        """The branch of the newest hop, ``""`` where there is none; the cheap way to the transaction."""
+        via = self._first["Via"]
+        at = via.find(";branch=")
+        if at < 0 or '"' in via or "," in via or " " in via[at:]:
+            try:
+                return self.top_via.branch
+            except BadMessage:
+                return ""
+        end = via.find(";", at + 8)
+        return via[at + 8 :] if end < 0 else via[at + 8 : end]
+
+    @property
+    def has_parties(self) -> bool:
+        """True where From and To can be read."""
+        return bool(self.to.uri and self.from_.uri)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.reason}>"
+
+
+def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Request | Response:
+    """Read one message; octets after the body are ignored, as in a datagram; on a ``stream`` Content-Length must stand
+    in it (18.3).
+
+    Raises BadMessage and nothing else, whatever the bytes are.
+    """
+    end = data.find(b"\r\n\r\n")
+    block = data[:end] if end >= 0 else data
+    try:
+        head = block.decode()
+    except UnicodeDecodeError:
+        head = block.decode("latin-1")
+    lines = head.splitlines()
+    if not lines or len("".join(lines)) + 2 * (len(lines) - 1) != len(head):
+        lines = head.split("\r\n")  # other line ends than CRLF are part of a value, or wrong
+    start = lines.pop(0)
+    words = start.split(" ")
+    message: Request | Response
+    if words[0] == "SIP/2.0":
+        message = _read_status(start)
+    else:
+        message = Request()
+        message.method = words[0]
+        message.uri = ""
+        message.echo = None
+    try:
+        _read(message, words, lines, size)
+        if end < 0:
+            raise BadMessage("the header section does not end with an empty line")
+        if len(data) > size.message:
+            raise BadMessage(f"the message has {len(data)} octets, more than {size.message}", 513)
+        _read_body(message, data, end + 4, stream)
+    except BadMessage as bad:
+        if type(message) is Request:
+            _rescue(bad, message, words)
+        raise
+    return message
+
+
+def _read(message: Request | Response, words: list[str], lines: list[str], size: Size) -> None:
+    """Read start line and header lines: as they stand where that works, else with everything 7.3.1 allows."""
+    if len(lines) > size.headers:
+        del lines[size.headers :]
+        _read_odd_fields(message, lines)
+        raise BadMessage(f"the message has more than {size.headers} header lines", 513)
+    fault = ""
+    try:
+        message._first = first = dict([line.split(": ", 1) for line in reversed(lines)])
+        message._lines = lines
+        odd = not first.keys() <= HEADER_NAMES
+    except ValueError:
+        odd = True
+    if odd:
+        fault = _read_odd_fields(message, lines)
+    if type(message) is Request:
+        if len(words) != 3 or words[2] != "SIP/2.0":
+            _refuse_start(words)
+        message.uri = words[1]
+    if fault:
+        raise BadMessage(fault)
+    try:
+        _check(message, size)
+    except BadMessage:
+        if odd:
+            raise
+        _read_odd_fields(message, lines)
+        _check(message, size)
+
+
+def _address(text: str) -> NameAddr:
+    try:
+        return parse_name_addr(text)
+    except BadMessage:
+        return NameAddr("")
+
+
+def _read_status(line: str) -> Response:
+    """Read a status line (7.2); the reason phrase may be empty, and any text."""
+    status = line[8:11]
+    if not (status.isascii() and status.isdigit() and "100" <= status < "700" and line[11:12] in (" ", "")):
+        raise BadMessage(f"{line[:60]!r} has no status between 100 and 699")
+    response = Response()
+    response.status = int(status)
+    response.reason = line[12:]
+    return response
+
+
+def _refuse_start(words: list[str]) -> None:
+    """Say what is wrong with a request line: it is Method SP Request-URI SP SIP-Version and no more (7.1)."""
+    if len(words) == 3 and _VERSION(words[2]) is not None:
+        raise BadMessage(f"version {words[2][:20]} is not spoken here; use SIP/2.0", 505)
+    line = " ".join(words)
+    raise BadMessage(f"request line {line[:80]!r} is not a method, a URI and SIP/2.0 with one space between them")
+
+
+def _rescue(bad: BadMessage, request: Request, words: list[str]) -> None:
+    """Let ``bad`` say which request may be refused with it, if any: not an ACK, and only what is a SIP request."""
+    if request.method == "ACK" or not is_token(request.method) or "Via" not in request._first:
+        return
+    if not any(word[:4].upper() == "SIP/" for word in words[1:]):
+        return
+    bad.request = request
+    try:
+        bad.via = parse_via(request._first["Via"])
+    except BadMessage:
+        bad.via = None
+
+
+def _read_odd_fields(message: Message, lines: list[str]) -> str:
+    """Read header lines of any shape: folded, compact, odd in case or white space (7.3.1); return what is wrong."""
+    tidy: list[str] = []
+    pairs: list[tuple[str, str]] = []
+    fault = ""
+    for line in _FOLD.sub(" ", "\r\n".join(lines)).split("\r\n"):
+        spelled, colon, value = line.partition(":")
+        name = spelled.rstrip(" \t")
+        known = canonical(name)
+        if known is None and (not colon or not is_token(name)):
+            fault = fault or f"header line {line[:60]!r} has no name and colon"
+        elif "\n" in value or "\r" in value:
+            fault = fault or f"header {name[:40]} holds a bare carriage return or line feed"
+        else:
+            pairs.append((known or name, value.strip(" \t")))
+            tidy.append(": ".join(pairs[-1]))
+    message._lines = tidy
+    message._first = dict(reversed(pairs))
+    return fault
+
+
+def _check(message: Request | Response, size: Size) -> None:
+    """Read what every message must have (8.1.1) and refuse what makes it ambiguous."""
+    first = message._first
+    try:
+        via = first["Via"]
+        to = first["To"]
+        from_ = first["From"]
+        message.call_id = call_id = first["Call-ID"]
+        cseq = first["CSeq"]
+    except KeyError as missing:
+        raise BadMessage(f"{missing.args[0]} is missing") from None
+    if len(first) != len(message._lines) or "," in via:
+        _check_repeated(message, size)
+    else:
+        message.via_count = 1
+    if type(message) is Request:
+        message._via = parse_via(via)
+        message._to = parse_name_addr(to)
+        message._from = parse_name_addr(from_)
+    else:
+        message._via = message._to = message._from = None
+    if not call_id or " " in call_id or "\t" in call_id:
+        raise BadMessage("Call-ID is not one word")
+    number, _, method = cseq.partition(" ")
+    if method not in METHODS:
+        method = method.strip(" \t")
+        if not is_token(method):
+            raise BadMessage(f"CSeq {cseq[:40]!r} is not a number and a method")
+    message.cseq = (_number("CSeq", number, CSEQ_LIMIT), method)
+    if type(message) is Request and method != message.method:
+        # An unknown method is refused as such, whatever else is wrong (8.2.1).
+        status = 400 if message.method in METHODS else 501
+        raise BadMessage(f"CSeq names {method[:40]}, the request line {message.method[:40]}", status)
+    hops = first.get("Max-Forwards")
+    message.max_forwards = None if hops is None else _number("Max-Forwards", hops, 256)
+    if "Expires" in first:
+        _number("Expires", first["Expires"], EXPIRES_LIMIT)
+
+
+def _check_repeated(message: Message, size: Size) -> None:
+    seen: set[str] = set()
+    for name, _ in message.header_lines():
+        if name in SINGLE_VALUED:
+            if name in seen:
+                raise BadMessage(f"{name} stands more than once")
+            seen.add(name)
+    message.via_count = len(message.values("Via"))
+    if message.via_count > size.vias:
+        raise BadMessage(f"{message.via_count} hops are more than {size.vias}", 483)
+
+
+def _number(name: str, value: str, limit: int) -> int:
+    """A decimal number below ``limit``; leading zeros are fine, signs and other digits are not."""
+    if not (value.isdigit() and value.isascii()):
+        raise BadMessage(f"{name} {value[:40]!r} is not a number")
+    if len(value) > 10:
+        value = value.lstrip("0") or "0"
+        if len(value) > 10:
+            raise BadMessage(f"{name} {value[:40]} is not below {limit}")
+    number = int(value)
+    if number >= limit:
+        raise BadMessage(f"{name} {number} is not below {limit}")
+    return number
+
+
+def _read_body(message: Message, data: bytes, start: int, stream: bool) -> None:
+    """Take the body: Content-Length octets, or in a datagram without one all the rest (18.3)."""
+    length = message._first.get("Content-Length")
+    if length == "0":
+        message.body = b""
+        return
+    if length is None:
+        if stream:
+            raise BadMessage("a message on a stream must say its Content-Length")
+        message.body = data[start:]
+        return
+    size = _number("Content-Length", length, EXPIRES_LIMIT)
+    if size > len(data) - start:
+        raise BadMessage(f"Content-Length {size} is more than the {len(data) - start} octets that came")
+    message.body = data[start : start + size]
