@@ -62,10 +62,10 @@ class Sipp:
         self._child: subprocess.Popen[bytes] | None = None
 
     def start_callee(
-        self, here: Address, ring_ms: int = 0, *, trace: bool = False, options: Sequence[str] = ()
+        self, here: Address, ring_ms: int = 0, *, scenario: str | Path = CALLEE, trace: bool = False
     ) -> None:
         """Answer whatever arrives at ``here``."""
-        self._start([*self._scenario(CALLEE), "-d", str(ring_ms), *options], here, trace=trace)
+        self._start([*self._scenario(scenario), "-d", str(ring_ms)], here, trace=trace)
 
     def start_caller(
         self,
