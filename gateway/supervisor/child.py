@@ -84,6 +84,9 @@ class Child:
         """Start it and return its exit status when it has ended."""
         process = await asyncio.create_subprocess_exec(
             *self._command,
+            # for whoever reads `ps`: the plan says the same
+            self._plan.role,
+            str(self._plan.slot),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=self._plan.descriptors,

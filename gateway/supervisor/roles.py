@@ -6,29 +6,44 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 from gateway.credit.admin import CreditAdmin
-from gateway.ledger import Ledger
-from gateway.settlement.settler import Settler, SettlerObserver
-from gateway.telemetry import logs, metrics
+from gateway.ledger import Ledger, LedgerAway, PartitionsFixed
+from gateway.settlement.settler import Settler
+from gateway.telemetry import logs
 from gateway.telemetry.metrics import Meter
 from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.worker.ending import Ending
-from gateway.worker.plan import Plan
+from gateway.worker.plan import GIVEN_UP, Plan
 
 
 async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None]) -> int:
     """Book charges and bring money to Redis until asked to end."""
     _configure(plan, "settler")
-    async with _metered(plan) as meter:
-        ledger = Ledger(plan.ledger_url)
-        credit = CreditAdmin(plan.redis_url, partitions=plan.settings.redis.partitions)
+    async with _metered(plan) as meter, Ledger(plan.ledger_url) as ledger:
         try:
-            working = asyncio.create_task(Settler(ledger, credit, _observer(meter)).run(ending.drain))
+            partitions = await _partitions(ledger, plan.settings.redis.partitions)
+        except PartitionsFixed as error:
+            logs.get_logger("settler").error("partitions changed", error=str(error))
+            return GIVEN_UP
+        credit = CreditAdmin(plan.redis_url, partitions=partitions)
+        try:
+            working = asyncio.create_task(Settler(ledger, credit, meter).run(ending.drain))
             say_ready()
             await working
         finally:
             await credit.close()
-            await ledger.close()
     return 0
+
+
+async def _partitions(ledger: Ledger, wanted: int) -> int:
+    """How many parts the accounts are spread over: fixed in the ledger at the first start (MONEY 3).
+
+    Raises PartitionsFixed where the settings want another number; takes theirs where the ledger cannot be asked.
+    """
+    try:
+        await ledger.migrate()
+        return await ledger.partitions(wanted)
+    except LedgerAway:
+        return wanted
 
 
 async def run_admin(plan: Plan, ending: Ending, say_ready: Callable[[], None]) -> int:
@@ -75,29 +90,3 @@ async def _write(file: SnapshotFile) -> None:
         except OSError as error:
             logs.get_logger("settler").error("metrics not written", error=str(error))
         await asyncio.sleep(WRITE_INTERVAL_S)
-
-
-def _observer(meter: Meter) -> SettlerObserver:
-    tenants: dict[str, tuple[int, int, bool]] = {}
-
-    def outbox(pending: int, lag_s: float) -> None:
-        meter.gauge(metrics.OUTBOX_PENDING).set(pending)
-        meter.gauge(metrics.OUTBOX_LAG).set(lag_s)
-        # outbox is told once a second, after the tenants: the moment to show them all
-        meter.set_tenants(metrics.BALANCE, [(name, balance) for name, (balance, _, _) in tenants.items()])
-        meter.set_tenants(metrics.HELD, [(name, held) for name, (_, held, _) in tenants.items()])
-        meter.set_tenants(metrics.EXHAUSTED, [(name, int(empty)) for name, (_, _, empty) in tenants.items()])
-
-    def tenant(name: str, balance_micros: int, held_micros: int, exhausted: bool) -> None:
-        tenants[name] = (balance_micros, held_micros, exhausted)
-
-    log = logs.get_logger("settler")
-    return SettlerObserver(
-        outbox=outbox,
-        tenant=tenant,
-        drift=meter.gauge(metrics.LEDGER_DRIFT).set,
-        swept=lambda calls: meter.counter(metrics.LEASES_EXPIRED).inc((), calls),
-        ledger_up=lambda up: meter.gauge(metrics.LEDGER_UP).set(int(up)),
-        redis_up=lambda up: meter.gauge(metrics.REDIS_UP).set(int(up)),
-        alert=lambda code, text: log.error("settler alert", code=code, text=text),
-    )

@@ -38,6 +38,10 @@ UNFINISHED_S: Final = 32.0
 SWEEP_S: Final = 5.0
 """How often idle connections are looked for."""
 
+PING: Final = b"\r\n\r\n"
+PONG: Final = b"\r\n"
+"""A peer that keeps its connection open asks whether we do (RFC 5626 4.4.1)."""
+
 
 class Hears(Protocol):
     """What the streams tell their worker."""
@@ -83,6 +87,9 @@ class Connection(asyncio.Protocol):
         """Called by the loop with what was read."""
         now = self._streams.loop.time()
         self.heard_at = now
+        if data == PING and not self._framer.pending:
+            self.send(PONG)
+            return
         bad: BadFrame | None = None
         try:
             messages = self._framer.feed(data)

@@ -59,7 +59,7 @@ class Decider:
         name = self._sources.trunk(flow.host, port)
         trunk = self.directory.trunks.get(name) if name is not None else None
         if trunk is None:
-            return Deny(REASONS["UNKNOWN_SOURCE"])
+            return Deny(REASONS["UNKNOWN_SOURCE"], trunk=name or "")
         asked = call_request(request, trunk.name, trunk.role == "access", self._unix_ms(now))
         verdict = decide(self.directory, self._plan, asked)
         if isinstance(verdict, Deny) or verdict.emergency:
@@ -77,6 +77,7 @@ def _refused(allowed: Allow, code: str) -> Deny:
     """The refusal of a call that policy would have let in, with what is known of it for its record."""
     return Deny(
         REASONS[code],
+        trunk=allowed.trunk,
         tenant_id=allowed.tenant_id,
         user_id=allowed.user_id,
         currency=allowed.currency,

@@ -1,6 +1,7 @@
-"""What the call machine tells of its calls, counted: the one place where its facts become metrics."""
+"""What the quiet rooms tell of calls and messages, counted: the one place where their facts become metrics."""
 
 from gateway.call.facts import Cut, Fact, Finished, Placed, Ticked
+from gateway.sip.layer import Counts
 from gateway.telemetry.worker import WorkerMetrics
 
 
@@ -22,5 +23,26 @@ class FactCounter:
                 metrics.tick(result)
             case Cut(error_s):
                 metrics.cut_error.observe(error_s)
-            case Finished(outcome, reason, kind):
+            case Finished(outcome, reason, kind, _):
                 metrics.ended(outcome, reason, kind)
+
+
+class TrafficCounter:
+    """Counts what the endpoint's counters have risen by since the last time."""
+
+    __slots__ = ("_messages", "_metrics", "_parse_errors", "_repeated")
+
+    def __init__(self, metrics: WorkerMetrics) -> None:
+        self._metrics = metrics
+        self._messages: dict[tuple[str, str, int], int] = {}
+        self._parse_errors = 0
+        self._repeated = 0
+
+    def count(self, counts: Counts) -> None:
+        """Count the rise; called twice a second."""
+        before = self._messages
+        self._metrics.messages({key: now - before.get(key, 0) for key, now in counts.messages.items()})
+        self._metrics.retransmissions(counts.repeated_out - self._repeated)
+        self._metrics.parse_errors(counts.parse_errors - self._parse_errors)
+        self._messages = dict(counts.messages)
+        self._repeated, self._parse_errors = counts.repeated_out, counts.parse_errors

@@ -41,19 +41,19 @@ def new_call_id() -> str:
     return str(uuid.uuid4())
 
 
-def own_call_ids(tokens: Callable[[], str], slot: int, slots: list[int]) -> Callable[[], str]:
-    """SIP Call-IDs that hash to ``slot`` among ``slots``.
+def own_call_ids(slot: int, workers: int) -> Callable[[], str]:
+    """Makes call ids that hash to ``slot`` among all ``workers``.
 
-    A peer that sends a request of our leg to the shared port instead of our Contact then still reaches us.
+    They stand in the Call-ID of the called leg: a peer that sends a request of that leg to the shared port instead of
+    our Contact still reaches us.
     """
-    if len(slots) < 2:
-        return tokens
+    slots = list(range(workers))
 
     def make() -> str:
         for _ in range(TRIES_MAX):
-            call_id = tokens()
+            call_id = new_call_id()
             if owner(call_id.encode("ascii"), slots) == slot:
-                return call_id
-        return tokens()
+                break
+        return call_id
 
-    return make
+    return make if workers > 1 else new_call_id

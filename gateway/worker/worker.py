@@ -13,27 +13,30 @@ from typing import Final
 
 from gateway.call.b2bua import B2bua
 from gateway.call.commands import Result
+from gateway.call.settings import CallSettings
 from gateway.config.facts import number_plan
+from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, Order
 from gateway.credit.store import CreditStore, Owner, StoreObserver
 from gateway.sip.deadlines import Deadlines
-from gateway.sip.endpoint import Endpoint
+from gateway.sip.endpoint import Endpoint, Identity
 from gateway.sip.events import Flow
+from gateway.sip.layer import Timers
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
 from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.telemetry.worker import WorkerMetrics
 from gateway.transport.admission import Gate, Sources
 from gateway.transport.clock import Clock
-from gateway.transport.transport import Transport
+from gateway.transport.transport import Sockets, Transport
 from gateway.worker.decide import Decider
 from gateway.worker.directory import DirectoryWatch
 from gateway.worker.ending import Ending
-from gateway.worker.facts import FactCounter
+from gateway.worker.facts import FactCounter, TrafficCounter
 from gateway.worker.orders import follow_orders
 from gateway.worker.plan import Plan
-from gateway.worker.tokens import Tokens, new_call_id
+from gateway.worker.tokens import Tokens, own_call_ids
 from gateway.worker.turn import Turn
 from policy.directory import Directory
 
@@ -45,6 +48,9 @@ CUT_WAIT_S: Final = 2.0
 
 EMPTY_POLL_S: Final = 0.1
 """How often a drain looks whether any call is left."""
+
+PRODUCT: Final = "callgate"
+"""What Server and User-Agent say; no version, which would only help who looks for an old one."""
 
 SWITCH_INTERVAL_S: Final = 0.0005
 """The directory is read by a thread that holds the interpreter for up to this long at a time; Python's 5 ms would
@@ -63,6 +69,7 @@ class Worker:
         self._ending = ending
         self._meter = Meter(tenant_labels=settings.telemetry.tenant_labels)
         self._metrics = WorkerMetrics(self._meter)
+        self._traffic = TrafficCounter(self._metrics)
         self._snapshot = SnapshotFile(plan.metrics_dir, self._meter)
         deadlines = Deadlines()
         self._clock = Clock(deadlines, self._after_deadlines)
@@ -83,7 +90,7 @@ class Worker:
             _call_settings(settings),
             self._clock.unix_ms,
             tokens,
-            new_call_id,
+            own_call_ids(plan.slot, settings.sip.workers),
         )
         self._store = self._make_store(plan)
         self._turn = Turn(
@@ -147,13 +154,8 @@ class Worker:
     def _tick(self) -> None:
         """Twice a second: metrics, and whether this process may still own calls."""
         self._timer = asyncio.get_running_loop().call_later(WRITE_INTERVAL_S, self._tick)
-        endpoint, metrics = self._endpoint, self._metrics
-        metrics.messages(endpoint.counts)
-        endpoint.counts.clear()
-        metrics.retransmissions(endpoint.retransmissions)
-        metrics.parse_errors(endpoint.parse_errors)
-        endpoint.retransmissions = endpoint.parse_errors = 0
-        metrics.active(self._b2bua.active)
+        self._traffic.count(self._endpoint.counts)
+        self._metrics.active(self._b2bua.census())
         try:
             self._snapshot.write()
         except OSError as error:
@@ -242,3 +244,34 @@ def _anyone(host: str) -> bool:
 
 def _alert(code: str, text: str) -> None:
     log.error("credit store alert", code=code, text=text)
+
+
+def _identity(settings: Settings, sockets: Sockets) -> Identity:
+    """What stands in Via and Contact: the first own address, or what the settings say peers see, and its ports."""
+    bound = {
+        transport: socks[0].getsockname()
+        for transport, socks in (("udp", sockets.own_udp), ("tcp", sockets.own_tcp))
+        if socks
+    }
+    host, port = next(iter(bound.values()))[:2]
+    ports = {transport: name[1] for transport, name in bound.items()}
+    return Identity(settings.sip.advertise or host, port, ports=ports, product=PRODUCT)
+
+
+def _timers(settings: Settings) -> Timers:
+    return Timers(t1=settings.sip.t1_s, t2=settings.sip.t2_s, t4=settings.sip.t4_s)
+
+
+def _call_settings(settings: Settings) -> CallSettings:
+    sip, credit = settings.sip, settings.credit
+    return CallSettings(
+        node=settings.node.name,
+        tick_s=credit.tick_s,
+        renew_lead_s=settings.renew_lead_s,
+        max_call_s=sip.max_call_s,
+        ring_timeout_s=float(sip.ring_timeout_s),
+        target_timeout_s=float(sip.target_timeout_s),
+        session_expires_s=sip.session_expires_s,
+        lease_grace_s=credit.lease_grace_s,
+        follow_redirects=sip.follow_redirects,
+    )

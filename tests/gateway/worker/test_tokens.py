@@ -10,13 +10,12 @@ def test_tokens_do_not_repeat() -> None:
 
 
 def test_call_ids_of_a_worker_hash_to_it() -> None:
-    make = own_call_ids(Tokens(), 2, [0, 1, 2])
+    make = own_call_ids(2, 3)
     assert all(owner(make().encode(), [0, 1, 2]) == 2 for _ in range(50))
 
 
 def test_a_lone_worker_takes_any_call_id() -> None:
-    tokens = Tokens()
-    assert own_call_ids(tokens, 0, [0]) is tokens
+    assert own_call_ids(0, 1) is new_call_id
 
 
 def test_calls_have_uuids() -> None:
