@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from random import SystemRandom
@@ -115,17 +116,35 @@ def run(
         extra_headers=_extra(header or []),
     )
     asked["seed"] = str(plan.seed)
-    expression = _wrong_use(lambda: _expression(fail_on)) if fail_on else None
+    checks = _Checks(_wrong_use(lambda: _expression(fail_on)) if fail_on else None, admin, token)
+    raise typer.Exit(_carry_out(plan, asked, checks, html, as_json=as_json))
+
+
+@dataclass(frozen=True, slots=True)
+class _Checks:
+    """What a run has to stand up to: the expression of ``--fail-on`` and the audit of ``--admin``."""
+
+    fail_on: ast.expr | None
+    admin: str
+    token: str
+
+    def faults(self, figures: dict[str, Any]) -> list[str]:
+        """What does not hold; puts the audit into ``figures``."""
+        faults: list[str] = []
+        figures["audit"] = None
+        if self.admin:
+            audited = _audit(self.admin, self.token, faults)
+            figures["audit"] = audited.document() if audited else None
+        if self.fail_on is not None:
+            faults += _failed(self.fail_on, figures)
+        return faults
+
+
+def _carry_out(plan: Plan, asked: dict[str, str], checks: _Checks, html: Path | None, *, as_json: bool) -> int:
+    """Play, check and show; returns the exit status."""
     played, figures = _play(plan, quiet=as_json)
     figures["seed"] = plan.seed
-    figures["audit"] = None
-    faults: list[str] = []
-    figures["faults"] = faults
-    if admin:
-        audited = _audit(admin, token, faults)
-        figures["audit"] = audited.document() if audited else None
-    if expression is not None:
-        faults.extend(_failed(fail_on, lambda: holds(expression, figures)))
+    figures["faults"] = checks.faults(figures)
     if html is not None:
         tally = played.tally
         _write(html, page("callgate-load", figures, asked, tally.series, tally.setup, tally.cut_error))
@@ -133,7 +152,7 @@ def run(
         typer.echo(json.dumps(figures, indent=2, ensure_ascii=False))
     else:
         print_figures(Console(), figures)
-    raise typer.Exit(1 if faults else 0)
+    return 1 if figures["faults"] else 0
 
 
 def main() -> None:
@@ -248,9 +267,10 @@ def _secret(text: str) -> str:
     return text
 
 
-def _failed(text: str, check: Any) -> list[str]:
+def _failed(expression: ast.expr, figures: dict[str, Any]) -> list[str]:
+    text = ast.unparse(expression)
     try:
-        return [f"--fail-on: {text}"] if check() else []
+        return [f"--fail-on: {text}"] if holds(expression, figures) else []
     except NotMeasuredError as error:
         return [f"--fail-on: {text}: {error}"]
     except FailOnError as error:

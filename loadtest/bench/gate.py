@@ -19,7 +19,15 @@ from typing import Any, Final
 import loadtest
 from loadtest.audit import AuditError
 from loadtest.bench.proc import command_line
-from loadtest.bench.processes import Children, StartError, descendants, free_port, free_sip_port, wait_until
+from loadtest.bench.processes import (
+    Children,
+    StartError,
+    descendants,
+    free_port,
+    free_sip_port,
+    free_sip_ports,
+    wait_until,
+)
 from loadtest.wire import Address
 
 READY: Final = "callgate ready"
@@ -29,6 +37,9 @@ COMMAND_S: Final = 300.0
 
 SETTLED_S: Final = 30.0
 """How long the settler has to book what a run left in the outbox."""
+
+UNIX_PATH_MAX: Final = 107
+"""Characters of a Unix socket's path (sockaddr_un)."""
 
 ROLES: Final = ("worker", "settler", "admin")
 
@@ -89,6 +100,7 @@ class Gate:
     sip: Address = field(default_factory=lambda: Address("127.0.0.1", free_sip_port()))
     sections: Mapping[str, str] = field(default_factory=dict)
     own_redis: bool = True
+    workers: int = 1
     redis: "subprocess.Popen[bytes] | None" = None
     process: "subprocess.Popen[bytes] | None" = None
     admin: Address = field(init=False)
@@ -131,6 +143,8 @@ class Gate:
         data = self.folder / "redis"
         data.mkdir(exist_ok=True)
         log = self.folder / "redis.log"
+        if len(str(self.redis_socket)) > UNIX_PATH_MAX:
+            raise StartError(f"{self.redis_socket}: the path of a Unix socket has {UNIX_PATH_MAX} characters at most")
         options = {"port": "0", "unixsocket": self.redis_socket, "dir": data, "save": "", "appendonly": "yes"}
         words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
         self.redis = self.children.start([server, *words], log)
@@ -226,12 +240,19 @@ class Gate:
         paths = [root, os.environ.get("PYTHONPATH", "")]
         return {**os.environ, "CALLGATE_CONFIG": str(self.config), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
+    def _workers(self) -> str:
+        """Lines of the sip section for the workers; several need a private port each, side by side."""
+        if self.workers == 1:
+            return "workers = 1"
+        first = free_sip_ports(self.workers)
+        return f'workers = {self.workers}\nworker_ports = "{first}-{first + self.workers - 1}"'
+
     def _settings(self) -> str:
         trunks = self.trunks
         redis = f"unix://{self.redis_socket}" if self.own_redis else "embedded"
         sections = {
             "node": f'name = "{self.folder.name}"\ndata_dir = {_text(self.folder / "state")}',
-            "sip": f'listen = ["udp://{self.sip}", "tcp://{self.sip}"]\nworkers = 1',
+            "sip": f'listen = ["udp://{self.sip}", "tcp://{self.sip}"]\n{self._workers()}',
             "redis": f"url = {_text(redis)}",
             "admin": f'listen = "{self.admin}"',
         }

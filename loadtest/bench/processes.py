@@ -142,9 +142,16 @@ def free_port(host: str = "127.0.0.1", kind: int = socket.SOCK_DGRAM) -> int:
 
 def free_sip_port(host: str = "127.0.0.1") -> int:
     """A port nobody has at this moment, neither for UDP nor for TCP."""
+    return free_sip_ports(1, host)
+
+
+def free_sip_ports(count: int, host: str = "127.0.0.1") -> int:
+    """The first of ``count`` neighbouring ports nobody has at this moment, neither for UDP nor for TCP."""
     for _ in range(100):
-        port = free_port(host)
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.bind((host, port))
-            return port
-    raise StartError(f"no free port on {host}")
+        first = free_port(host)
+        with contextlib.suppress(OSError, OverflowError), contextlib.ExitStack() as probes:
+            for port in range(first, first + count):
+                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                    probes.enter_context(socket.socket(socket.AF_INET, kind)).bind((host, port))
+            return first
+    raise StartError(f"no {count} free ports side by side on {host}")
