@@ -16,7 +16,7 @@ from zlib import crc32
 from gateway.sip.address import MAGIC_COOKIE, Via, parse_name_addr
 from gateway.sip.build import Headers, build_request, build_response, echo_of
 from gateway.sip.deadlines import Deadlines
-from gateway.sip.dialog import Dialog
+from gateway.sip.dialog import RequestFields
 from gateway.sip.errors import BadMessage, BadUri
 from gateway.sip.events import (
     AckArrived,
@@ -39,7 +39,6 @@ from gateway.sip.transaction import (
     PROCEEDING,
     REQUEST,
     STATUS_EVENTS,
-    TERMINATED,
     TRANSPORT_ERROR,
     ClientTransaction,
     Head,
@@ -47,6 +46,8 @@ from gateway.sip.transaction import (
     send_cancel,
 )
 from gateway.sip.uri import SipUri, parse_uri
+
+__all__ = ["ALLOWED", "SUPPORTED", "Endpoint", "Identity", "Limits", "Timers"]
 
 ALLOWED: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "INFO")
 """Methods that reach the transaction user unless it says otherwise."""
@@ -111,6 +112,7 @@ class Endpoint:
         self._layer = TransactionLayer(deadlines, timers)
         self._salt = crc32(new_token().encode())
         self._product = (("Server", identity.product),) if identity.product else ()
+        self._user_agent = (("User-Agent", identity.product),) if identity.product else ()
         self._about = (
             ("Allow", ", ".join(self._allowed)),
             ("Supported", ", ".join(sorted(self._supported))),
@@ -175,6 +177,17 @@ class Endpoint:
 
     # What goes out
 
+    def new_branch(self) -> str:
+        """A branch that nobody has used: the magic cookie and a fresh token (8.1.1.7)."""
+        return MAGIC_COOKIE + self._new_token()
+
+    def contact(self, flow: Flow, user: str = "") -> str:
+        """Our Contact value for a peer on ``flow``, with its ``<>``; ``user`` must be escaped."""
+        return self.identity.contact(flow.transport, user)
+
+    def _with_product(self, headers: Headers) -> Headers:
+        return (*headers, *self._user_agent) if self._user_agent else headers
+
     def respond(
         self,
         transaction: ServerTransaction,
@@ -225,27 +238,27 @@ class Endpoint:
         to: str,
         call_id: str,
         cseq: int,
-        route: tuple[str, ...] = (),
+        route: Iterable[str] = (),
         max_forwards: int = 70,
         contact: str = "",
         headers: Headers = (),
         body: bytes = b"",
         content_type: str = "",
+        branch: str = "",
         owner: Any = None,
         now: float,
     ) -> ClientTransaction:
         """Send a request (any but ACK and CANCEL) in a new transaction; its responses come as ResponseArrived.
 
-        ``from_``, ``to``, ``contact`` and each ``route`` are whole header values; ``from_`` has its tag.
+        ``from_``, ``to``, ``contact`` and each ``route`` are whole header values; ``from_`` has its tag.  ``branch`` is
+        one of :meth:`new_branch` where it had to be known before.
         """
-        token = self._new_token()
+        branch = branch or self.new_branch()
+        via = self.identity.via(target.transport, branch)
         head: Head | None = None
         if method == "INVITE":
-            token = f"{token}-{mark_of(uri)}"
-            via = self.identity.via(target.transport, token)
-            head = Head(uri, via, route, from_, to, call_id, cseq)
-        else:
-            via = self.identity.via(target.transport, token)
+            via += mark_of(uri)
+            head = Head(uri, via, tuple(route), from_, to, call_id, cseq)
         data = build_request(
             method,
             uri,
@@ -257,16 +270,15 @@ class Endpoint:
             route=route,
             max_forwards=max_forwards,
             contact=contact,
-            headers=headers,
+            headers=self._with_product(headers),
             body=body,
             content_type=content_type,
         )
-        return self._layer.open_client(method, MAGIC_COOKIE + token, data, target, owner, head, now)
+        return self._layer.open_client(method, branch, data, target, owner, head, now)
 
-    def request_within(
+    def request_in(
         self,
-        dialog: Dialog,
-        method: str,
+        fields: RequestFields,
         target: Flow,
         *,
         contact: str = "",
@@ -277,10 +289,9 @@ class Endpoint:
         owner: Any = None,
         now: float,
     ) -> ClientTransaction:
-        """Send a request within a dialog, with its next CSeq number (12.2.1)."""
-        fields = dialog.request(method)
+        """Send a request within a dialog: ``fields`` are what Dialog.request gave (12.2.1)."""
         return self.request(
-            method,
+            fields.method,
             fields.uri,
             target,
             from_=fields.from_,
@@ -297,44 +308,41 @@ class Endpoint:
             now=now,
         )
 
-    def acknowledge(
+    def ack(
         self,
-        dialog: Dialog,
-        cseq: int,
+        fields: RequestFields,
         target: Flow,
         *,
         headers: Headers = (),
         body: bytes = b"",
         content_type: str = "",
         max_forwards: int = 70,
-    ) -> Send:
-        """Send the ACK to the 2xx of our INVITE with number ``cseq`` (13.2.2.4); it is no transaction.
+    ) -> bytes:
+        """Send the ACK to a 2xx of an INVITE of ours; ``fields`` are what Dialog.ack gave (13.2.2.4).
 
-        The caller keeps what is returned, for :meth:`send_again` when the 2xx comes again.
+        It is no transaction: the caller keeps the bytes, for :meth:`resend` when the 2xx comes again.
         """
-        fields = dialog.ack(cseq)
         data = build_request(
             "ACK",
             fields.uri,
-            via=self.identity.via(target.transport, self._new_token()),
+            via=self.identity.via(target.transport, self.new_branch()),
             from_=fields.from_,
             to=fields.to,
             call_id=fields.call_id,
-            cseq=cseq,
+            cseq=fields.cseq,
             route=fields.route,
             max_forwards=max_forwards,
-            headers=headers,
+            headers=self._with_product(headers),
             body=body,
             content_type=content_type,
         )
         self._layer.count_out("ACK", 0)
-        send = Send(target, data)
-        self._layer.output.append(send)
-        return send
+        self._layer.send(target, data)
+        return data
 
-    def send_again(self, send: Send) -> None:
-        """Repeat an ACK."""
-        self._layer.repeat(send.flow, send.data)
+    def resend(self, data: bytes, target: Flow) -> None:
+        """Send an ACK once more."""
+        self._layer.repeat(target, data)
 
     def cancel(self, transaction: ClientTransaction, *, headers: Headers = (), now: float) -> None:
         """Cancel an INVITE of ours: at once if it had a provisional response, else when one comes (9.1).
@@ -348,14 +356,12 @@ class Endpoint:
             transaction.cancel_headers = tuple(headers)
             send_cancel(transaction, None, now)
 
-    def forget(self, transaction: ServerTransaction | ClientTransaction) -> None:
-        """Expect nothing more: an answer of ours is no longer repeated and its ACK not missed, a request of ours no
-        longer heard of (a late 2xx to it comes as StrayAnswer)."""
-        if isinstance(transaction, ServerTransaction):
-            self._acknowledge_server(transaction)
-        else:
-            transaction.state = TERMINATED
-            self._layer.drop_client(transaction)
+    def settled(self, transaction: ServerTransaction) -> None:
+        """Expect no ACK to our 2xx any more, because its dialog is over: it is neither repeated nor missed."""
+        transaction.acknowledged = True
+        self._layer.deadlines.cancel(transaction.deadline)
+        transaction.deadline = None
+        self._layer.unacknowledged.pop((transaction.to_tag, transaction.request.cseq[0]), None)
 
     # Requests
 
@@ -384,7 +390,7 @@ class Endpoint:
         tag = request.to.tag
         answered = layer.unacknowledged.get((tag, request.cseq[0]))
         if answered is not None and answered.request.call_id == request.call_id:
-            self._acknowledge_server(answered)
+            self.settled(answered)
         else:
             server = layer.servers.get(server_key(request))
             if server is not None and server.state != ACCEPTED:
@@ -394,12 +400,6 @@ class Endpoint:
             if tag == self._tag_for(request):
                 return
         layer.events.append(AckArrived(request, flow))
-
-    def _acknowledge_server(self, server: ServerTransaction) -> None:
-        server.acknowledged = True
-        self._layer.deadlines.cancel(server.deadline)
-        server.deadline = None
-        self._layer.unacknowledged.pop((server.to_tag, server.request.cseq[0]), None)
 
     def _take_cancel(self, request: Request, flow: Flow, server: ServerTransaction | None) -> None:
         """Answer a CANCEL with the tag of its INVITE's answers (9.2); tell about the first one that is in time."""

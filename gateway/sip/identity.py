@@ -1,19 +1,20 @@
 """Who the endpoint is: what stands in its Via and Contact, and how it knows its own hops again.
 
 Via does not cross a B2BUA's legs, so a request that comes back shows the gate's own hop under those of the proxies
-behind it.  The branch of an INVITE carries a mark of the number called; a hop of ours with the mark of the number that
-is asked for now says that this very number went out from here already (RFC 3261 16.3, 16.6 item 8).
+behind it.  The hop of an INVITE carries a mark of the number called, as a parameter of its own; a hop of ours with the
+mark of the number that is asked for now says that this very number went out from here already (RFC 3261 16.3, 16.6
+item 8, where a proxy hides the same in its branch).
 """
 
 from typing import Final
 from zlib import crc32
 
-from gateway.sip.address import MAGIC_COOKIE, Via, parse_via
+from gateway.sip.address import Via, parse_via
 from gateway.sip.errors import BadMessage
 from gateway.sip.message import Request
 
-MARK_SIZE: Final = 8
-"""Hex digits of a mark."""
+MARK: Final = "called"
+"""The name of the Via parameter (a via-extension, 25.1)."""
 
 
 class Identity:
@@ -30,13 +31,13 @@ class Identity:
         self.product = product
         self._vias = {
             # rport: the peer shall answer to where the request came from (RFC 3581 3).
-            transport: f"SIP/2.0/{transport.upper()} {self.host}:{at};rport;branch={MAGIC_COOKIE}"
+            transport: f"SIP/2.0/{transport.upper()} {self.host}:{at};rport;branch="
             for transport, at in self.ports.items()
         }
 
-    def via(self, transport: str, token: str) -> str:
-        """A Via value whose branch is the magic cookie and ``token``."""
-        return self._vias[transport] + token
+    def via(self, transport: str, branch: str) -> str:
+        """A Via value with that branch."""
+        return self._vias[transport] + branch
 
     def contact(self, transport: str = "udp", user: str = "") -> str:
         """A Contact value, with its ``<>``; ``user`` must be escaped."""
@@ -52,18 +53,18 @@ class Identity:
         """How often a request for the same number went out from this endpoint before it came here."""
         if request.via_count < 2:
             return 0
-        ending = "-" + mark_of(request.uri)
-        return sum(self._is_pass(hop, ending) for hop in request.values("Via"))
+        mark = mark_of(request.uri)
+        return sum(self._is_pass(hop, mark) for hop in request.values("Via"))
 
-    def _is_pass(self, hop: str, ending: str) -> bool:
+    def _is_pass(self, hop: str, mark: str) -> bool:
         try:
             via = parse_via(hop)
         except BadMessage:
             return False
-        return via.branch.endswith(ending) and self.is_mine(via)
+        return self.is_mine(via) and mark in via.raw_params
 
 
 def mark_of(uri: str) -> str:
-    """A short mark of the user part of a Request-URI, which proxies keep while they change the host."""
+    """The parameter that marks the user part of a Request-URI, which proxies keep while they change the host."""
     user = uri.partition("@")[0].partition(":")[2]
-    return f"{crc32(user.encode()):0{MARK_SIZE}x}"
+    return f";{MARK}={crc32(user.encode()):08x}"
