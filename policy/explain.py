@@ -77,7 +77,7 @@ def document(verdict: Verdict, available_micros: int, cap_s: int) -> Mapping[str
         refusal = REASONS["NO_CREDIT"]
         return _page(verdict, refusal.code, refusal.sip_status, rate=rate)
     amount = format_amount(price_micros(verdict.tariff, seconds))
-    pays = [{"payer": verdict.payer, "pool": None, "seconds": seconds, "amount": amount}]
+    pays: list[dict[str, object]] = [{"payer": verdict.payer, "pool": None, "seconds": seconds, "amount": amount}]
     return _page(verdict, None, 200, pays=pays, rate=rate, max_seconds=seconds)
 
 
