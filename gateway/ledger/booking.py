@@ -254,7 +254,7 @@ def _call_row(entry: CallEntry) -> dict[str, object]:
 
 
 def _unbookable(why: str) -> Unbookable:
-    return Unbookable(why, "look at it in the ledger's table set_aside, then correct the balance by an adjustment")
+    return Unbookable(why, "look at it in the ledger's table set_aside")
 
 
 async def _keep_aside(connection: AsyncConnection, aside: list[BrokenEntry], now_ms: int) -> None:

@@ -21,6 +21,7 @@ from gateway.ledger.entries import (
     MoneyIn,
     Posting,
     Totals,
+    WithdrawalEntry,
 )
 from gateway.ledger.errors import UnknownTenant
 from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
@@ -175,6 +176,14 @@ class Ledger:
     async def money_in_after(self, tenant_id: str, seq: int) -> list[MoneyIn]:
         """A tenant's money in with sequence numbers above ``seq``, in order (MONEY 4)."""
         return await reading.money_in_after(self.database, tenant_id, seq)
+
+    async def recent_withdrawals(self, window_ms: int) -> list[WithdrawalEntry]:
+        """Money out that was booked in the last ``window_ms``, of all tenants."""
+        return await reading.recent_withdrawals(self.database, self._now_ms() - window_ms)
+
+    async def has_reference(self, tenant_id: str, reference: str) -> bool:
+        """Whether a funding or withdrawal of the tenant is booked under ``reference``."""
+        return await reading.has_reference(self.database, tenant_id, reference)
 
     async def booked_charges(self, charge_ids: Collection[str]) -> set[str]:
         """Which of these charge ids stand in the ledger."""

@@ -15,7 +15,7 @@ from gateway.call.record import CallRecord, decode_record
 from gateway.ledger import journal
 from gateway.ledger.chain import Line, Tail, first_fault
 from gateway.ledger.engine import Database
-from gateway.ledger.entries import ChainVerdict, LedgerAccount, MoneyIn, Posting, Totals
+from gateway.ledger.entries import ChainVerdict, LedgerAccount, MoneyIn, Posting, Totals, WithdrawalEntry
 from gateway.ledger.errors import UnknownTenant
 from gateway.ledger.tables import CREDIT, accounts, calls, fundings, postings, tenants
 
@@ -61,6 +61,22 @@ async def money_in_after(database: Database, tenant_id: str, seq: int) -> list[M
     )
     async with database.read() as connection:
         return [MoneyIn(*row) for row in await connection.execute(query)]
+
+
+async def has_reference(database: Database, tenant_id: str, reference: str) -> bool:
+    """Whether a funding or withdrawal is booked under this reference."""
+    mine = (fundings.c.tenant_id == tenant_id) & (fundings.c.reference == reference)
+    async with database.read() as connection:
+        return await connection.scalar(select(fundings.c.seq).where(mine)) is not None
+
+
+async def recent_withdrawals(database: Database, since_ms: int) -> list[WithdrawalEntry]:
+    """Money out that was booked at ``since_ms`` or later, as it was asked for."""
+    query = select(
+        fundings.c.reference, fundings.c.tenant_id, -fundings.c.amount_micros, fundings.c.kind, fundings.c.actor
+    ).where(fundings.c.amount_micros < 0, fundings.c.at_ms >= since_ms)
+    async with database.read() as connection:
+        return [WithdrawalEntry(*row) for row in await connection.execute(query)]
 
 
 async def booked_charges(database: Database, charge_ids: Collection[str]) -> set[str]:

@@ -3,19 +3,25 @@
 Loud room; :class:`Settler` is its process, the functions are for the command line and the API.
 """
 
-from gateway.settlement.export import ExportFormat, export_usage
-from gateway.settlement.funding import FundingOutcome, apply_money_in, fund
-from gateway.settlement.reconcile import Drift, reconcile
-from gateway.settlement.settler import Settler, SettlerObserver
+from gateway.settlement.accounts import apply_money_in, settle_in
+from gateway.settlement.export import EXPORT_FORMATS, ExportFormat, export_usage, iso_time, usage_columns, usage_row
+from gateway.settlement.funding import FundingOutcome, fund
+from gateway.settlement.reconcile import Drift, compare, reconcile
+from gateway.settlement.settler import Settler
 
 __all__ = [
+    "EXPORT_FORMATS",
     "Drift",
     "ExportFormat",
     "FundingOutcome",
     "Settler",
-    "SettlerObserver",
     "apply_money_in",
+    "compare",
     "export_usage",
     "fund",
+    "iso_time",
     "reconcile",
+    "settle_in",
+    "usage_columns",
+    "usage_row",
 ]

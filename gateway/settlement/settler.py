@@ -1,46 +1,239 @@
-"""The settler: the one loop that brings charges from Redis' outbox into the ledger, and money from the ledger to Redis."""
+"""The settler: the one loop that brings charges from Redis' outbox into the ledger, and money from the ledger to Redis.
+
+It is a list of jobs, each with its own rhythm and each harmless when repeated; they take turns in one task, so that
+no two of them ever see each other half done.  A job that fails because a store is away is tried again later and
+later, up to BACKOFF_MAX_S, while the others go on: with the ledger away leases are still swept, with Redis away the
+ledger is still watched.  Nothing is remembered between turns that could not be lost: what waits stands in Redis'
+streams and in the ledger (MONEY 4).
+"""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
-from gateway.credit.admin import CreditAdmin
-from gateway.ledger import Ledger
+from gateway.credit.admin import CreditAdmin, StoreError, StoreUnreachableError
+from gateway.credit.views import AccountView
+from gateway.ledger import Ledger, LedgerAccount, LedgerAway, LedgerError
+from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
+from gateway.settlement.gauges import Gauges
+from gateway.settlement.outbox import READ_EACH, book_outbox, book_refused
+from gateway.settlement.reconcile import compare
+from gateway.telemetry.logs import get_logger
+from gateway.telemetry.metrics import Meter
+
+BOOK_S: Final = 0.25
+"""Rest between two looks at the outbox: some hundred charges gather, which share one commit and one reading; a charge
+is in the ledger well within a second."""
+
+WATCH_S: Final = 1.0
+"""Gauges are at most one second old (CONTRACT 8)."""
+
+SWEEP_S: Final = 5.0
+"""Leases outlive paid-until by 30 s anyway (MONEY 5)."""
+
+SWEEP_MAX: Final = 1_000
+"""Leases closed in one turn: some 0.1 s of Redis' time."""
+
+RUN_ID_S: Final = 1.0
+"""How soon a Redis that was restarted unnoticed is told again what it may have forgotten."""
+
+DECKS_S: Final = 5.0
+"""How late a rate deck may come into effect; workers take up to half a second more to read it."""
+
+BACKOFF_MIN_S: Final = 0.1
+BACKOFF_MAX_S: Final = 1.0
+"""A store that is back is noticed within a second."""
+
+LAST_TURN_S: Final = 5.0
+"""At the stop, how long the last charges are booked for; what is left waits for the next settler."""
+
+DRIFT_OUTBOX_MAX: Final = 10_000
+"""With more entries waiting than this, drift is not looked at: the look would read them all."""
+
+BUSY_SHARE: Final = 0.05
+"""Watching takes at most this share of the time, whatever the number of tenants."""
+
+log = get_logger("settlement")
 
 
-@dataclass(frozen=True, slots=True)
-class SettlerObserver:
-    """Where the settler reports what telemetry shows; every field may be left out.
+@dataclass(slots=True)
+class _Job:
+    """Something to be done every ``every_s``.
 
-    ``outbox(pending, lag_s)`` and ``drift(micros)`` once a second; ``tenant(id, balance_micros, held_micros,
-    exhausted)`` for each tenant at most once a second; ``booked(calls)`` after each commit; ``swept(calls)``;
-    ``ledger_up`` and ``redis_up`` when they change; ``alert(code, text)`` belongs into the log as an error:
-    POISON, DRIFT, REDIS_CHANGED, LEDGER_AWAY, REDIS_AWAY, FAULT.
+    ``needs_settled``: only once :func:`settle_in` has succeeded.  ``share``: at most this share of the time.
     """
 
-    outbox: Callable[[int, float], None] = lambda pending, lag_s: None
-    tenant: Callable[[str, int, int, bool], None] = lambda tenant, balance, held, exhausted: None
-    drift: Callable[[int], None] = lambda micros: None
-    booked: Callable[[int], None] = lambda calls: None
-    swept: Callable[[int], None] = lambda calls: None
-    ledger_up: Callable[[bool], None] = lambda up: None
-    redis_up: Callable[[bool], None] = lambda up: None
-    alert: Callable[[str, str], None] = lambda code, text: None
+    name: str
+    every_s: float
+    work: Callable[[], Awaitable[bool]]
+    needs_settled: bool = False
+    share: float = 1.0
+    due_s: float = 0.0
+    failures: int = 0
 
 
 class Settler:
     """Outbox → ledger, ledger → Redis, accounts, sweep, gauges.  One per installation; a second one does no harm."""
 
-    def __init__(self, ledger: Ledger, credit: CreditAdmin, observer: SettlerObserver | None = None) -> None:
-        raise NotImplementedError
+    def __init__(self, ledger: Ledger, credit: CreditAdmin, meter: Meter | None = None) -> None:
+        self._ledger = ledger
+        self._credit = credit
+        self._gauges = Gauges(meter or Meter())
+        self._run_id = ""
+        self._settled = False
+        self._accounts: list[LedgerAccount] = []
+        self._views: list[AccountView] = []
+        self._pending = 0
+        self._directory_version = 0
+        self._settle_in_job = _Job("settle in", RUN_ID_S, self._settle_in)
+        self._jobs = [
+            self._settle_in_job,
+            _Job("book", BOOK_S, self._book, needs_settled=True),
+            _Job("watch Redis", WATCH_S, self._watch_redis, share=BUSY_SHARE),
+            _Job("watch the ledger", WATCH_S, self._watch_ledger, needs_settled=True, share=BUSY_SHARE),
+            _Job("watch drift", WATCH_S, self._watch_drift, needs_settled=True, share=BUSY_SHARE),
+            _Job("keep refused calls", WATCH_S, self._book_refused, needs_settled=True),
+            _Job("sweep", SWEEP_S, self._sweep),
+            _Job("announce decks", DECKS_S, self._announce_decks, needs_settled=True),
+        ]
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop`` is set; survives ledger and Redis being away, at the start too.  Migrates the ledger first.
+        """Work until ``stop`` is set; survives ledger and Redis being away, at the start too.
 
-        At the stop it books once more what waits.
+        The ledger is migrated first.  At the stop it books what waits, for at most LAST_TURN_S.
         """
-        raise NotImplementedError
+        while not stop.is_set():
+            for job in self._jobs:
+                if not stop.is_set() and self._may(job) and job.due_s <= time.monotonic():
+                    await self._do(job)
+            await _wait(stop, min(job.due_s for job in self._jobs if self._may(job)))
+        if self._settled:
+            await self._last_turn()
+
+    def _may(self, job: _Job) -> bool:
+        return self._settled or not job.needs_settled
 
     async def settle_once(self) -> int:
         """One turn by hand: book what waits in the outbox; how many entries.  Raises LedgerAway or StoreError."""
-        raise NotImplementedError
+        return await book_outbox(self._ledger, self._credit) + await book_refused(self._ledger, self._credit)
+
+    async def _last_turn(self) -> None:
+        until_s = time.monotonic() + LAST_TURN_S
+        try:
+            while await self.settle_once() and time.monotonic() < until_s:
+                pass
+        except (LedgerError, StoreError) as error:
+            log.warning("charges wait in the outbox for the next settler", why=str(error))
+
+    async def _do(self, job: _Job) -> None:
+        """One turn of a job; what fails is logged once and tried again."""
+        began_s = time.monotonic()
+        try:
+            busy = await job.work()
+        except LedgerAway as error:
+            self._gauges.ledger_up(False)
+            self._failed(job, str(error))
+        except StoreError as error:
+            self._lose_redis(error)
+            self._failed(job, str(error))
+        except Exception as error:  # a mistake of our own must not keep charges waiting for ever
+            log.exception("settler job failed", job=job.name)
+            self._failed(job, repr(error))
+        else:
+            if job.failures:
+                log.info("settler job goes on", job=job.name, after_failures=job.failures)
+            job.failures = 0
+            now_s = time.monotonic()
+            rest_s = max(job.every_s, (now_s - began_s) * (1 / job.share - 1))
+            job.due_s = now_s if busy else now_s + rest_s
+
+    def _failed(self, job: _Job, why: str) -> None:
+        if not job.failures:
+            log.error("settler job waits", job=job.name, why=why)
+        job.failures += 1
+        job.due_s = time.monotonic() + min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2 ** min(job.failures, 10))
+
+    def _lose_redis(self, error: StoreError) -> None:
+        """Who knows what Redis remembers when it is back: settle in again before anything is booked."""
+        if isinstance(error, StoreUnreachableError):
+            self._gauges.redis_up(False)
+        self._settled = False
+        self._settle_in_job.due_s = 0.0
+
+    # Jobs: each returns whether there is more to do at once
+
+    async def _settle_in(self) -> bool:
+        """Done at the start, and again when Redis was away or another run of it answers."""
+        run_id = await self._credit.run_id()
+        if self._settled and run_id == self._run_id:
+            return False
+        if self._run_id and run_id != self._run_id:
+            log.warning("Redis was restarted: saying accounts and money in again")
+        await settle_in(self._ledger, self._credit)
+        self._run_id, self._settled = run_id, True
+        self._gauges.redis_up(True)
+        self._gauges.ledger_up(True)
+        return False
+
+    async def _book(self) -> bool:
+        """Busy while a whole reading's worth waits, so that a backlog is booked without rests."""
+        booked = await book_outbox(self._ledger, self._credit)
+        return booked >= READ_EACH
+
+    async def _book_refused(self) -> bool:
+        return await book_refused(self._ledger, self._credit) >= READ_EACH
+
+    async def _watch_redis(self) -> bool:
+        state = await self._credit.outbox_state()
+        self._pending = state.pending
+        self._gauges.outbox(state, time.time_ns() // 1_000_000)
+        accounts = self._accounts
+        self._views = await self._credit.accounts([account.tenant_id for account in accounts])
+        self._gauges.tenants(accounts, self._views)
+        self._gauges.redis_up(True)
+        return False
+
+    async def _watch_ledger(self) -> bool:
+        """New tenants get their accounts; money that somebody booked and could not apply is applied."""
+        accounts = await self._ledger.accounts()
+        if len(accounts) != len(self._accounts):
+            self._views = await self._credit.accounts([account.tenant_id for account in accounts])
+        self._accounts = accounts
+        await make_accounts(self._credit, accounts, self._views)
+        await apply_all_money_in(self._ledger, self._credit, accounts, self._views)
+        version = await self._ledger.directory_version()
+        if version != self._directory_version:
+            await self._credit.publish_directory(version)
+            self._directory_version = version
+        self._gauges.ledger_up(True)
+        return False
+
+    async def _watch_drift(self) -> bool:
+        """Tell once of each tenant whose money does not add up."""
+        if self._pending <= DRIFT_OUTBOX_MAX:
+            self._gauges.drift(await compare(self._ledger, self._credit))
+        return False
+
+    async def _sweep(self) -> bool:
+        swept = await self._credit.sweep(SWEEP_MAX)
+        for call in swept:
+            log.warning(
+                "lease ran out: call closed", call_id=call.call_id, tenant=call.tenant_id, charge=call.charge_micros
+            )
+        self._gauges.swept(len(swept))
+        return len(swept) == SWEEP_MAX
+
+    async def _announce_decks(self) -> bool:
+        if await self._ledger.announce_due_decks():
+            log.info("a rate deck came into effect")
+        return False
+
+
+async def _wait(stop: asyncio.Event, until_s: float) -> None:
+    """Until ``stop``, or this moment of the monotonic clock."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
+            await stop.wait()

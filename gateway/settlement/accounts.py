@@ -1,0 +1,97 @@
+"""What Redis must know of the ledger before calls can be paid: accounts, money in, open epochs (MONEY 4, 6).
+
+All of it may be said again at any time: an account is made only where there is none, money in is applied by its ledger
+sequence number, a withdrawal is taken once by its id.  So one and the same round serves the first start, a new tenant,
+and a Redis that was killed and came back without its last writes.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.credit.admin import CreditAdmin
+from gateway.credit.orders import Funded
+from gateway.credit.views import AccountView
+from gateway.ledger import Ledger, LedgerAccount
+from gateway.settlement.outbox import withdrawal_id, withdrawal_record
+from gateway.telemetry.logs import get_logger
+
+LOSS_WINDOW_MS: Final = 60_000
+"""Withdrawals booked so recently are said again to a Redis that restarted: many times the two seconds that an
+append-only file synced every second may lack (MONEY 6)."""
+
+log = get_logger("settlement")
+
+
+async def settle_in(ledger: Ledger, credit: CreditAdmin) -> None:
+    """Make ledger and Redis ready for each other: tables, accounts, money in, epochs.  Harmless when repeated.
+
+    Raises LedgerAway or StoreError; then it must be repeated before anything is granted.
+    """
+    await ledger.migrate()
+    accounts = await ledger.accounts()
+    views = await credit.accounts([account.tenant_id for account in accounts])
+    await make_accounts(credit, accounts, views)
+    if await credit.prepare():
+        _tell_of_loss(accounts)
+    await apply_all_money_in(ledger, credit, accounts, views)
+    await _withdraw_again(ledger, credit)
+    await credit.publish_directory(await ledger.directory_version())
+
+
+def _tell_of_loss(accounts: Iterable[LedgerAccount]) -> None:
+    moved = sum(1 for account in accounts if account.seq)
+    if moved:
+        log.error(
+            "Redis was empty but the ledger has money: balances were taken from the ledger",
+            tenants=moved,
+            do="if calls were up meanwhile, look at `callgate reconcile`",
+        )
+
+
+async def make_accounts(credit: CreditAdmin, accounts: Iterable[LedgerAccount], views: Iterable[AccountView]) -> None:
+    """Give every tenant of the ledger that has none an account in Redis.  Raises StoreError.
+
+    It gets the ledger's balance, and the ledger's last sequence number as the last one applied: both come from one
+    row, so a funding that is booked meanwhile has a higher number and is applied afterwards.
+    """
+    for account, view in zip(accounts, views, strict=True):
+        if not view.exists:
+            await credit.create_account(account.tenant_id, account.balance_micros, account.seq)
+
+
+async def apply_all_money_in(
+    ledger: Ledger, credit: CreditAdmin, accounts: Iterable[LedgerAccount], views: Iterable[AccountView]
+) -> None:
+    """Apply the money in that Redis lacked when it was seen as ``views``.  Raises LedgerAway, StoreError."""
+    for account, view in zip(accounts, views, strict=True):
+        if account.money_in_seq > view.applied_seq:
+            await apply_money_in(ledger, credit, account.tenant_id)
+
+
+async def apply_money_in(ledger: Ledger, credit: CreditAdmin, tenant_id: str) -> int:
+    """Tell Redis of all money in of a tenant that it has not applied yet, in order; how many there were.
+
+    Then its workers are told, so that calls at their end ask again (MONEY 2).  Several processes may do this at once:
+    each goes through every number above the one that Redis names, and Redis takes each number once.
+
+    Raises LedgerAway or StoreError.
+    """
+    view = await credit.account(tenant_id)
+    if not view.exists:
+        account = await ledger.account(tenant_id)
+        await credit.create_account(tenant_id, account.balance_micros, account.seq)
+        view = await credit.account(tenant_id)
+    waiting = await ledger.money_in_after(tenant_id, view.applied_seq)
+    for money in waiting:
+        await credit.apply_money_in(tenant_id, money.seq, money.amount_micros)
+    if waiting:
+        await credit.broadcast_order(Funded(tenant_id))
+    return len(waiting)
+
+
+async def _withdraw_again(ledger: Ledger, credit: CreditAdmin) -> None:
+    """Take again what a Redis without its last writes has given back; the ledger finds the reference booked."""
+    for funding in await ledger.recent_withdrawals(LOSS_WINDOW_MS):
+        charge_id = withdrawal_id(funding.tenant_id, funding.reference)
+        record = withdrawal_record(funding.reference, funding.kind, funding.actor)
+        await credit.withdraw(funding.tenant_id, charge_id, funding.amount_micros, record, exact=True)

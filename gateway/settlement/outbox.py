@@ -1,0 +1,109 @@
+"""From Redis' outbox into the ledger: read, book, tell the workers, and only then forget (MONEY 4).
+
+The stream is the only memory of what has to be booked, and the charge id in the ledger the only memory of what has
+been.  Whatever dies between two of the steps, the next settler reads the same entries again, the ledger finds them
+there, and the steps that were missed are done.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.call.record import decode_record
+from gateway.credit.admin import CreditAdmin
+from gateway.credit.views import OutboxEntry, RefusedEntry
+from gateway.ledger import FUNDING_KINDS, BrokenEntry, CallEntry, Entry, FundingKind, Ledger, WithdrawalEntry
+from gateway.telemetry.logs import get_logger
+
+READ_EACH: Final = 250
+"""Entries read of each partition at once: with all 256 full some 64,000, which is 100 MB for the time of one turn."""
+
+log = get_logger("settlement")
+
+
+async def book_outbox(ledger: Ledger, credit: CreditAdmin) -> int:
+    """Book what waits in the outbox, each tenant's entries in their order; how many entries there were.
+
+    Raises LedgerAway or StoreError; what has been booked by then is found again and acknowledged the next time.
+    """
+    entries = await credit.read_outbox(READ_EACH)
+    if not entries:
+        return 0
+    entries.sort(key=_tenant_of)
+    await _book(ledger, [to_ledger(entry) for entry in entries])
+    await credit.announce_booked(entries)
+    await credit.trim_outbox(entries)
+    return len(entries)
+
+
+async def book_refused(ledger: Ledger, credit: CreditAdmin) -> int:
+    """Keep the records of refused calls; how many there were.  Raises LedgerAway or StoreError."""
+    entries = await credit.read_refused(READ_EACH)
+    if not entries:
+        return 0
+    await _book(ledger, [_refused_to_ledger(entry) for entry in entries])
+    await credit.trim_refused(entries)
+    return len(entries)
+
+
+async def _book(ledger: Ledger, entries: Sequence[Entry]) -> None:
+    for aside in (await ledger.book(entries)).set_aside:
+        log.error(
+            "outbox entry set aside: it cannot be booked",
+            origin=aside.origin,
+            tenant=aside.tenant_id,
+            why=aside.why,
+            do="look at it in the ledger's table set_aside; `callgate reconcile` shows what is missing",
+        )
+
+
+def _tenant_of(entry: OutboxEntry) -> str:
+    return entry.tenant_id
+
+
+def to_ledger(entry: OutboxEntry) -> Entry:
+    """What the ledger is asked to book for an outbox entry."""
+    origin = f"{entry.partition}/{entry.entry_id}"
+    if entry.kind == "withdraw":
+        return _withdrawal(entry, origin)
+    if entry.kind in {"settle", "release", "sweep"}:
+        return CallEntry(entry.charge_id, entry.tenant_id, entry.charge_micros, entry.record, origin)
+    return BrokenEntry(origin, entry.record, f"its kind {entry.kind!r} or its fields are unknown", entry.tenant_id)
+
+
+def withdrawal_record(reference: str, kind: FundingKind, actor: str) -> bytes:
+    """What a withdrawal carries through the outbox beside its amount."""
+    return json.dumps({"reference": reference, "kind": kind, "actor": actor}).encode()
+
+
+def withdrawal_id(tenant_id: str, reference: str) -> str:
+    """The id under which Redis takes the money of a reference once."""
+    return "w-" + hashlib.sha256(f"{tenant_id}\0{reference}".encode()).hexdigest()[:40]
+
+
+def _withdrawal(entry: OutboxEntry, origin: str) -> Entry:
+    try:
+        record = json.loads(entry.record)
+        kind: FundingKind = record["kind"]
+        if kind not in FUNDING_KINDS:
+            raise ValueError(f"unknown kind {kind!r}")
+        reference, actor = str(record["reference"]), str(record["actor"])
+    except (ValueError, KeyError, TypeError) as error:
+        return BrokenEntry(origin, entry.record, f"its withdrawal cannot be read: {error!r}", entry.tenant_id)
+    return WithdrawalEntry(reference, entry.tenant_id, entry.charge_micros, kind, actor, origin)
+
+
+def withdrawn_reference(entry: OutboxEntry) -> str | None:
+    """The reference of a withdrawal that can be read; None for any other entry."""
+    booked = to_ledger(entry)
+    return booked.reference if isinstance(booked, WithdrawalEntry) else None
+
+
+def _refused_to_ledger(entry: RefusedEntry) -> Entry:
+    origin = f"{entry.partition}/refused/{entry.entry_id}"
+    try:
+        record = decode_record(entry.record)
+    except ValueError as error:
+        return BrokenEntry(origin, entry.record, f"its record cannot be read: {error}", entry.tenant_id)
+    return CallEntry(record.call_id, entry.tenant_id, 0, entry.record, origin)
