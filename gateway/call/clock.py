@@ -59,7 +59,8 @@ class CallClock:
         self._due = [inf] * len(_BELLS)
         self._deadlines.cancel(self._entry)
         self._entry = None
-        self._set_at = max(self._set_at, -inf)
+        if self._set_at > -inf:
+            self._set_at = inf
 
     def _set(self, at_s: float) -> None:
         self._set_at = at_s

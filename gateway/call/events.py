@@ -90,6 +90,17 @@ class Passed:
 
 
 @dataclass(slots=True)
+class Returned:
+    """The answer to a request that was passed on; ``response`` is None where the gate itself has to give ``status``."""
+
+    happening: ClassVar = Happening.PASSED
+    leg: "Leg"
+    carry: "Carry"
+    status: int
+    response: Response | None
+
+
+@dataclass(slots=True)
 class HungUp:
     """A side sent BYE; it has its answer already.  ``headers`` is its Reason, if it gave one."""
 
@@ -110,4 +121,4 @@ class Stopped:
     reason: Reason
 
 
-CallEvent = Progress | Answered | Failed | GaveUp | Acked | Unacked | Passed | HungUp | Stopped
+CallEvent = Progress | Answered | Failed | GaveUp | Acked | Unacked | Passed | Returned | HungUp | Stopped

@@ -11,6 +11,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
+from gateway.sip.message import Message
+
 Headers = list[tuple[str, str]]
 
 
@@ -39,17 +41,18 @@ CROSSING: Final[dict[str, Crossing]] = {
     "CSeq": Crossing.NEVER,
     "Contact": Crossing.NEVER,  # crosses in a relayed 3xx only
     "Timestamp": Crossing.NEVER,  # measures one hop (RFC 3261 8.2.6.1)
-    # the body's own, written with the body
-    "Content-Length": Crossing.NEVER,
-    "Content-Type": Crossing.NEVER,
+    "Max-Breadth": Crossing.NEVER,
+    "Content-Length": Crossing.NEVER,  # counted anew; all else about the body crosses with it
+    # who the next neighbour is: the endpoint adds its own
+    "User-Agent": Crossing.NEVER,
+    "Server": Crossing.NEVER,
     # names of dialogs that do not exist on the other leg
     "Replaces": Crossing.NEVER,
     "Join": Crossing.NEVER,
     "Target-Dialog": Crossing.NEVER,
     "In-Reply-To": Crossing.NEVER,
-    # translated by the leg: RFC 3262, RFC 4028
-    "RSeq": Crossing.NEVER,
-    "RAck": Crossing.NEVER,
+    # RSeq crosses as it is: each early dialog of the called side is one of its own for the caller (RFC 3262 3)
+    "RAck": Crossing.NEVER,  # names the CSeq of the other leg's INVITE: the leg writes it
     "Session-Expires": Crossing.NEVER,
     "Min-SE": Crossing.NEVER,
     # credentials and challenges are between neighbours
@@ -66,7 +69,7 @@ CROSSING: Final[dict[str, Crossing]] = {
     # a far side's overload is not the gate's (SIP.md 4)
     "Retry-After": Crossing.NEVER,
     # what the gate can carry
-    "Supported": Crossing.OPTIONS,
+    "Supported": Crossing.NEVER,  # written by the leg, which adds what the gate itself can do
     "Require": Crossing.OPTIONS,
     "Unsupported": Crossing.OPTIONS,
     "Allow": Crossing.METHODS,
@@ -100,6 +103,15 @@ def crossing(lines: Iterable[tuple[str, str]]) -> Headers:
             if kept:
                 crossed.append((name, kept))
     return crossed
+
+
+def supported(message: Message, timer: bool) -> Headers:
+    """The Supported header a leg writes: the other side's tags that cross, and ``timer`` where the gate offers it."""
+    value = message.get("Supported")
+    tags = "" if value is None else _options(", ".join(message.all("Supported")))
+    if timer:
+        tags = f"{tags}, timer" if tags else "timer"
+    return [("Supported", tags)] if tags else []
 
 
 def of_name(lines: Iterable[tuple[str, str]], name: str) -> Headers:

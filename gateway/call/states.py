@@ -45,7 +45,7 @@ class Happening(Enum):
     GAVE_UP = "caller gives up"
     ACKED = "caller acknowledges"
     NO_ACK = "no ACK for 64·T1"
-    PASSED = "request inside a dialog"
+    PASSED = "request or answer inside a dialog"
     HUNG_UP = "a side hangs up"
     STOPPED = "the gate ends the call"
     FENCED = "the call belongs to another worker"

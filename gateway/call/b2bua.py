@@ -1,0 +1,291 @@
+"""The B2BUA: all calls of one worker, between the SIP endpoint, the credit store and the clock.
+
+It is told what happened (:meth:`B2bua.handle`, :meth:`B2bua.resolve`, and deadlines that fire), and leaves behind what
+is to be done: SIP in the endpoint's output, commands for the store in :meth:`B2bua.take_commands`, facts for
+telemetry in :meth:`B2bua.take_facts`.  It reads no clock and makes no names: the moment, fresh ids and policy's
+decision are handed in.
+
+A request inside a dialog is found by its To-tag, which is a tag of ours and therefore unique; what is not found gets
+481.  Answers are found by the owner of their transaction.  A 2xx that belongs to nothing any more is acknowledged and
+ended, so that no phone stays off the hook.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from gateway.call import records
+from gateway.call.call import Call
+from gateway.call.caller import CallerLeg
+from gateway.call.carry import Carry
+from gateway.call.commands import Command, Refused, Result
+from gateway.call.facts import Fact, Finished
+from gateway.call.leg import Leg
+from gateway.call.records import Ending
+from gateway.call.refusals import refusal_headers
+from gateway.call.session_timer import TOO_SMALL, SessionTimer
+from gateway.call.settings import CallSettings
+from gateway.call.states import State
+from gateway.call.targets import hop_of
+from gateway.call.views import CallView
+from gateway.sip.deadlines import Deadlines
+from gateway.sip.dialog import Dialog
+from gateway.sip.endpoint import Endpoint
+from gateway.sip.events import (
+    AckArrived,
+    AckMissing,
+    CancelArrived,
+    Event,
+    Flow,
+    InviteArrived,
+    RequestArrived,
+    RequestFailed,
+    ResponseArrived,
+    StrayAnswer,
+)
+from gateway.sip.message import Request
+from gateway.sip.transaction import ServerTransaction
+from policy.reasons import REASONS, Reason
+from policy.verdict import Deny, Verdict
+
+UNANSWERED: Final = frozenset({State.RESERVING, State.DIALLING, State.ANSWERING})
+
+
+class B2bua:
+    """All calls of one worker.
+
+    ``decide`` is asked once for each initial INVITE: request, where it came from, now.  ``wall_ms`` turns a monotonic
+    moment into Unix milliseconds.  ``new_token`` gives a fresh word for tags, ``new_call_id`` a fresh UUID for a call.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        deadlines: Deadlines,
+        decide: Callable[[Request, Flow, float], Verdict],
+        settings: CallSettings,
+        wall_ms: Callable[[float], int],
+        new_token: Callable[[], str],
+        new_call_id: Callable[[], str],
+    ) -> None:
+        self.endpoint = endpoint
+        self.deadlines = deadlines
+        self.settings = settings
+        self.wall_ms = wall_ms
+        self.new_token = new_token
+        self.legs: dict[str, Leg] = {}
+        """Legs by the tags the gate gave them."""
+        self.draining = False
+        self._decide = decide
+        self.new_call_id = new_call_id
+        self._calls: dict[str, Call] = {}
+        self._thirsty: dict[str, dict[str, Call]] = {}
+        self._commands: list[Command] = []
+        self._facts: list[Fact] = []
+
+    def __len__(self) -> int:
+        """Calls that are not over, those that only wait for the answer to a BYE included."""
+        return len(self._calls)
+
+    # what happens
+
+    def handle(self, event: Event, now: float) -> None:
+        """One event of the endpoint."""
+        _HANDLED[type(event)](self, event, now)
+
+    def resolve(self, result: Result, now: float) -> None:
+        """One answer of the credit store; answers for calls that are over mean nothing (settle covers them)."""
+        call = self._calls.get(result.call_id)
+        if call is not None:
+            call.resolve(result, now)
+
+    def hang_up(self, call_id: str, now: float) -> bool:
+        """End a live call on an operator's wish; False where there is none of that id."""
+        call = self._calls.get(call_id)
+        if call is None or call.state is State.ENDING:
+            return False
+        call.stop(REASONS["HUNG_UP"], now)
+        return True
+
+    def funded(self, tenant_id: str, now: float) -> None:
+        """Money arrived for a tenant: its calls whose tick was refused ask again (MONEY 2)."""
+        for call in list(self._thirsty.get(tenant_id, {}).values()):
+            call.fund(now)
+
+    def drain(self, now: float) -> None:
+        """Take no new calls but emergency ones (SIP.md 5)."""
+        self.draining = True
+
+    def end_unanswered(self, now: float) -> None:
+        """Refuse with 503 what has not been answered; emergency calls too, for the process is about to go."""
+        self._stop_all(REASONS["DRAINING"], now, unanswered=True)
+
+    def cut_all(self, now: float) -> None:
+        """End every call, for ``serve --cut-on-drain``."""
+        self._stop_all(REASONS["DRAINING"], now, unanswered=False)
+
+    def _stop_all(self, reason: Reason, now: float, unanswered: bool) -> None:
+        for call in list(self._calls.values()):
+            if not unanswered or call.state in UNANSWERED:
+                call.stop(reason, now)
+
+    # what is to be done, and what is known
+
+    def take_commands(self) -> list[Command]:
+        """Commands for the credit store since the last call, in order."""
+        commands = self._commands
+        if commands:
+            self._commands = []
+        return commands
+
+    def take_facts(self) -> list[Fact]:
+        """Facts for telemetry since the last call."""
+        facts = self._facts
+        if facts:
+            self._facts = []
+        return facts
+
+    def calls(self, now: float) -> Iterator[CallView]:
+        """Every live call as it stands at ``now``."""
+        return (call.view(now) for call in self._calls.values())
+
+    def census(self) -> dict[tuple[str, str], int]:
+        """Live calls by trunk and state, for ``calls_active``."""
+        counted: dict[tuple[str, str], int] = {}
+        for call in self._calls.values():
+            key = (call.verdict.trunk, call.state.value)
+            counted[key] = counted.get(key, 0) + 1
+        return counted
+
+    # for calls and legs
+
+    def submit(self, command: Command) -> None:
+        """Have the credit store carry a command out."""
+        self._commands.append(command)
+
+    def tell(self, fact: Fact) -> None:
+        """Tell telemetry."""
+        self._facts.append(fact)
+
+    def thirst(self, call: Call) -> None:
+        """A tick of the call was refused: wake it when its tenant is funded."""
+        self._thirsty.setdefault(call.verdict.tenant_id, {})[call.id] = call
+
+    def unthirst(self, call: Call) -> None:
+        """The call needs no more ticks."""
+        waiting = self._thirsty.get(call.verdict.tenant_id)
+        if waiting is not None and waiting.pop(call.id, None) is not None and not waiting:
+            del self._thirsty[call.verdict.tenant_id]
+
+    def remove(self, call: Call) -> None:
+        """The call is over."""
+        self._calls.pop(call.id, None)
+
+    # events of the endpoint
+
+    def _invite(self, event: InviteArrived, now: float) -> None:
+        transaction, request = event.transaction, event.request
+        if request.to.tag:
+            self._request(event, now)
+            return
+        self.endpoint.respond(transaction, 100, now=now)
+        verdict = self._decide(request, transaction.flow, now)
+        if isinstance(verdict, Deny):
+            self._refuse(transaction, verdict, now)
+        elif self.draining and not verdict.emergency:
+            self._refuse(transaction, denied(verdict, REASONS["DRAINING"]), now)
+        elif self.settings.session_expires_s and SessionTimer(self.settings.session_expires_s).too_small(request):
+            self.endpoint.respond(transaction, 422, headers=TOO_SMALL, now=now)
+        else:
+            call_id = self.new_call_id()
+            call = self._calls[call_id] = Call(self, call_id, transaction, verdict, now)
+            call.begin(now)
+
+    def _refuse(self, transaction: ServerTransaction, verdict: Deny, now: float) -> None:
+        """Refuse before anything was reserved; the record of it may be dropped (MONEY 4)."""
+        reason, invited_ms = verdict.reason, self.wall_ms(now)
+        self.endpoint.respond(transaction, reason.sip_status, headers=refusal_headers(reason), now=now)
+        self.tell(Finished("refused", reason.code, verdict.kind, verdict.trunk))
+        call_id = self.new_call_id()
+        opening = records.opening(
+            verdict, call_id, transaction.request.call_id, self.settings.node, verdict.trunk, invited_ms
+        )
+        record = records.unanswered(opening, "", invited_ms, Ending(reason.code, reason.sip_status, "gate"))
+        self.submit(Refused(call_id, verdict.tenant_id, verdict.trunk, record))
+
+    def _request(self, event: InviteArrived | RequestArrived, now: float) -> None:
+        """A request inside a dialog: whose it is its To-tag tells (RFC 3261 12.2.2)."""
+        request = event.request
+        leg = self.legs.get(request.to.tag)
+        fork = leg.fork_of(request) if leg is not None else None
+        if leg is None or fork is None:
+            self.endpoint.respond(event.transaction, 481, now=now)
+        else:
+            leg.hear_request(event.transaction, request, fork, now)
+
+    def _ack(self, event: AckArrived, now: float) -> None:
+        leg = self.legs.get(event.request.to.tag)
+        if leg is not None and leg.fork_of(event.request) is not None:
+            leg.hear_ack(event.request, now)
+
+    def _cancel(self, event: CancelArrived, now: float) -> None:
+        owner = event.transaction.owner
+        if isinstance(owner, CallerLeg):
+            owner.hear_cancel(event.request, now)
+        elif isinstance(owner, Carry) and owner.far is not None:
+            owner.far.cancel(owner, now)
+
+    def _response(self, event: ResponseArrived, now: float) -> None:
+        owner = event.transaction.owner
+        if owner is not None:
+            owner.heard(event.response, now)
+
+    def _failure(self, event: RequestFailed, now: float) -> None:
+        owner = event.transaction.owner
+        if owner is not None:
+            owner.failed(event.timeout, now)
+
+    def _ack_missing(self, event: AckMissing, now: float) -> None:
+        owner = event.transaction.owner
+        if isinstance(owner, CallerLeg):
+            owner.hear_ack_missing(now)
+        elif isinstance(owner, Carry):
+            owner.leg.hear_ack_missing(now)
+
+    def _stray(self, event: StrayAnswer, now: float) -> None:
+        """A 2xx to an INVITE that nobody knows any more: acknowledge it and end its dialog (SIP.md 4)."""
+        response = event.response
+        contact = response.contact
+        if contact is None:
+            return
+        dialog = Dialog.as_client(response, contact.uri)
+        flow = hop_of(dialog, event.flow)
+        self.endpoint.ack(dialog.ack(response.cseq[0]), flow)
+        self.endpoint.request_in(dialog.request("BYE"), flow, now=now)
+
+
+def denied(verdict: Any, reason: Reason) -> Deny:
+    """The refusal of a call that policy would let in, with what is known of it."""
+    return Deny(
+        reason,
+        tenant_id=verdict.tenant_id,
+        user_id=verdict.user_id,
+        currency=verdict.currency,
+        kind=verdict.kind,
+        caller=verdict.caller,
+        dialled=verdict.dialled,
+        number=verdict.number,
+        destination=verdict.destination,
+        trunk=verdict.trunk,
+    )
+
+
+_HANDLED: Final[dict[type, Callable[[B2bua, Any, float], None]]] = {
+    InviteArrived: B2bua._invite,
+    RequestArrived: B2bua._request,
+    AckArrived: B2bua._ack,
+    CancelArrived: B2bua._cancel,
+    ResponseArrived: B2bua._response,
+    RequestFailed: B2bua._failure,
+    AckMissing: B2bua._ack_missing,
+    StrayAnswer: B2bua._stray,
+}

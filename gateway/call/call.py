@@ -1,0 +1,421 @@
+"""One call, the whole of it: two legs, one reservation, one clock, and the table that says what follows what.
+
+The call hears events from its legs, results from the credit store and bells from its clock, looks each of them up in
+:mod:`gateway.call.states`, and does what stands there.  It owns the money and the record; of SIP it knows only the two
+legs.  It is settled or released exactly once, at the moment it begins to end, whatever the legs still have to wait
+for.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.call import adoption, records
+from gateway.call.called import CalledLeg
+from gateway.call.caller import CallerLeg
+from gateway.call.clock import Bell, CallClock
+from gateway.call.commands import Grant, Prove, Refusal, Refused, Result, StoreAway, Written
+from gateway.call.events import Acked, Answered, CallEvent, Failed, GaveUp, HungUp, Passed, Progress, Returned, Stopped
+from gateway.call.facts import Cut, Finished, Placed, Ticked
+from gateway.call.headers import crossing, of_name
+from gateway.call.money import Reservation
+from gateway.call.records import Ending
+from gateway.call.refusals import ending_headers, refusal_headers, relayed_headers
+from gateway.call.states import TABLE, Happening, State
+from gateway.call.views import CallView
+from gateway.sip.transaction import ServerTransaction
+from policy.reasons import REASONS, Reason
+from policy.verdict import Allow
+from rating.tariff import billed_s
+
+if TYPE_CHECKING:
+    from gateway.call.b2bua import B2bua
+    from gateway.call.leg import Leg
+
+ENDING_MAX_S: Final = 180.0
+"""When an ending call is forgotten whatever its legs wait for: more than twice 64·T1, for the caller's ACK and for the
+answer to the BYE after it, which end by themselves in any case."""
+
+
+class Call:
+    """One call from the INVITE that was let in to the end of both legs; ``id`` is the gate's own (SIP.md 1)."""
+
+    __slots__ = (
+        "_answer",
+        "_left",
+        "_opening",
+        "_placed",
+        "answered_ms",
+        "called",
+        "caller",
+        "caller_address",
+        "clock",
+        "core",
+        "id",
+        "invited_at",
+        "money",
+        "state",
+        "verdict",
+    )
+
+    def __init__(
+        self, core: "B2bua", call_id: str, transaction: ServerTransaction, verdict: Allow, now: float
+    ) -> None:
+        settings, request = core.settings, transaction.request
+        self.id = call_id
+        self.core = core
+        self.verdict = verdict
+        self.state = State.RESERVING
+        self.clock = CallClock(core.deadlines, self.ring)
+        longest_s = min(verdict.max_call_s or settings.max_call_s, settings.max_call_s)
+        self.money = Reservation(call_id, verdict.tenant_id, verdict.tariff, longest_s, settings)
+        from_ = request.from_
+        self.caller_address = f"{from_.raw_display}<{from_.uri}>"
+        self.caller = CallerLeg(self, transaction, request)
+        self.called = CalledLeg(self, verdict.routes, transaction.flow)
+        self.invited_at = now
+        self.answered_ms = 0
+        self._answer: Answered | None = None
+        self._placed = False
+        self._left = False
+        self._opening = records.opening(
+            verdict, call_id, request.call_id, settings.node, verdict.trunk, core.wall_ms(now)
+        )
+
+    # what happens
+
+    def hear(self, event: CallEvent, now: float) -> None:
+        """An event of a leg."""
+        self.happen(event.happening, event, now)
+
+    def happen(self, happening: Happening, event: Any, now: float) -> None:
+        """Do what the table says; what it does not name changes nothing."""
+        step = _STEPS[self.state].get(happening)
+        if step is None:
+            return
+        action, self.state = step
+        action(self, event, now)
+        if self.state is State.OVER:
+            self._leave()
+
+    def begin(self, now: float) -> None:
+        """Ask for the first tick; an emergency call does not wait for the answer (CONTRACT 6)."""
+        attempt = self.called.prepare()
+        adopt = adoption.unanswered(self.caller, self.caller_address, attempt) if attempt is not None else b""
+        verdict = self.verdict
+        self.core.submit(
+            self.money.reserve(verdict.limits, adopt, records.so_far(self._opening), verdict.emergency)
+        )
+        self.clock.wait(Bell.SETUP, now + self.core.settings.target_timeout_s)
+        if verdict.emergency:
+            self.happen(Happening.GRANTED, None, now)
+
+    def resolve(self, result: Result, now: float) -> None:
+        """The credit store answered; an emergency call does not care."""
+        if self.verdict.emergency:
+            return
+        if isinstance(result, Grant):
+            self._granted(result, now)
+        elif isinstance(result, Written):
+            self.happen(Happening.WRITTEN, None, now)
+        elif isinstance(result, StoreAway):
+            self._store_away(result, now)
+        else:
+            self._refused(result, now)
+
+    def stop(self, reason: Reason, now: float) -> None:
+        """End the call, in whichever state it is."""
+        self.happen(Happening.STOPPED, Stopped(None, reason), now)
+
+    def fund(self, now: float) -> None:
+        """The tenant got money: a tick that was refused is asked for at once (MONEY 2)."""
+        if self.money.fund(now):
+            self._renew(now)
+
+    def ring(self, bell: Bell, now: float) -> None:
+        """A moment of the clock has come."""
+        _RINGS[bell](self, now)
+
+    # money
+
+    def _granted(self, grant: Grant, now: float) -> None:
+        if not self.money.grant(grant, now):
+            return
+        self.core.tell(Ticked("trimmed" if grant.final else "granted"))
+        if self.state is State.RESERVING:
+            self.happen(Happening.GRANTED, None, now)
+        else:
+            self.clock.wait(Bell.MONEY, self.money.next_at())
+
+    def _refused(self, refusal: Refusal, now: float) -> None:
+        if refusal.code == "FENCED":
+            self.happen(Happening.FENCED, Stopped(None, REASONS["FENCED"]), now)
+        elif self.money.refuse(refusal, now):
+            self.core.tell(Ticked("refused"))
+            if self.state is State.RESERVING:
+                reason = REASONS.get(refusal.code, REASONS["INTERNAL"])
+                self.happen(Happening.DENIED, Stopped(None, reason), now)
+            else:
+                self.core.thirst(self)
+                self.clock.wait(Bell.MONEY, self.money.next_at())
+
+    def _store_away(self, away: StoreAway, now: float) -> None:
+        if self.state is State.ANSWERING:
+            self.happen(Happening.STORE_AWAY, None, now)
+        elif self.money.away(away.tick, now):
+            self.core.tell(Ticked("away"))
+            self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
+            self.clock.wait(Bell.MONEY, self.money.next_at())
+
+    def _renew(self, now: float) -> None:
+        self.core.submit(self.money.renew(now))
+        self.clock.wait(Bell.MONEY, self.money.next_at())
+
+    def _money_bell(self, now: float) -> None:
+        if now >= self.money.paid_until:
+            self.happen(Happening.STOPPED, Stopped(None, self.money.cut_reason()), now)
+        else:
+            self._renew(now)
+
+    def _setup_bell(self, now: float) -> None:
+        if self.state is State.RESERVING:
+            self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
+        elif self.state is State.DIALLING:
+            self.called.hear_setup_bell(now)
+
+    def _longest_bell(self, now: float) -> None:
+        self.stop(REASONS["MAX_DURATION"], now)
+
+    def _proof_bell(self, now: float) -> None:
+        """Nobody pays, so no renewal refreshes the lease (MONEY 5): the proof that the call lives does."""
+        self.core.submit(Prove(self.id, self.verdict.tenant_id, self.money.proven_s(now), None))
+        self._prove_later(now)
+
+    def _prove_later(self, now: float) -> None:
+        settings = self.core.settings
+        self.clock.wait(Bell.PROOF, now + (settings.ring_timeout_s + settings.lease_grace_s) / 2)
+
+    def _caller_session_bell(self, now: float) -> None:
+        self.caller.hear_session_bell(now)
+
+    def _called_session_bell(self, now: float) -> None:
+        self.called.hear_session_bell(now)
+
+    def _ending_bell(self, now: float) -> None:
+        self.happen(Happening.CLEARED, None, now)
+
+    # actions of the table
+
+    def dial(self, event: None, now: float) -> None:
+        """The first tick is granted: invite the called side."""
+        self.called.dial(now)
+
+    def show_progress(self, event: Progress, now: float) -> None:
+        """The called side rings or plays something."""
+        self.caller.progress(event, now)
+
+    def pass_on(self, event: Passed | Returned, now: float) -> None:
+        """A request inside a dialog, or its answer, goes to the other side."""
+        self._other(event.leg).take(event, now)
+
+    def write_answer(self, event: Answered, now: float) -> None:
+        """Talk is paid from now on; the caller hears of it once the store has written it down."""
+        money = self.money
+        self._answer = event
+        self.answered_ms = self.core.wall_ms(now)
+        self.clock.wait(Bell.SETUP, _NEVER)
+        self.clock.wait(Bell.LONGEST, now + money.longest_s)
+        self.core.submit(money.answer(now, self.answered_ms, adoption.talking(self.caller, self.called)))
+        self.clock.wait(Bell.MONEY, money.next_at())
+        if self.verdict.emergency:
+            self.happen(Happening.WRITTEN, None, now)
+
+    def connect(self, event: None, now: float) -> None:
+        """Relay the 200 to the caller, also where the store could not write it down (SIP.md 5)."""
+        answer, self._answer = self._answer, None
+        assert answer is not None
+        self.caller.answer(answer, now)
+        if self.money.tariff is None:
+            self._prove_later(now)
+        else:
+            self.money.start(now)
+            self.clock.wait(Bell.MONEY, self.money.next_at())
+
+    def acknowledge(self, event: Acked, now: float) -> None:
+        """An ACK goes on to the other side, end to end."""
+        self._other(event.leg).acknowledge(event, now)
+
+    def relay_failure(self, event: Failed, now: float) -> None:
+        """No target took the call: the caller gets the last one's answer."""
+        response = event.response
+        self._end(Ending(event.reason.code, event.status, "callee"), "failed", now)
+        if response is None:
+            self.caller.refuse(event.status, None, refusal_headers(event.reason), now)
+            return
+        lines = list(response.header_lines())
+        headers = crossing(lines)
+        if response.status < 400:
+            headers += of_name(lines, "Contact")
+        else:
+            headers += relayed_headers(event.status, response.get("Reason") is not None)
+        reason = response.reason if event.status == response.status else None
+        self.caller.refuse(event.status, reason, headers, now, response.body)
+
+    def give_up(self, event: GaveUp, now: float) -> None:
+        """The caller does not want the call any more (RFC 3261 9.2, 15.1.2)."""
+        reason = REASONS["CANCELLED"]
+        self._end(Ending(reason.code, reason.sip_status, "caller"), "cancelled", now)
+        self.caller.refuse(reason.sip_status, None, (), now)
+        self.called.abandon(event.headers, now)
+
+    def refuse(self, event: Stopped | HungUp, now: float) -> None:
+        """The call ends before the caller heard an answer."""
+        reason = REASONS["FAR_END"] if isinstance(event, HungUp) else event.reason
+        by = "callee" if isinstance(event, HungUp) else "gate"
+        outcome = "failed" if reason.code in ("FAR_END", "NO_ANSWER") else "refused"
+        self._end(Ending(reason.code, reason.sip_status, by), outcome, now)
+        self.caller.refuse(reason.sip_status, None, refusal_headers(reason), now)
+        self.called.abandon(ending_headers(reason), now)
+
+    def hang_up_other(self, event: HungUp, now: float) -> None:
+        """A side hung up: the other one gets its BYE."""
+        by = "caller" if event.leg is self.caller else "callee"
+        self._end(Ending("COMPLETED", 200, by), "answered", now)
+        self._other(event.leg).hang_up(event.headers, now)
+
+    def hang_up_both(self, event: Any, now: float) -> None:
+        """The gate ends an answered call: the called side gets its BYE at once, the caller as soon as may be."""
+        reason = event.reason if isinstance(event, Stopped) else REASONS["NO_ACK"]
+        paid_until = self.money.paid_until
+        self._end(Ending(reason.code, 200, "gate"), "cut", now)
+        headers = ending_headers(reason)
+        self.called.hang_up(headers, now)
+        if now >= paid_until:
+            self.core.tell(Cut(now - paid_until))
+        self.caller.hang_up(headers, now)
+
+    def drop(self, event: Stopped, now: float) -> None:
+        """Another worker owns the call now: forget it without a word to anybody (SIP.md 1)."""
+        if not self.money.closed:
+            self.money.closed = True
+            self.core.tell(Finished("refused", event.reason.code, self.verdict.kind, self.verdict.trunk))
+
+    def forget(self, event: None, now: float) -> None:
+        """Both legs are done."""
+
+    # the end
+
+    def leg_cleared(self, now: float) -> None:
+        """A leg has nothing left to wait for."""
+        if self.caller.cleared and self.called.cleared:
+            self.happen(Happening.CLEARED, None, now)
+
+    def dialogs_changed(self, now: float) -> None:
+        """Let the store know how the call is to be carried on (SIP.md 5 c)."""
+        if self.money.closed:
+            return
+        if self.money.answered_at is None:
+            attempt = self.called.attempt
+            assert attempt is not None
+            adopt = adoption.unanswered(self.caller, self.caller_address, attempt)
+        else:
+            adopt = adoption.talking(self.caller, self.called)
+        self.core.submit(Prove(self.id, self.verdict.tenant_id, self.money.proven_s(now), adopt))
+
+    def _end(self, ending: Ending, outcome: str, now: float) -> None:
+        """Settle or release, once; the legs may need longer."""
+        money, verdict, core = self.money, self.verdict, self.core
+        if money.closed:
+            return
+        core.tell(Finished(outcome, ending.reason, verdict.kind, verdict.trunk))
+        core.unthirst(self)
+        if self.caller.connected:
+            self._settle(ending, now)
+        else:
+            self._release(ending, now)
+        self.clock.stop()
+        if self.state is State.ENDING:
+            self.clock.wait(Bell.ENDING, now + ENDING_MAX_S)
+
+    def _settle(self, ending: Ending, now: float) -> None:
+        money = self.money
+        talk_ms = money.talk_ms(now)
+        charge = money.charge_micros(talk_ms)
+        billed = billed_s(money.tariff, talk_ms) if money.tariff is not None else 0
+        record = records.answered(
+            self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending
+        )
+        self.core.submit(money.settle(talk_ms, charge, record))
+
+    def _release(self, ending: Ending, now: float) -> None:
+        """Never answered, as far as the caller knows: nothing is charged (SIP.md 4)."""
+        money = self.money
+        record = records.unanswered(self._opening, self._carrier(), self.core.wall_ms(now), ending)
+        if money.refused and not self._placed:  # the first tick was refused: nothing is reserved
+            money.closed = True
+            self.core.submit(Refused(self.id, self.verdict.tenant_id, self.verdict.trunk, record))
+        elif money.answered_at is not None:
+            self.core.submit(money.settle(0, 0, record))
+        else:
+            self.core.submit(money.release(record))
+
+    def _carrier(self) -> str:
+        route = self.called.route
+        return route.trunk if route is not None and self._placed else ""
+
+    def _leave(self) -> None:
+        if not self._left:
+            self._left = True
+            self.clock.stop()
+            self.caller.leave()
+            self.called.leave()
+            self.core.remove(self)
+
+    def placed(self, now: float) -> None:
+        """The first INVITE to the called side is on its way."""
+        if not self._placed:
+            self._placed = True
+            self.core.tell(Placed(now - self.invited_at))
+
+    def _other(self, leg: "Leg") -> "Leg":
+        return self.called if leg is self.caller else self.caller
+
+    def view(self, now: float) -> CallView:
+        """The call as ``callgate calls`` shows it at ``now``."""
+        money, verdict = self.money, self.verdict
+        talk_ms = money.talk_ms(now)
+        paid_s = money.paid_s if self.answered_ms and money.tariff is not None else None
+        return CallView(
+            id=self.id,
+            tenant=verdict.tenant_id,
+            user=verdict.user_id,
+            trunk=verdict.trunk,
+            caller=verdict.caller,
+            number=verdict.number,
+            kind=verdict.kind,
+            state=self.state.value,
+            answered_ms=self.answered_ms,
+            seconds=talk_ms // 1000,
+            charged_micros=money.charge_micros(talk_ms) if self.answered_ms else 0,
+            held_micros=money.held_micros,
+            paid_until_ms=self.answered_ms + paid_s * 1000 if paid_s is not None else 0,
+            node=self.core.settings.node,
+        )
+
+
+_NEVER: Final = float("inf")
+
+_STEPS: Final[dict[State, dict[Happening, tuple[Callable[[Call, Any, float], None], State]]]] = {
+    state: {happening: (getattr(Call, action), following) for happening, (action, following) in row.items()}
+    for state, row in TABLE.items()
+}
+"""The table with its actions bound, so that a step costs two dictionary look-ups."""
+
+_RINGS: Final[dict[Bell, Callable[[Call, float], None]]] = {
+    Bell.MONEY: Call._money_bell,
+    Bell.SETUP: Call._setup_bell,
+    Bell.LONGEST: Call._longest_bell,
+    Bell.PROOF: Call._proof_bell,
+    Bell.CALLER_SESSION: Call._caller_session_bell,
+    Bell.CALLED_SESSION: Call._called_session_bell,
+    Bell.ENDING: Call._ending_bell,
+}

@@ -1,0 +1,169 @@
+"""The leg of the side that calls: the gate is its UAS.
+
+Each early dialog of the called side is shown to the caller as a To-tag of its own (SIP.md 4), so that reliable
+provisional answers and early requests of several forks never mix.  A caller that has the 200 but has not acknowledged
+it cannot be sent a BYE (RFC 3261 15): the leg then owes one, and pays it at the ACK or after 64·T1.
+"""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from gateway.call.clock import Bell
+from gateway.call.events import Acked, Answered, GaveUp, Progress
+from gateway.call.headers import Headers, crossing, of_name, supported
+from gateway.call.leg import Leg
+from gateway.call.session_timer import Duty
+from gateway.sip.dialog import Dialog
+from gateway.sip.message import Request
+from gateway.sip.transaction import ServerTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.call.call import Call
+
+
+class CallerLeg(Leg):
+    """The caller's side of one call; ``transaction`` is its INVITE's, ``connected`` set once it has the 200."""
+
+    __slots__ = ("_forks", "_owed", "_tags", "acked", "connected", "request", "transaction")
+
+    bell: ClassVar = Bell.CALLER_SESSION
+    name: ClassVar = "caller"
+
+    def __init__(self, call: "Call", transaction: ServerTransaction, request: Request) -> None:
+        super().__init__(call, transaction.flow)
+        self.transaction = transaction
+        self.request = request
+        self.connected = False
+        self.acked = False
+        self._tags: dict[int, str] = {}
+        self._forks: dict[str, int] = {}
+        self._owed: Headers | None = None
+        transaction.owner = self
+
+    # the answer to the INVITE
+
+    def progress(self, event: Progress, now: float) -> None:
+        """Relay a provisional answer under its fork's To-tag, also where it repeats (RFC 3262: end to end)."""
+        response = event.response
+        self._keep_sdp(response)
+        self.respond(
+            self.transaction, response.status, response.reason, to_tag=self._tag_of(event.fork), contact=True,
+            headers=crossing(response.header_lines()), body=response.body, now=now,
+        )  # fmt: skip
+
+    def answer(self, event: Answered, now: float) -> None:
+        """Relay the 200; the dialogs of the other forks are over for the caller (RFC 3261 13.2.2.4)."""
+        response, fork = event.response, event.fork
+        tag = self._tag_of(fork)
+        for other in [known for known in self.dialogs if known != fork]:
+            self._drop_fork(other)
+        self.dialogs[fork].confirmed = True
+        self.connected = True
+        self.allows_update = "UPDATE" in (self.request.get("Allow") or "")
+        headers = crossing(response.header_lines())
+        headers += supported(response, self.session.duty is not Duty.NONE)
+        headers += self.session.accept(self.request)
+        self._keep_sdp(response)
+        self.respond(
+            self.transaction, response.status, response.reason, to_tag=tag, contact=True, headers=headers,
+            body=response.body, now=now,
+        )  # fmt: skip
+        self.watch(now)
+
+    def refuse(
+        self,
+        status: int,
+        reason: str | None,
+        headers: "Iterable[tuple[str, str]]",
+        now: float,
+        body: bytes = b"",
+    ) -> None:
+        """Give the INVITE a final answer that is no 2xx: the gate's own, or the called side's."""
+        self.hung_up = True
+        self._close_open(now)
+        self.respond(self.transaction, status, reason, headers=headers, body=body, now=now)
+        self.clear(now)
+
+    # what the caller says
+
+    def fork_of(self, request: Request) -> int | None:
+        """The fork whose dialog a request of the caller belongs to; None where it is none of them."""
+        fork = self._forks.get(request.to.tag)
+        return fork if fork is not None and self.dialogs[fork].owns(request) else None
+
+    def hear_cancel(self, request: Request, now: float) -> None:
+        """The caller gave up; its CANCEL has its answer (RFC 3261 9.2)."""
+        self.emit(GaveUp(self, tuple(of_name(request.header_lines(), "Reason"))), now)
+
+    def hear_ack(self, request: Request, now: float) -> None:
+        """The ACK of the INVITE's 2xx starts the talk, or lets a BYE go that was owed."""
+        if self.acked or request.cseq[0] != self.request.cseq[0]:
+            super().hear_ack(request, now)
+            return
+        self.acked = True
+        if self._owed is None:
+            self.emit(Acked(self, request, None), now)
+        else:
+            self._pay(now)
+
+    def hear_ack_missing(self, now: float) -> None:
+        """64·T1 without an ACK: the call ends, or the BYE that was owed goes now (RFC 3261 13.3.1.4)."""
+        if not self.connected:
+            return
+        self.acked = True  # not waited for any more
+        if self._owed is None:
+            super().hear_ack_missing(now)
+        else:
+            self._pay(now)
+
+    def ready_for_offer(self, request: Request) -> bool:
+        """Not before the ACK, but an UPDATE may make an offer in an early dialog (RFC 3311 5.1)."""
+        return self.acked or request.method == "UPDATE"
+
+    def _hear_bye(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
+        """The caller may hang up before its ACK, and in an early dialog, where it means CANCEL (RFC 3261 15)."""
+        if self.connected:
+            if not self.acked:
+                self.acked, self._owed = True, None
+                self.call.core.endpoint.settled(self.transaction)
+            super()._hear_bye(transaction, request, fork, now)
+            return
+        self.respond(transaction, 200, now=now)
+        self.emit(GaveUp(self, tuple(of_name(request.header_lines(), "Reason"))), now)
+
+    # the end
+
+    def hang_up(self, headers: "Iterable[tuple[str, str]]", now: float) -> None:
+        """End the leg with a BYE, which has to wait for the ACK (RFC 3261 15)."""
+        if self.acked or self.hung_up:
+            super().hang_up(headers, now)
+            return
+        self.hung_up = True
+        self._close_open(now)
+        self._owed = list(headers)
+
+    def _pay(self, now: float) -> None:
+        headers, self._owed = self._owed or [], None
+        self.say_bye(headers, now)
+
+    def leave(self) -> None:
+        """Requests for this leg are not known any more."""
+        for fork in list(self.dialogs):
+            self._drop_fork(fork)
+
+    # forks
+
+    def _tag_of(self, fork: int) -> str:
+        tag = self._tags.get(fork)
+        if tag is None:
+            core = self.call.core
+            tag = self._tags[fork] = core.new_token()
+            self._forks[tag] = fork
+            self.dialogs[fork] = Dialog.as_server(self.request, tag)
+            core.legs[tag] = self
+        return tag
+
+    def _drop_fork(self, fork: int) -> None:
+        tag = self._tags.pop(fork)
+        del self._forks[tag], self.dialogs[fork], self.call.core.legs[tag]

@@ -1,0 +1,460 @@
+"""One side of a call: its dialogs, the requests inside them, its session timer and its end.
+
+A leg speaks SIP with its peer and call events with the call, and knows nothing of the other leg.  What is common to
+both sides stands here: a request of the peer inside a dialog is answered by the gate where it concerns this leg alone
+(BYE, OPTIONS, a session refresh without a body) and passed on otherwise; what comes from the other side is sent to
+the peer and its answer returned.  Offers are never in flight in both directions of one leg: the later one gets 491,
+a second one in the same direction 500 (RFC 3261 14.2, RFC 3311 5.2).
+
+A leg ends once.  Whoever began it, every request of the peer that was still open gets 487 (RFC 3261 15.1.2), and the
+leg is *cleared* when its own BYE is answered or in vain, or the peer's BYE came.
+"""
+
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from gateway.call.carry import Carry, Farewell, Owner, Upkeep
+from gateway.call.clock import Bell
+from gateway.call.events import Acked, CallEvent, HungUp, Passed, Returned, Stopped, Unacked
+from gateway.call.headers import CARRIED_METHODS, Headers, crossing, supported
+from gateway.call.refusals import relayed_status
+from gateway.call.session_timer import TOO_SMALL, Duty, SessionTimer
+from gateway.call.targets import hop_of
+from gateway.sip.dialog import Dialog
+from gateway.sip.events import Flow, Send
+from gateway.sip.message import Message, Request, Response
+from gateway.sip.transaction import ClientTransaction, ServerTransaction
+from policy.reasons import REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.call.call import Call
+
+GLARE_RETRY_S: Final = 3.0
+"""When the gate's own refresh met an offer of the peer it is tried again: the middle of the 2.1 to 4 s that RFC 3261
+14.1 gives to the owner of the Call-ID; a relayed offer is tried again by the side that made it."""
+
+BUSY_RETRY_S: Final = 2
+"""Retry-After of a 500 to a second offer while the first is open (RFC 3261 14.2: 0 to 10 s)."""
+
+OPEN_REQUESTS: Final = 16
+"""Requests of one peer that may wait for the other side at once: DTMF by INFO has a few under way, more is a flood."""
+
+_OFFERS: Final = frozenset({"INVITE", "UPDATE"})
+_ALLOW: Final[Headers] = [("Allow", ", ".join(CARRIED_METHODS))]
+_GONE: Final = frozenset({408, 481})
+"""Answers that mean the peer has no such dialog any more (RFC 3261 12.2.1.2)."""
+
+
+class Leg:
+    """One side of a call.
+
+    ``dialogs`` are its live dialogs by fork; ``flow`` is where the peer's last word came from; ``hung_up`` is set when
+    the leg begins to end, ``cleared`` when nothing of it is left to wait for.
+    """
+
+    __slots__ = (
+        "_offer_in",
+        "_offer_out",
+        "_open",
+        "_sdp",
+        "_to_ack",
+        "_unacked",
+        "allows_update",
+        "call",
+        "cleared",
+        "dialogs",
+        "flow",
+        "hung_up",
+        "session",
+    )
+
+    bell: ClassVar[Bell]
+    name: ClassVar[str]
+
+    def __init__(self, call: "Call", flow: Flow) -> None:
+        self.call = call
+        self.flow = flow
+        self.dialogs: dict[int, Dialog] = {}
+        self.session = SessionTimer(call.core.settings.session_expires_s)
+        self.allows_update = False
+        self.hung_up = False
+        self.cleared = False
+        self._open: list[Carry] = []
+        self._offer_in: Carry | None = None
+        self._offer_out: Carry | Upkeep | None = None
+        self._unacked: Carry | None = None
+        self._to_ack: Carry | None = None
+        self._sdp: tuple[bytes, str] | None = None
+
+    # what the peer asks inside a dialog
+
+    def hear_request(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
+        """A request of the peer inside the dialog of ``fork``."""
+        if not self.dialogs[fork].accept(request):
+            self.respond(transaction, 500, now=now)  # out of order (RFC 3261 12.2.2)
+        elif request.method == "BYE":
+            self._hear_bye(transaction, request, fork, now)
+        elif self.hung_up:
+            self.respond(transaction, 481, now=now)
+        elif request.method in _OFFERS:
+            self._hear_offer(transaction, request, fork, now)
+        elif request.method == "OPTIONS":
+            self.respond(transaction, 200, headers=_ALLOW, now=now)
+        elif request.method in CARRIED_METHODS:
+            self._pass(transaction, request, fork, now)
+        else:
+            self.respond(transaction, 405, headers=_ALLOW, now=now)
+
+    def hear_ack(self, request: Request, now: float) -> None:
+        """An ACK of the peer: to the 2xx of its re-INVITE, or a repetition that has had its effect."""
+        carry = self._unacked
+        if carry is not None and carry.request.cseq[0] == request.cseq[0]:
+            self._unacked = None
+            self.emit(Acked(self, request, carry), now)
+
+    def hear_ack_missing(self, now: float) -> None:
+        """The peer never acknowledged a 2xx of ours (RFC 3261 13.3.1.4)."""
+        self._unacked = None
+        self.emit(Unacked(self), now)
+
+    def _hear_offer(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
+        """A re-INVITE or UPDATE: refused in glare, answered here where it is but a session refresh, else passed on."""
+        if self._offer_out is not None or not self.ready_for_offer(request):
+            self.respond(transaction, 491, now=now)
+        elif self._offer_in is not None or self._unacked is not None:
+            self.respond(transaction, 500, headers=[("Retry-After", str(BUSY_RETRY_S))], now=now)
+        elif self.session.too_small(request):
+            self.respond(transaction, 422, headers=TOO_SMALL, now=now)
+        elif request.method == "UPDATE" and not request.body:
+            headers = [*_ALLOW, *self._own_supported(), *self.session.accept(request)]
+            self._refreshed(fork, request, now)
+            self.respond(transaction, 200, contact=True, headers=headers, now=now)
+        else:
+            self._pass(transaction, request, fork, now)
+
+    def fork_of(self, request: Request) -> int | None:
+        """The fork whose dialog a request of the peer belongs to; None where it is none of them (481)."""
+        raise NotImplementedError
+
+    def ready_for_offer(self, request: Request) -> bool:
+        """Whether the peer may make an offer now; the legs know which of their INVITEs are still open."""
+        return True
+
+    def _pass(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
+        if len(self._open) >= OPEN_REQUESTS:
+            self.respond(transaction, 500, headers=[("Retry-After", str(BUSY_RETRY_S))], now=now)
+            return
+        carry = Carry(self, transaction, request, fork)
+        transaction.owner = carry
+        self._open.append(carry)
+        if carry.method in _OFFERS:
+            self._offer_in = carry
+        if carry.method == "INVITE":
+            self.respond(transaction, 100, now=now)
+        self.emit(Passed(self, carry), now)
+
+    def _hear_bye(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
+        """The peer hangs up; a BYE that crosses ours is answered and clears the leg (RFC 3261 15.1.2)."""
+        self.respond(transaction, 200, now=now)
+        if not self.hung_up:
+            self.hung_up = True
+            self._close_open(now)
+            self.emit(HungUp(self, tuple(crossing(request.header_lines()))), now)
+        self.clear(now)
+
+    # what comes from the other side
+
+    def take(self, event: Passed | Returned, now: float) -> None:
+        """Send what the other side asks, or give it the answer it waited for."""
+        if isinstance(event, Passed):
+            self._forward(event.carry, now)
+        else:
+            self._give_back(event, now)
+
+    def _forward(self, carry: Carry, now: float) -> None:
+        if carry.fork not in self.dialogs or self.hung_up:
+            self.emit(Returned(self, carry, 481, None), now)
+            return
+        if carry.method in _OFFERS and self._offer_out is not None:
+            self.emit(Returned(self, carry, 491, None), now)
+            return
+        request = carry.request
+        headers = crossing(request.header_lines())
+        if carry.method in _OFFERS:
+            self._offer_out = carry
+            headers += supported(request, self.session.duty is not Duty.NONE)
+            headers += self.session.offer_again()
+        elif carry.method == "PRACK":
+            headers.append(("RAck", self._rack(request, carry.fork)))
+        carry.far = self
+        hops = request.max_forwards
+        self._keep_sdp(request)
+        carry.sent = self.send(
+            carry.method, carry.fork, carry, headers, request.body, now, 70 if hops is None else hops - 1
+        )
+        carry.seq = self.dialogs[carry.fork].local_seq
+
+    def _rack(self, request: Request, fork: int) -> str:
+        """RAck names the RSeq, the same on both legs, and the CSeq of the INVITE on this one (RFC 3262 7.2)."""
+        number, _, _ = (request.get("RAck") or "0").partition(" ")
+        open_invite = self._offer_out
+        if isinstance(open_invite, Carry) and open_invite.method == "INVITE":
+            return f"{number} {open_invite.seq} INVITE"
+        return f"{number} {self.invite_seq(fork)} INVITE"
+
+    def invite_seq(self, fork: int) -> int:
+        """The CSeq number of the INVITE of ours that made the dialog of ``fork``; only the called leg has one."""
+        return 0
+
+    def _give_back(self, event: Returned, now: float) -> None:
+        """The answer to a request of this peer."""
+        carry, response = event.carry, event.response
+        if carry.answered:
+            return
+        status = relayed_status(event.status)
+        if status >= 200:
+            carry.answered = True
+            self._open.remove(carry)
+            if self._offer_in is carry:
+                self._offer_in = None
+        if response is None:
+            self.respond(carry.transaction, status, now=now)
+            return
+        headers = crossing(response.header_lines())
+        if carry.method in _OFFERS:
+            headers += supported(response, self.session.duty is not Duty.NONE)
+            if 200 <= status < 300:
+                headers += self.session.accept(carry.request)
+                self._refreshed(carry.fork, carry.request, now)
+                self._unacked = carry if carry.method == "INVITE" else None
+        self._keep_sdp(response)
+        reason = response.reason if status == response.status else None
+        self.respond(
+            carry.transaction, status, reason, contact=carry.method in _OFFERS, headers=headers, body=response.body,
+            now=now,
+        )  # fmt: skip
+
+    def acknowledge(self, event: Acked, now: float) -> None:
+        """The other side acknowledged the 2xx of a request that this leg carried: so is the peer (late offer)."""
+        if event.carry is not None:
+            self._ack(event.carry, event.request, now)
+
+    # what the peer answers
+
+    def hear_reply(self, carry: Carry, response: Response, now: float) -> None:
+        """The peer's answer to a request that was carried to it."""
+        status = response.status
+        if status < 200:
+            if status > 100 and carry.method == "INVITE":
+                self.emit(Returned(self, carry, status, response), now)
+            return
+        if carry.final:  # a 2xx that is repeated until its ACK arrives
+            if carry.ack is not None:
+                self.call.core.endpoint.resend(carry.ack.data, carry.ack.flow)
+            return
+        carry.final = True
+        if self._offer_out is carry:
+            self._offer_out = None
+        if status < 300 and carry.method in _OFFERS:
+            self.session.agree(response)
+            self._refreshed(carry.fork, response, now)
+            if carry.method == "INVITE":
+                self._to_ack = carry
+                if self.hung_up:
+                    self._ack(carry, None, now)
+        self.emit(Returned(self, carry, status, response), now)
+        if status in _GONE and self.is_confirmed(carry.fork):
+            self.dead(now)
+
+    def hear_silence(self, carry: Carry, timeout: bool, now: float) -> None:
+        """The peer did not answer a request that was carried to it (RFC 3261 8.1.3.1, 12.2.1.2)."""
+        carry.final = True
+        if self._offer_out is carry:
+            self._offer_out = None
+        self.emit(Returned(self, carry, 408 if timeout else 503, None), now)
+        if self.is_confirmed(carry.fork):
+            self.dead(now)
+
+    def is_confirmed(self, fork: int) -> bool:
+        """Whether the dialog of ``fork`` is the one the sides talk in."""
+        dialog = self.dialogs.get(fork)
+        return dialog is not None and dialog.confirmed
+
+    def cancel(self, carry: Carry, now: float) -> None:
+        """The other side gave up its re-INVITE, which was carried to this peer."""
+        if carry.sent is not None and not carry.final:
+            self.call.core.endpoint.cancel(carry.sent, now=now)
+
+    # the session timer (RFC 4028 10) and the question whether the peer is there
+
+    def watch(self, now: float) -> None:
+        """Count the session interval from ``now``."""
+        self.call.clock.wait(self.bell, self.session.due_at(now))
+
+    def hear_session_bell(self, now: float) -> None:
+        """A refresh is to be sent, or one did not come."""
+        duty = self.session.duty
+        if self.hung_up:
+            return
+        if duty is Duty.WATCH:
+            self.dead(now)
+        elif self._offer_out is not None or self._offer_in is not None or self._unacked is not None:
+            self.call.clock.wait(self.bell, now + GLARE_RETRY_S)
+        elif duty is Duty.PROBE:
+            self._keep_up("OPTIONS", now)
+        else:
+            self._keep_up("UPDATE" if self.allows_update or self._sdp is None else "INVITE", now)
+
+    def _keep_up(self, method: str, now: float) -> None:
+        upkeep = Upkeep(self, method)
+        headers, body = [*_ALLOW], b""
+        if method != "OPTIONS":
+            self._offer_out = upkeep
+            headers += [*self._own_supported(), *self.session.offer_again()]
+        if method == "INVITE" and self._sdp is not None:
+            body, content_type = self._sdp
+            headers.append(("Content-Type", content_type))
+        fork = next(iter(self.dialogs))
+        self.send(method, fork, upkeep, headers, body, now)
+        upkeep.seq = self.dialogs[fork].local_seq
+
+    def hear_upkeep(self, upkeep: Upkeep, response: Response, now: float) -> None:
+        """The peer's answer to the gate's own refresh or probe: any but 481 and 408 proves that it is there."""
+        status = response.status
+        if status < 200:
+            return
+        if self._offer_out is upkeep:
+            self._offer_out = None
+        fork = next(iter(self.dialogs), None)
+        if fork is not None and status < 300 and upkeep.method == "INVITE":
+            self.send_ack(self.dialogs[fork], upkeep.seq, None)
+        if self.hung_up:
+            return
+        if status in _GONE:
+            self.dead(now)
+        elif status == 491:
+            self.call.clock.wait(self.bell, now + GLARE_RETRY_S)
+        elif status == 422 and self.session.raise_offer(response):
+            self._keep_up(upkeep.method, now)
+        elif status in (405, 501) and upkeep.method == "UPDATE" and self._sdp is not None:
+            self.allows_update = False
+            self._keep_up("INVITE", now)
+        else:
+            if fork is not None and status < 300 and upkeep.method != "OPTIONS":
+                self.session.agree(response)
+                self.dialogs[fork].refresh_target(response)
+            self.watch(now)
+
+    def dead(self, now: float) -> None:
+        """The peer is not there any more, or has no such dialog."""
+        self.emit(Stopped(self, REASONS["DEAD_PEER"]), now)
+
+    def _refreshed(self, fork: int, message: Message, now: float) -> None:
+        """A target refresh succeeded: take its Contact, count the session anew, let the store know (SIP.md 5 c)."""
+        dialog = self.dialogs.get(fork)
+        if dialog is None:
+            return
+        dialog.refresh_target(message)
+        if dialog.confirmed:
+            self.watch(now)
+            self.call.dialogs_changed(now)
+
+    # the end
+
+    def hang_up(self, headers: "Iterable[tuple[str, str]]", now: float) -> None:
+        """End the leg with a BYE that carries ``headers``; nothing happens where it ends already."""
+        if self.hung_up:
+            return
+        self.hung_up = True
+        self._close_open(now)
+        self.say_bye(headers, now)
+
+    def say_bye(self, headers: "Iterable[tuple[str, str]]", now: float) -> None:
+        """Send BYE in the confirmed dialog; a 2xx that waits for its ACK gets that first (RFC 3261 13.2.2.4)."""
+        if self._to_ack is not None:
+            self._ack(self._to_ack, None, now)
+        self.send("BYE", next(iter(self.dialogs)), Farewell(self), headers, b"", now)
+
+    def clear(self, now: float) -> None:
+        """Nothing of this leg is left to wait for."""
+        if not self.cleared:
+            self.cleared = True
+            self.call.leg_cleared(now)
+
+    def _close_open(self, now: float) -> None:
+        for carry in self._open:
+            carry.answered = True
+            self.respond(carry.transaction, 487, now=now)
+        self._open.clear()
+        self._offer_in = None
+
+    # sending
+
+    def emit(self, event: CallEvent, now: float) -> None:
+        """Tell the call."""
+        self.call.hear(event, now)
+
+    def respond(
+        self,
+        transaction: ServerTransaction,
+        status: int,
+        reason: str | None = None,
+        *,
+        to_tag: str = "",
+        contact: bool = False,
+        headers: "Iterable[tuple[str, str]]" = (),
+        body: bytes = b"",
+        now: float,
+    ) -> None:
+        """Answer a request of the peer; ``contact`` adds the gate's Contact."""
+        endpoint = self.call.core.endpoint
+        own = endpoint.contact(transaction.flow) if contact else ""
+        endpoint.respond(
+            transaction, status, reason, to_tag=to_tag, contact=own, headers=headers, body=body, now=now
+        )
+
+    def send(
+        self,
+        method: str,
+        fork: int,
+        owner: Owner,
+        headers: "Iterable[tuple[str, str]]",
+        body: bytes,
+        now: float,
+        max_forwards: int = 70,
+    ) -> ClientTransaction:
+        """Send a request inside the dialog of ``fork``."""
+        dialog, endpoint = self.dialogs[fork], self.call.core.endpoint
+        flow = hop_of(dialog, self.flow)
+        contact = endpoint.contact(flow) if method in _OFFERS else ""
+        return endpoint.request_in(
+            dialog.request(method), flow, contact=contact, headers=headers, body=body, max_forwards=max_forwards,
+            owner=owner, now=now,
+        )  # fmt: skip
+
+    def _ack(self, carry: Carry, request: Request | None, now: float) -> None:
+        if self._to_ack is carry:
+            self._to_ack = None
+        carry.ack = self.send_ack(self.dialogs[carry.fork], carry.seq, request)
+
+    def send_ack(self, dialog: Dialog, seq: int, request: Request | None) -> Send:
+        """ACK the 2xx of our INVITE with number ``seq``, with what the other side's ACK carried (late offer)."""
+        endpoint, flow = self.call.core.endpoint, hop_of(dialog, self.flow)
+        if request is None:
+            return Send(flow, endpoint.ack(dialog.ack(seq), flow))
+        self._keep_sdp(request)
+        hops = request.max_forwards
+        data = endpoint.ack(
+            dialog.ack(seq), flow, headers=crossing(request.header_lines()), body=request.body,
+            max_forwards=70 if hops is None else hops - 1,
+        )  # fmt: skip
+        return Send(flow, data)
+
+    def _own_supported(self) -> Headers:
+        return [("Supported", "timer")] if self.session.duty is not Duty.NONE else []
+
+    def _keep_sdp(self, message: Message) -> None:
+        """Remember the last session description the peer got: a refresh by re-INVITE repeats it (RFC 4028 7.4)."""
+        if message.body:
+            self._sdp = (message.body, message.get("Content-Type") or "application/sdp")

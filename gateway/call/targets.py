@@ -1,0 +1,114 @@
+"""Where requests go: the next hop of a new leg, of a redirect, and of a request inside a dialog, as flows.
+
+Targets are literal addresses: the loud room has resolved names before policy put them into a route.  A peer that
+names itself by a host name in Contact is reached where its last message came from, which is also what gets through
+a NAT.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from gateway.sip.address import parse_name_addr
+from gateway.sip.dialog import Dialog
+from gateway.sip.errors import BadMessage, BadUri
+from gateway.sip.events import Flow
+from gateway.sip.message import Response
+from gateway.sip.uri import SipUri, escape_user, parse_uri
+from policy.verdict import Route
+
+TARGETS_CACHED: Final = 2048
+"""Targets and Contacts remembered: trunks have tens of the first, and in-dialog requests repeat the second."""
+
+REDIRECTS_MAX: Final = 5
+"""Contacts of redirects that are dialled for one call: more is a loop, or somebody fishing with our calls."""
+
+_ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*").fullmatch
+
+
+class Target(NamedTuple):
+    """One next hop: the Request-URI and where to send it."""
+
+    uri: str
+    flow: Flow
+
+
+@lru_cache(TARGETS_CACHED)
+def _hop(target: str) -> tuple[str, Flow]:
+    """What follows ``user@`` in the Request-URI of a target, and its flow; raises BadUri where it is no SIP URI."""
+    uri = parse_uri(target)
+    if not isinstance(uri, SipUri):
+        raise BadUri(f"target {target[:80]!r} is not a SIP URI; write sip:host:port")
+    bare = SipUri(uri.host, uri.port, scheme=uri.scheme, params=uri.params)
+    return str(bare).partition(":")[2], uri.flow()
+
+
+def target_of(route: Route) -> Target:
+    """The Request-URI and flow of a route; a number that is a whole URN is the Request-URI itself (RFC 5031).
+
+    Raises BadUri where the route's target cannot be read, which the settings have checked before.
+    """
+    rest, flow = _hop(route.target)
+    if route.number.startswith("urn:"):
+        return Target(route.number, flow)
+    scheme = "sips" if route.target[:5].lower() == "sips:" else "sip"
+    return Target(f"{scheme}:{escape_user(route.number)}@{rest}", flow)
+
+
+def redirected(response: Response, route: Route) -> list[Route]:
+    """The routes a 3xx names (RFC 3261 8.1.3.4), best first: those of its Contacts that name the same number elsewhere.
+
+    Another number would be another price than the one that was reserved for; a host name would have to be resolved.
+    """
+    found: list[tuple[float, Route]] = []
+    for value in response.values("Contact"):
+        try:
+            contact = parse_name_addr(value)
+            uri = parse_uri(contact.uri)
+        except (BadMessage, BadUri):
+            continue
+        if not isinstance(uri, SipUri) or _ADDRESS(uri.host) is None:
+            continue
+        if uri.user.lstrip("+") != route.number.lstrip("+"):
+            continue
+        bare = SipUri(uri.host, uri.port, scheme=uri.scheme, params=uri.params)
+        found.append((_preference(contact.params.get("q", "")), Route(route.trunk, str(bare), route.number)))
+    found.sort(key=lambda row: -row[0])
+    return [row[1] for row in found]
+
+
+def hop_of(dialog: Dialog, otherwise: Flow) -> Flow:
+    """Where requests inside a dialog go (RFC 3261 12.2.1.1); ``otherwise`` where it names no literal address."""
+    return (_flow_of_route(dialog.route_set[0]) if dialog.route_set else _flow_to(dialog.remote_target)) or otherwise
+
+
+@lru_cache(TARGETS_CACHED)
+def _flow_of_route(route: str) -> Flow | None:
+    try:
+        return _flow_to(parse_name_addr(route).uri)
+    except BadMessage:
+        return None
+
+
+@lru_cache(TARGETS_CACHED)
+def _flow_to(uri: str) -> Flow | None:
+    try:
+        parsed = parse_uri(uri)
+    except BadUri:
+        return None
+    if not isinstance(parsed, SipUri):
+        return None
+    host = parsed.params.get("maddr", "") or parsed.host
+    if _ADDRESS(host) is None:
+        return None
+    flow = parsed.flow()
+    return flow if host == parsed.host else Flow(flow.transport, host, flow.port)
+
+
+def _preference(q: str) -> float:
+    """A q value (RFC 3261 20.10); 1 where there is none or nonsense."""
+    try:
+        value = float(q)
+    except ValueError:
+        return 1.0
+    return value if 0.0 <= value <= 1.0 else 1.0
