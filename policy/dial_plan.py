@@ -1,7 +1,8 @@
 """Dial plans: what people dial, translated by ordered rules; the first rule whose pattern is found wins.
 
 Patterns and translations are written as in .NET (CONTRACT 4), whose ``$1`` is Python's ``\\g<1>``.  Rules are checked
-when they are provisioned (policy.patterns); here they are only run, on inputs of at most 32 characters.
+when they are provisioned (policy.patterns), and once more before they are first run: a rule that got past that in some
+other way is passed over, because it must stop no call, least of all an emergency call.
 """
 
 import re
@@ -74,14 +75,20 @@ def translate(rules: tuple[DialRule, ...], dialled: str) -> str:
 
 def _first_match(rules: tuple[DialRule, ...], dialled: str) -> str | None:
     for rule in rules:
-        pattern, template = _compiled(rule)
-        result, found = pattern.subn(template, dialled, count=1)
+        usable = _compiled(rule)
+        if usable is None:
+            continue
+        result, found = usable[0].subn(usable[1], dialled, count=1)
         if found:
             return result
     return None
 
 
 @lru_cache(RULES_KEPT)
-def _compiled(rule: DialRule) -> tuple[re.Pattern[str], str]:
-    """The rule as Python runs it: ``$1`` becomes ``\\g<1>``; nothing else in a translation means anything."""
+def _compiled(rule: DialRule) -> tuple[re.Pattern[str], str] | None:
+    """The rule as Python runs it, ``$1`` as ``\\g<1>``; None for one that cannot be used."""
+    try:
+        check_rule(rule)
+    except DialPlanError:
+        return None
     return re.compile(rule.pattern, re.ASCII), _GROUP.sub(r"\\g<\1\2>", rule.translation)

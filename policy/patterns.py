@@ -28,6 +28,9 @@ MAX_DEPTH: Final = 16
 _QUANTIFIERS: Final = {"?": (0, 1), "*": (0, MAX_DIALLED), "+": (1, MAX_DIALLED)}
 _ESCAPED: Final = frozenset("d+*#.()[]{}|?^$-/\\")
 
+_SET_SIGNS: Final = ("--", "&&", "~~", "||")
+"""Operations on sets that Python keeps for a later release."""
+
 
 class PatternError(ValueError):
     """A pattern that is not let in: what is wrong, where, and what to write instead."""
@@ -169,7 +172,7 @@ class _Reader:
         if end < 0:
             raise self.error("a ']' is missing")
         source = self.text[self.place : end + 1]
-        if "[" in source[1:] or "\\" in source.replace("\\d", ""):
+        if "[" in source[1:] or "\\" in source.replace("\\d", "") or any(sign in source for sign in _SET_SIGNS):
             raise self.error("a class holds plain characters, ranges and \\d")
         if source == "[^]":
             raise self.error("the class is empty")

@@ -12,8 +12,7 @@ either such a row itself, found without looking at the time, or a tuple of candi
 """
 
 from collections.abc import Iterable, Mapping
-from copy import copy
-from typing import Final, Self
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from rating.columns import RowReader
@@ -32,7 +31,7 @@ _Entry = RateRow | tuple[RateRow, ...]
 class Deck:
     """All prices of one currency under one name; immutable once made."""
 
-    __slots__ = ("_in", "_in_lengths", "_older", "_out", "_out_lengths", "_rows", "_since_unix_ms", "currency", "name")
+    __slots__ = ("_in", "_in_lengths", "_out", "_out_lengths", "_rows", "currency", "name")
 
     def __init__(self, name: str, currency: str, rows: Iterable[RateRow] = ()) -> None:
         """Take the rows in file order; raises ValueError where two rows differ in nothing but their price."""
@@ -46,29 +45,13 @@ class Deck:
         self._in = draft.table("in")
         self._out_lengths = _lengths_by_head(self._out)
         self._in_lengths = self._out_lengths if self._in is self._out else _lengths_by_head(self._in)
-        self._older: Deck | None = None
-        self._since_unix_ms = 0
 
     def __len__(self) -> int:
-        """Rows of the deck, those of the decks it followed not counted."""
+        """Rows of the deck."""
         return self._rows
-
-    def following(self, older: "Deck", since_unix_ms: int) -> Self:
-        """This deck from ``since_unix_ms`` on, and ``older`` before.
-
-        Raises ValueError where their currencies differ.
-        """
-        if older.currency != self.currency:
-            raise ValueError(f"deck {self.name} is in {self.currency}, the one it follows in {older.currency}")
-        deck = copy(self)
-        deck._older = older
-        deck._since_unix_ms = since_unix_ms
-        return deck
 
     def lookup(self, digits: str, direction: Direction, at_unix_ms: int) -> RateRow | None:
         """The price of a number (E.164 digits without +) at a moment: the longest prefix in effect; None: no rate."""
-        if self._older is not None and at_unix_ms < self._since_unix_ms:
-            return self._older.lookup(digits, direction, at_unix_ms)
         if direction == "out":
             table, lengths = self._out, self._out_lengths
         else:

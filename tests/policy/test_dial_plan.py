@@ -76,3 +76,9 @@ def test_a_plan_names_the_rule_that_is_wrong() -> None:
         check_dial_plan([good] * (MAX_RULES + 1))
     with pytest.raises(DialPlanError, match="rule 2: pattern"):
         check_dial_plan([good, DialRule(r"\w", "")])
+
+
+@pytest.mark.parametrize("pattern", ["(", r"[9-0]", r"(\d+)+$"])
+def test_a_rule_that_cannot_be_used_stops_nothing(pattern: str) -> None:
+    rules = (DialRule(pattern, "+1"), DialRule(r"^(\d{4})$", "+1425555$1"))
+    assert translate(rules, "0100") == "+14255550100"

@@ -47,6 +47,7 @@ def test_too_many_ways_are_refused(pattern: str) -> None:
         (r"[12", r"a ']' is missing"),
         (r"[\w]", "a class holds plain characters"),
         (r"[[:digit:]]", "a class holds plain characters"),
+        (r"[0-9--4]", "a class holds plain characters"),
         (r"(?=1)", "no look-around"),
         (r"(?P<name>1)", "no look-around, names or flags"),
         (r"(?i)1", "no look-around, names or flags"),

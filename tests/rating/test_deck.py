@@ -95,21 +95,6 @@ def test_two_rows_that_differ_only_in_price_are_refused() -> None:
         Deck("d", "USD", [row("44", 10), row("44", 20)])
 
 
-def test_one_deck_follows_another_at_a_moment() -> None:
-    older, newer = Deck("d", "USD", [row("44", 10), row("49", 10)]), Deck("d", "USD", [row("44", 20)])
-    deck = newer.following(older, AT_MS)
-    assert rate(deck, "4420", at_ms=AT_MS - 1) == 10
-    assert rate(deck, "4420", at_ms=AT_MS) == 20
-    assert rate(deck, "4930", at_ms=AT_MS - 1) == 10
-    assert rate(deck, "4930", at_ms=AT_MS) is None
-    assert rate(newer, "4420", at_ms=AT_MS - 1) == 20
-
-
-def test_a_deck_does_not_follow_one_in_another_currency() -> None:
-    with pytest.raises(ValueError, match="deck d is in USD, the one it follows in EUR"):
-        Deck("d", "USD").following(Deck("d", "EUR"), AT_MS)
-
-
 def naive(rows: list[RateRow], digits: str, direction: str, at_ms: int) -> RateRow | None:
     """The rule of the module's opening words, by looking at every row."""
     fitting = [
