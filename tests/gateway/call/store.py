@@ -1,0 +1,135 @@
+"""The credit store as a plain model: balances, reservations and markers in dicts, results in the next turn.
+
+It prices with ``rating`` as Redis' scripts do, and asserts what must always hold: a call is settled or released once,
+a charge never exceeds what is held, available never falls below zero.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from gateway.call.commands import (
+    Answer,
+    Away,
+    Command,
+    Grant,
+    Prove,
+    Refusal,
+    Refused,
+    Release,
+    Renew,
+    Reserve,
+    Result,
+    Settle,
+    StoreAway,
+    Written,
+)
+from rating.tariff import Tariff, affordable_end_s, price_micros
+
+
+@dataclass
+class Held:
+    """One reservation."""
+
+    tenant_id: str
+    tariff: Tariff | None
+    paid_s: int | None
+    micros: int
+    tick: int = 0
+    answered: bool = False
+
+
+@dataclass
+class Store:
+    """``balances`` by tenant; ``away`` makes it silent to Reserve, Answer and Renew, ``slow`` keeps results back."""
+
+    balances: dict[str, int]
+    held: dict[str, Held] = field(default_factory=dict)
+    closed: dict[str, Settle | Release] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    proven: list[Prove] = field(default_factory=list)
+    away: bool = False
+    slow: bool = False
+    deny: str = ""
+    fenced: bool = False
+    _ready: deque[Result] = field(default_factory=deque)
+
+    def submit(self, command: Command) -> None:
+        self.commands.append(command)
+        if isinstance(command, Settle):
+            self._close(command, command.charge_micros)
+        elif isinstance(command, Release):
+            self._close(command, 0)
+        elif isinstance(command, Refused):
+            self.refused.append(command)
+        elif isinstance(command, Prove):
+            self.proven.append(command)
+        else:
+            self._ready.append(self._answer(command))
+
+    def results(self) -> list[Result]:
+        if self.slow:
+            return []
+        results, self._ready = list(self._ready), deque()
+        return results
+
+    def available(self, tenant_id: str) -> int:
+        return self.balances[tenant_id] - sum(h.micros for h in self.held.values() if h.tenant_id == tenant_id)
+
+    def count(self, kind: type) -> int:
+        return sum(isinstance(command, kind) for command in self.commands)
+
+    def _answer(self, command: Reserve | Answer | Renew) -> Result:
+        tick = 0 if isinstance(command, Answer) else command.tick
+        if self.away:
+            return StoreAway(command.call_id, tick, Away.UNREACHABLE)
+        if self.fenced:
+            return Refusal(command.call_id, tick, "FENCED")
+        if isinstance(command, Answer):
+            if command.call_id in self.held:
+                self.held[command.call_id].answered = True
+            return Written(command.call_id)
+        if isinstance(command, Reserve):
+            return self._reserve(command)
+        return self._renew(command)
+
+    def _reserve(self, command: Reserve) -> Result:
+        assert command.call_id not in self.held
+        if command.call_id in self.closed:
+            return Refusal(command.call_id, 0, "NO_CREDIT")
+        if self.deny and not command.emergency:
+            return Refusal(command.call_id, 0, self.deny)
+        if command.tariff is None:
+            self.held[command.call_id] = Held(command.tenant_id, None, None, 0)
+            return Grant(command.call_id, 0, None, 0)
+        end_s = affordable_end_s(command.tariff, 0, command.end_s, self.available(command.tenant_id))
+        if end_s is None or self.balances[command.tenant_id] <= 0:
+            return Refusal(command.call_id, 0, "NO_CREDIT")
+        micros = price_micros(command.tariff, end_s)
+        self.held[command.call_id] = Held(command.tenant_id, command.tariff, end_s, micros)
+        return Grant(command.call_id, 0, end_s, micros, final=end_s < command.end_s)
+
+    def _renew(self, command: Renew) -> Result:
+        held = self.held[command.call_id]
+        assert held.tariff is not None
+        assert held.paid_s is not None
+        if command.tick <= held.tick:
+            return Grant(command.call_id, command.tick, held.paid_s, held.micros)
+        assert command.start_s == held.paid_s, "a tick begins where the last one ended"
+        available = self.available(held.tenant_id)
+        end_s = None if self.deny else affordable_end_s(held.tariff, held.paid_s, command.end_s, available)
+        if end_s is None:
+            return Refusal(command.call_id, command.tick, self.deny or "NO_CREDIT")
+        held.tick, held.paid_s, held.micros = command.tick, end_s, price_micros(held.tariff, end_s)
+        assert self.available(held.tenant_id) >= 0, "available never falls below zero"
+        return Grant(command.call_id, command.tick, end_s, held.micros, final=end_s < command.end_s)
+
+    def _close(self, command: Settle | Release, charge: int) -> None:
+        assert command.call_id not in self.closed, "a call is settled or released once"
+        self.closed[command.call_id] = command
+        held = self.held.pop(command.call_id, None)
+        if held is not None:
+            assert 0 <= charge <= held.micros, f"charge {charge} of {held.micros} held"
+            self.balances[held.tenant_id] -= charge
+        else:
+            assert charge == 0 or self.away, "nothing was held for this charge"
