@@ -24,7 +24,6 @@ __all__ = ["Deck", "DeckError", "Direction", "RateRow", "load_deck"]
 HEAD_DIGITS: Final = 2
 """Digits by which the lengths that occur are told apart: 100 heads keep the walk at one to seven steps."""
 
-
 _Entry = RateRow | tuple[RateRow, ...]
 
 

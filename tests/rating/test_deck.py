@@ -1,6 +1,8 @@
 """Look-ups: the longest prefix in effect, checked by hand and against a reference that looks at every row."""
 
+import gzip
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -151,3 +153,13 @@ def test_a_deck_of_336_736_prefixes_is_whole_and_shares_its_tariffs(big_deck: li
     assert same is not None
     assert other.tariff is same.tariff
     assert replace(other, prefix="1001") == same
+
+
+def test_the_large_decks_beside_the_repository_load_as_they_are() -> None:
+    """Runs more where ../shared is present; the made-up deck of the same size stands in for them elsewhere."""
+    for path in sorted((Path(__file__).resolve().parents[3] / "shared" / "data").glob("synthetic_deck_*.csv.gz")):
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+            deck = load_deck(path.stem, lines)
+        assert len(deck) in {58_012, 336_736}
+        assert deck.currency == "USD"
+        assert rate(deck, "12015550123") is not None
