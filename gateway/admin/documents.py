@@ -136,7 +136,7 @@ def known_of(call: LiveCall) -> CallRecord:
 def reconcile_document(drifts: list[Drift]) -> Document:
     """Whether the money adds up: ``drift_micros`` is the sum of what is missing or too much, 0 where all is well."""
     return {
-        "drift_micros": sum(abs(drift.drift_micros) for drift in drifts),
+        "drift_micros": sum(drift.total_micros for drift in drifts),
         "clean": all(drift.clean for drift in drifts),
         "tenants": [_drift_document(drift) for drift in drifts],
     }

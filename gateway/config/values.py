@@ -26,6 +26,8 @@ from pydantic import (
     ValidationInfo,
 )
 
+from gateway.sip.errors import BadUri
+from gateway.sip.uri import SipUri, parse_uri
 from rating.money import MoneyError, parse_amount
 
 PORT_MAX: Final = 65535
@@ -170,21 +172,17 @@ def parse_ports(value: object) -> tuple[int, ...]:
     return tuple(range(first, last + 1))
 
 
-_TARGET: Final = re.compile(
-    r"(?P<scheme>sips?):(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::(?P<port>\d{1,5}))?"
-    r"(?P<params>(?:;[A-Za-z0-9-]+(?:=[A-Za-z0-9.-]+)?)*)"
-)
-
-
 def parse_target(value: object) -> str:
     """A trunk's target: a SIP URI without user part, ``sip:HOST[:PORT][;transport=udp|tcp|tls]``."""
     expected = 'a SIP URI such as "sip:127.0.0.1:5090" or "sip:pbx.example.org;transport=tcp"'
     text = _text(value, expected)
-    match = _TARGET.fullmatch(text)
-    if not match or not 1 <= int(match["port"] or 5060) <= PORT_MAX:
-        raise ValueError(f"expected {expected}")
-    transport = re.search(r";transport=([^;]*)", match["params"])
-    if transport and transport[1].lower() not in ("udp", "tcp", "tls"):
+    try:
+        uri = parse_uri(text)
+    except BadUri as error:
+        raise ValueError(f"expected {expected}: {error}") from None
+    if not isinstance(uri, SipUri) or uri.user or uri.headers:
+        raise ValueError(f"expected {expected}, without a user part")
+    if uri.transport not in ("udp", "tcp", "tls"):
         raise ValueError(f"expected {expected}; the transport is udp, tcp or tls")
     return text
 

@@ -1,0 +1,52 @@
+"""All commands of ``callgate``, put together."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from gateway.cli import calls, demo, export, money, provision, rates, serve
+from gateway.cli.common import ConfigFile
+from gateway.config.settings import FILE_VARIABLE
+from gateway.config.version import VERSION
+
+app = typer.Typer(
+    help="Callgate: a SIP gateway that enforces prepaid credit in real time.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"callgate {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def callgate(
+    config: ConfigFile = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Options that may stand before the command as well."""
+    if config:
+        os.environ[FILE_VARIABLE] = config
+
+
+app.command()(serve.serve)
+app.command()(demo.demo)
+app.command()(serve.check)
+app.command()(provision.provision)
+app.command(context_settings={"ignore_unknown_options": True})(money.fund)  # an amount may start with a minus
+app.command()(money.balance)
+app.add_typer(rates.app, name="rates")
+app.command()(rates.explain)
+app.command()(calls.calls)
+app.command()(calls.hangup)
+app.command()(calls.usage)
+app.command()(money.ledger)
+app.command()(money.reconcile)
+app.command()(export.export)

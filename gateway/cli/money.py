@@ -1,0 +1,114 @@
+"""Money: fund, balance, ledger, reconcile."""
+
+import getpass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from gateway.admin.documents import posting_document
+from gateway.cli.common import AnyTenant, AsJson, ConfigFile, TenantOption, amount, command, load, wait
+from gateway.cli.output import FAILED, note, print_facts, print_json, print_json_stream, print_table
+from gateway.cli.stores import open_desk, open_ledger
+
+POSTING_COLUMNS = ("id", "at", "kind", "amount", "balance", "reference", "call_id")
+DRIFT_COLUMNS = ("tenant", "ledger", "balance", "held", "in_outbox", "unapplied", "expected", "drift_micros")
+
+
+class Kind(StrEnum):
+    """Kinds of funding."""
+
+    MANUAL = "manual"
+    ADJUSTMENT = "adjustment"
+    REFUND = "refund"
+
+
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
+
+
+@command
+def fund(
+    tenant: Tenant,
+    amount_text: Annotated[str, typer.Argument(metavar="AMOUNT", help="Money, such as 50 or 12.50.")],
+    reference: Annotated[str, typer.Option("--reference", help="Unique for the tenant: the same one books once.")],
+    kind: Annotated[Kind, typer.Option("--kind", help="Only an adjustment may be negative.")] = Kind.MANUAL,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Book money for a tenant.
+
+    Example: callgate fund contoso 50 --reference invoice-2026-17
+    """
+    micros = amount(amount_text)
+    settings = load(config)
+
+    async def work() -> dict[str, Any]:
+        async with open_desk(settings, redis_needed=False) as desk:
+            return await desk.fund(tenant, micros, reference, kind.value, f"cli:{_user()}")
+
+    done = wait(work())
+    if not done["applied"]:
+        note("Redis is away: the money stands in the ledger, and calls can use it as soon as Redis is back")
+    if as_json:
+        print_json(done)
+    elif done["repeated"]:
+        typer.echo(f"{reference} was booked before: {done['amount']} for {tenant}; nothing was booked now")
+    else:
+        typer.echo(f"booked {done['amount']} for {tenant}; its ledger balance is {done['ledger_balance']}")
+
+
+@command
+def balance(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show what a tenant has, what its live calls hold, and what is left."""
+    settings = load(config)
+
+    async def work() -> dict[str, Any]:
+        async with open_desk(settings) as desk:
+            return await desk.balance(tenant)
+
+    found = wait(work())
+    print_json(found) if as_json else print_facts(found)
+
+
+@command
+def ledger(tenant: TenantOption, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show a tenant's postings with running balance, oldest first."""
+    settings = load(config)
+
+    async def work() -> None:
+        async with open_ledger(settings) as books:
+            postings = (posting_document(posting) async for posting in books.postings(tenant))
+            if as_json:
+                await print_json_stream(postings)
+            else:
+                print_table([posting async for posting in postings], POSTING_COLUMNS, "nothing was booked yet")
+
+    wait(work())
+
+
+@command
+def reconcile(tenant: AnyTenant = None, config: ConfigFile = None, as_json: AsJson = False) -> int:
+    """Compare ledger, Redis, outbox and call records; exit status 1 where they differ."""
+    settings = load(config)
+
+    async def work() -> dict[str, Any]:
+        async with open_desk(settings) as desk:
+            return await desk.reconcile(tenant)
+
+    found = wait(work())
+    if as_json:
+        print_json(found)
+    else:
+        print_table(found["tenants"], DRIFT_COLUMNS, "there are no tenants")
+        typer.echo(f"drift {found['drift_micros']} micros")
+    if not found["clean"]:
+        note("the books do not add up; the table shows where")
+    return 0 if found["clean"] else FAILED
+
+
+def _user() -> str:
+    """Who runs the command, for the ledger's record of who booked."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may have a user id without a name
+        return "unknown"

@@ -1,0 +1,70 @@
+"""Provision: make tenants, users, numbers and decks be as a file says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.common import AsJson, ConfigFile, command, load, wait
+from gateway.cli.output import note, print_json
+from gateway.cli.stores import announce_directory, open_ledger
+from gateway.config import provisioning
+from gateway.config.problems import Problem
+from gateway.config.provisioning import Provisioning
+from gateway.config.settings import Settings
+from gateway.ledger import Change
+
+
+@command
+def provision(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Tenants, users, numbers and decks.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Apply a provisioning file: all of it or nothing; applied again it changes nothing."""
+    settings = load(config)
+    document = provisioning.load(file)
+    for problem in trunk_problems(document, settings, str(file)):
+        note(str(problem))
+
+    async def work() -> list[Change]:
+        async with open_ledger(settings) as ledger:
+            changes = await ledger.provision(document, dry_run=dry_run)
+            if changes and not dry_run:
+                await announce_directory(settings, ledger)
+            return changes
+
+    changes = wait(work())
+    if as_json:
+        print_json({"dry_run": dry_run, "changes": [_change_document(change) for change in changes]})
+        return
+    for change in changes:
+        typer.echo(change)
+    if not changes:
+        typer.echo("nothing to change")
+
+
+def trunk_problems(document: Provisioning, settings: Settings, file: str) -> list[Problem]:
+    """Trunks that service numbers name and the settings do not: calls to them would find no way."""
+    return [
+        Problem(
+            file,
+            f"tenant[{place}].service_number[{index}].deliver_to",
+            f'"{number.deliver_to}"',
+            f"expected a trunk of the settings: {', '.join(settings.trunks) or 'there is none'}",
+        )
+        for place, tenant in enumerate(document.tenant)
+        for index, number in enumerate(tenant.service_number)
+        if number.deliver_to not in settings.trunks
+    ]
+
+
+def _change_document(change: Change) -> dict[str, object]:
+    return {
+        "action": change.action,
+        "what": change.what,
+        "name": change.name,
+        "tenant": change.tenant_id or None,
+        "fields": list(change.fields),
+    }

@@ -1,0 +1,79 @@
+"""The stores a command works on: the ledger, and Redis where the command needs it.
+
+Where the settings say ``embedded`` and no ``serve`` runs, the embedded Redis is started for the command and stopped
+after it; one that runs already is used as it is.  What a settler would do at its start (epochs, accounts, money that
+Redis has not heard of) is done then too, because nobody else is there to do it.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from gateway.admin.desk import Desk
+from gateway.cli.output import Failure, note
+from gateway.config.settings import Settings
+from gateway.credit.admin import CreditAdmin, StoreError
+from gateway.credit.embedded import EmbeddedError, EmbeddedRedis
+from gateway.ledger import Ledger
+from gateway.settlement.accounts import settle_in
+
+
+def data_folder(settings: Settings) -> Path:
+    """The data folder, made if need be.  Raises Failure."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(
+            f"cannot make the data folder {settings.data_dir}: {error.strerror}; set node.data_dir to one that can be"
+        ) from error
+    return settings.data_dir
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
+    """The ledger with its tables up to date.  Raises LedgerAway."""
+    async with Ledger.open(settings.ledger.url, data_folder(settings)) as ledger:
+        await ledger.migrate()
+        yield ledger
+
+
+@asynccontextmanager
+async def open_credit(settings: Settings, ledger: Ledger, *, needed: bool = True) -> AsyncIterator[CreditAdmin]:
+    """The credit store, ready for use; where it is not ``needed``, one that is away will do as well.
+
+    Raises EmbeddedError, StoreError.
+    """
+    async with AsyncExitStack() as stack:
+        embedded = EmbeddedRedis(data_folder(settings)) if settings.redis_embedded else None
+        credit = CreditAdmin(embedded.url if embedded else settings.redis.url, partitions=settings.redis.partitions)
+        stack.push_async_callback(credit.close)
+        try:
+            if embedded and await embedded.ensure():
+                stack.push_async_callback(embedded.stop)
+                await settle_in(ledger, credit)
+        except (EmbeddedError, StoreError) as error:
+            if needed:
+                raise
+            note(str(error))
+        yield credit
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings, *, redis_needed: bool = True) -> AsyncIterator[Desk]:
+    """Ledger and credit store, and the desk in front of them."""
+    async with open_ledger(settings) as ledger, open_credit(settings, ledger, needed=redis_needed) as credit:
+        yield Desk(settings, ledger, credit)
+
+
+async def announce_directory(settings: Settings, ledger: Ledger) -> None:
+    """Tell running workers of the ledger's new directory; nobody need run, the settler tells those who start later."""
+    embedded = settings.redis_embedded
+    url = EmbeddedRedis(data_folder(settings)).url if embedded else settings.redis.url
+    credit = CreditAdmin(url, partitions=settings.redis.partitions)
+    try:
+        await credit.publish_directory(await ledger.directory_version())
+    except StoreError as error:
+        if not embedded:
+            note(f"{error}; workers hear of the change when Redis is back")
+    finally:
+        await credit.close()
