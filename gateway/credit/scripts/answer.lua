@@ -22,7 +22,6 @@ if call[4] then
   return {'WRITTEN'}
 end
 local now = now_ms()
-redis.call('HSET', KEYS[2], 'gen', ARGV[3], 'answered_ms', ARGV[5], 'clock_ms', whole(now), 'proven_s', '0',
-  'adoption', ARGV[7])
+redis.call('HSET', KEYS[2], 'gen', ARGV[3], 'answered_ms', ARGV[5], 'clock_ms', whole(now), 'adoption', ARGV[7])
 redis.call('ZADD', KEYS[3], whole(lease_end(now, now, call[5], call[6], ARGV[6])), ARGV[4])
 return {'WRITTEN'}

@@ -23,14 +23,14 @@ local now, clock_ms, paid_s = now_ms(), call[6], ARGV[6]
 if held < 0 or all_held + held > MOST then
   return {'ALERT', 'HELD_OUT_OF_RANGE'}
 end
+redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3])
 if not call[1] then
   redis.call('HSET', KEYS[3], 'tariff', ARGV[9], 'lease_s', ARGV[10], 'adoption', ARGV[14], 'usage', ARGV[15])
   calls = calls + 1
 end
 if not call[1] or tonumber(ARGV[5]) > tonumber(call[4]) then
   all_held = all_held + held - tonumber(call[5] or 0)
-  redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3], 'tick', ARGV[5], 'paid_s', paid_s,
-    'held', whole(held), 'final', ARGV[8])
+  redis.call('HSET', KEYS[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', ARGV[8])
   redis.call('HSET', KEYS[2], 'held', whole(all_held), 'calls', whole(calls))
 else
   paid_s = redis.call('HGET', KEYS[3], 'paid_s')
@@ -41,8 +41,8 @@ if ARGV[11] ~= '' then
   if paid_s ~= '' then
     proven_s = math.min(proven_s, tonumber(paid_s))
   end
-  redis.call('HSET', KEYS[3], 'gen', ARGV[3], 'answered_ms', ARGV[11], 'clock_ms', clock_ms,
-    'proven_s', whole(proven_s), 'adoption', ARGV[14])
+  redis.call('HSET', KEYS[3], 'answered_ms', ARGV[11], 'clock_ms', clock_ms, 'proven_s', whole(proven_s),
+    'adoption', ARGV[14])
 end
 local lease = lease_end(now, clock_ms, paid_s, ARGV[10], ARGV[13])
 redis.call('ZADD', KEYS[4], whole(math.max(lease, now + ARGV[13])), ARGV[4])
