@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -156,7 +157,11 @@ def demo(
     print_json(outcome) if as_json else print_outcome(outcome)
     if not outcome["balanced"]:
         note("the books of the demo do not balance; please report it")
-    return 0 if outcome["balanced"] else FAILED
+        return FAILED
+    if not outcome["cut"]:
+        note("no call was cut at zero; play longer, or report it")
+        return FAILED
+    return 0
 
 
 def _stage(folder: Path, seconds: float) -> Stage:
@@ -291,17 +296,22 @@ async def _look(desk: Desk, at_s: float) -> Sample:
         balance_micros=parse_amount(balance["balance"]),
         held_micros=parse_amount(balance["held"]),
         unsynced_micros=parse_amount(balance["unsynced"]),
-        completed=outcomes.get("answered", 0),
-        cut=outcomes.get("cut", 0),
-        refused=outcomes.get("refused", 0),
+        completed=outcomes["answered"],
+        cut=outcomes["cut"],
+        refused=outcomes["refused"],
+        other=outcomes["other"],
     )
 
 
-def _outcomes(settings: Settings) -> dict[str, int]:
-    """Calls that are over by outcome, as the workers have counted them."""
-    found: dict[str, int] = {}
-    for (outcome, *_), count in fold(settings.data_dir / "run" / "metrics").counters.get(CALLS.name, {}).items():
-        found[outcome] = found.get(outcome, 0) + int(count)
+def _outcomes(settings: Settings) -> Counter[str]:
+    """Calls that are over, as the workers have counted them: ``answered``, ``cut`` and ``refused`` for want of credit.
+
+    Whatever else became of a call is ``other``: there should be none.
+    """
+    found: Counter[str] = Counter()
+    for (outcome, reason, _), count in fold(settings.data_dir / "run" / "metrics").counters.get(CALLS.name, {}).items():
+        for_credit = outcome == "answered" or (outcome in ("cut", "refused") and reason == "NO_CREDIT")
+        found[outcome if for_credit else "other"] += int(count)
     return found
 
 
@@ -328,6 +338,7 @@ async def _settled(desk: Desk, view: View, started_s: float) -> Document:
         "completed": sample.completed,
         "cut": sample.cut,
         "refused": sample.refused,
+        "other": sample.other,
         "charges": len(charges),
         "drift_micros": books["drift_micros"],
         "balanced": done and bool(books["clean"]) and funded_micros == sample.balance_micros + charged_micros,

@@ -21,7 +21,7 @@ CALLS_SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The demo at one moment; ``completed``, ``cut`` and ``refused`` count calls that are over."""
+    """The demo at one moment; ``completed``, ``cut``, ``refused`` and ``other`` count calls that are over."""
 
     at_s: float
     calls: list[dict[str, Any]]
@@ -31,6 +31,7 @@ class Sample:
     completed: int
     cut: int
     refused: int
+    other: int
 
 
 class View:
@@ -98,7 +99,7 @@ def print_outcome(outcome: dict[str, Any]) -> None:
     """The books at the end."""
     typer.echo(
         f"{outcome['completed']} calls completed, {outcome['cut']} cut on both legs at zero, "
-        f"{outcome['refused']} refused with 402"
+        f"{outcome['refused']} refused with 402, {outcome['other']} ended otherwise"
     )
     typer.echo(
         f"funded {outcome['funded']} = balance {outcome['balance']} + charged {outcome['charged']} "
