@@ -205,6 +205,8 @@ def _header(fields: list[str]) -> list[str]:
 
 
 def _prefix(number: int, text: str) -> str:
+    if text.isdigit() and text.isascii() and text[0] != "0" and len(text) <= MAX_PREFIX_DIGITS:
+        return text
     digits = text.strip().removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):
         raise DeckError(number, "prefix", f"{text[:40]!r} is not a prefix: write the first digits of E.164 numbers")
