@@ -59,7 +59,7 @@ class Deck:
             entry = table.get(digits[:length])
             if entry is None:
                 continue
-            if type(entry) is RateRow:
+            if isinstance(entry, RateRow):
                 return entry
             for row in entry:
                 if row.validity is None or row.validity.covers(at_unix_ms):
