@@ -17,13 +17,14 @@ AWAY_S: Final = 1.0
 log = get_logger("worker")
 
 
-async def follow_orders(admin: CreditAdmin, worker: str, perform: Callable[[Order], None]) -> None:
-    """Carry out the orders for ``worker`` (``node/slot``) as they come, for ever; cancel it to stop.
+async def follow_orders(admin: CreditAdmin, worker: str, perform: Callable[[Order], None], stop: asyncio.Event) -> None:
+    """Carry out the orders for ``worker`` (``node/slot``) as they come.
 
+    To end it, set ``stop`` and cancel it: redis-py loses a cancellation that meets an answer (Python 3.11's wait_for).
     An order is forgotten in Redis only after it has been performed, so one may be performed twice.
     """
     after = "0-0"
-    while True:
+    while not stop.is_set():
         try:
             for entry_id, order in await admin.read_orders(worker, after, BLOCK_S):
                 perform(order)

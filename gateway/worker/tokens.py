@@ -5,7 +5,7 @@ in blocks because one system call for each token would cost more than all else a
 """
 
 import os
-import uuid
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -37,8 +37,14 @@ class Tokens:
 
 
 def new_call_id() -> str:
-    """The gate's own id of a call: a UUID (SIP.md 1)."""
-    return str(uuid.uuid4())
+    """The gate's own id of a call (SIP.md 1): a UUID of version 7 (RFC 9562 5.7), 74 random bits behind the time.
+
+    Ids that rise with time keep what the ledger writes together on a few pages of its indexes.
+    """
+    stamp = time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF
+    tail = int.from_bytes(os.urandom(10), "big")
+    digits = f"{stamp:012x}7{tail >> 68:03x}{0x8 | tail >> 66 & 0x3:x}{tail & 0xFFF_FFFF_FFFF_FFFF:015x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def own_call_ids(slot: int, workers: int) -> Callable[[], str]:

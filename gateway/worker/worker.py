@@ -114,6 +114,7 @@ class Worker:
         self._decider.outbox_full = lambda: self._store.full
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._stopping = asyncio.Event()
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
 
@@ -142,7 +143,7 @@ class Worker:
         self._clock.start()
         name = f"{self._settings.node.name}/{self._plan.slot}"
         loop = asyncio.get_running_loop()
-        self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform)))
+        self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform, self._stopping)))
         self._tick()
         # what exists now lives as long as the process: the collector need never look at it again
         gc.collect()
@@ -193,7 +194,7 @@ class Worker:
         self._metrics.redis_up(up)
         if up:
             log.info("redis up")
-        else:
+        elif not self._stopping.is_set():
             log.error("redis away", doing="new calls get 503, live ones go on until their paid time ends")
 
     # the end
@@ -226,6 +227,7 @@ class Worker:
         log.info("ending", calls_left=len(self._b2bua))
         if self._timer is not None:
             self._timer.cancel()
+        self._stopping.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

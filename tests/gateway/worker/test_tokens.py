@@ -1,3 +1,6 @@
+import time
+import uuid
+
 from gateway.transport.handoff import owner
 from gateway.worker.tokens import BLOCK_TOKENS, Tokens, new_call_id, own_call_ids
 
@@ -18,6 +21,9 @@ def test_a_lone_worker_takes_any_call_id() -> None:
     assert own_call_ids(0, 1) is new_call_id
 
 
-def test_calls_have_uuids() -> None:
-    assert len(new_call_id()) == 36
-    assert new_call_id() != new_call_id()
+def test_calls_have_uuids_that_rise_with_time() -> None:
+    before = time.time_ns() // 1_000_000
+    made = [uuid.UUID(new_call_id()) for _ in range(1000)]
+    assert {(one.version, one.variant) for one in made} == {(7, uuid.RFC_4122)}
+    assert len(set(made)) == 1000
+    assert all(before <= one.int >> 80 <= time.time_ns() // 1_000_000 for one in made)
