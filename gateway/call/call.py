@@ -221,6 +221,7 @@ class Call:
         """Talk is paid from now on; the caller hears of it once the store has written it down."""
         money = self.money
         self._answer = event
+        self.caller.choose(event.fork)
         self.answered_ms = self.core.wall_ms(now)
         self.clock.wait(Bell.SETUP, _NEVER)
         self.clock.wait(Bell.LONGEST, now + money.longest_s)
@@ -297,7 +298,7 @@ class Call:
         """Another worker owns the call now: forget it without a word to anybody (SIP.md 1)."""
         if not self.money.closed:
             self.money.closed = True
-            self.core.tell(Finished("refused", event.reason.code, self.verdict.kind, self.verdict.trunk))
+            self.core.tell(Finished("fenced", event.reason.code, self.verdict.kind, self.verdict.trunk))
 
     def forget(self, event: None, now: float) -> None:
         """Both legs are done."""

@@ -19,6 +19,7 @@ from gateway.call.refusals import relayed_status
 from gateway.call.session_timer import Duty
 from gateway.call.targets import REDIRECTS_MAX, Target, hop_of, redirected, target_of
 from gateway.sip.dialog import EARLY_DIALOGS, Dialog
+from gateway.sip.errors import BadUri
 from gateway.sip.events import Flow, Send
 from gateway.sip.message import Request, Response
 from gateway.sip.transaction import ClientTransaction, ServerTransaction
@@ -161,9 +162,17 @@ class CalledLeg(Leg):
 
     def prepare(self) -> Attempt | None:
         """The first attempt, before it is sent: what another process would need to cancel it (SIP.md 5 a)."""
-        if self._routes:
-            self.attempt = Attempt(self, 0, self._routes[0])
+        self.attempt = self._attempt_from(0)
         return self.attempt
+
+    def _attempt_from(self, index: int) -> Attempt | None:
+        """An attempt at the first target from ``index`` on that can be read, as the settings see to; None: no more."""
+        for self._index in range(index, len(self._routes)):
+            try:
+                return Attempt(self, self._index, self._routes[self._index])
+            except BadUri:
+                continue
+        return None
 
     def _invite(self, now: float) -> None:
         """Send the INVITE of the present attempt."""
@@ -204,9 +213,9 @@ class CalledLeg(Leg):
         failed = self.attempt
         if failed is not None:
             self._forget(failed)
-        self._index += 1
-        if self._index < len(self._routes):
-            self.attempt = Attempt(self, self._index, self._routes[self._index])
+        following = self._attempt_from(self._index + 1)
+        if following is not None:
+            self.attempt = following
             self._invite(now)
             self.call.dialogs_changed(now)
         else:

@@ -17,7 +17,7 @@ from gateway.sip.message import Request
 from gateway.sip.transaction import ServerTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gateway.call.call import Call
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class CallerLeg(Leg):
     """The caller's side of one call; ``transaction`` is its INVITE's, ``connected`` set once it has the 200."""
 
-    __slots__ = ("_forks", "_owed", "_tags", "acked", "connected", "request", "transaction")
+    __slots__ = ("_agreed", "_forks", "_owed", "_tags", "acked", "connected", "request", "transaction")
 
     bell: ClassVar = Bell.CALLER_SESSION
     name: ClassVar = "caller"
@@ -39,6 +39,7 @@ class CallerLeg(Leg):
         self._tags: dict[int, str] = {}
         self._forks: dict[str, int] = {}
         self._owed: Headers | None = None
+        self._agreed: Sequence[tuple[str, str]] = ()
         transaction.owner = self
 
     # the answer to the INVITE
@@ -52,18 +53,22 @@ class CallerLeg(Leg):
             headers=crossing(response.header_lines()), body=response.body, now=now,
         )  # fmt: skip
 
-    def answer(self, event: Answered, now: float) -> None:
-        """Relay the 200; the dialogs of the other forks are over for the caller (RFC 3261 13.2.2.4)."""
-        response, fork = event.response, event.fork
-        tag = self._tag_of(fork)
+    def choose(self, fork: int) -> None:
+        """This fork will be answered; the dialogs of the others are over for the caller (RFC 3261 13.2.2.4)."""
+        self._tag_of(fork)
         for other in [known for known in self.dialogs if known != fork]:
             self._drop_fork(other)
         self.dialogs[fork].confirmed = True
-        self.connected = True
         self.allows_update = "UPDATE" in (self.request.get("Allow") or "")
+        self._agreed = self.session.accept(self.request)
+
+    def answer(self, event: Answered, now: float) -> None:
+        """Relay the 200."""
+        response, tag = event.response, self._tag_of(event.fork)
+        self.connected = True
         headers = crossing(response.header_lines())
         headers += supported(response, self.session.duty is not Duty.NONE)
-        headers += self.session.accept(self.request)
+        headers += self._agreed
         self._keep_sdp(response)
         self.respond(
             self.transaction, response.status, response.reason, to_tag=tag, contact=True, headers=headers,

@@ -30,7 +30,7 @@ class Finished(NamedTuple):
     """A call ended or was refused.
 
     ``outcome`` is ``answered`` (ended by a party), ``cut`` (answered, ended by the gate), ``cancelled``, ``failed``
-    (the far end did not take it) or ``refused`` (by the gate); ``reason`` a code of policy.reasons; ``kind`` the
+    (the far end did not take it), ``refused`` (by the gate) or ``fenced`` (it goes on with another worker); ``reason`` a code of policy.reasons; ``kind`` the
     call type of the usage report, empty where policy could not tell; ``trunk`` the trunk the call came in by.
     """
 

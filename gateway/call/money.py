@@ -177,11 +177,15 @@ class Reservation:
         return self.talk_ms(now) // 1000
 
     def talk_ms(self, ended_at: float) -> int:
-        """Talk up to ``ended_at`` or paid-until in whole milliseconds, floored (SIP.md 3); 0 without an answer."""
+        """Talk up to ``ended_at`` in whole milliseconds, floored (SIP.md 3); 0 without an answer.
+
+        Talk ends at paid-until and at the longest call's end even where the deadline or a BYE came later.
+        """
         if self.answered_at is None:
             return 0
-        if ended_at >= self.paid_until and self.paid_s is not None:
-            return self.paid_s * 1000
+        most_s = self.longest_s if self.paid_s is None else min(self.paid_s, self.longest_s)
+        if ended_at >= self.answered_at + most_s:
+            return most_s * 1000
         return max(0, int((ended_at - self.answered_at) * 1000 + _FLOOR_SLACK_MS))
 
     def charge_micros(self, talk_ms: int) -> int:

@@ -132,7 +132,7 @@ def test_talk_is_floored_to_milliseconds_and_ends_at_paid_until() -> None:
 
 
 def test_talk_of_an_unpaid_call_has_no_end() -> None:
-    money = reserved(tariff=None, paid_s=None)
+    money = reserved(tariff=None, paid_s=None, longest_s=10**6)
     money.answer(100.0, 0, b"")
     money.start(100.0)
     assert money.next_at() == inf

@@ -143,7 +143,8 @@ class Phone:
         headers: Headers = (),
         body: bytes = b"",
     ) -> None:
-        contact = self.endpoint.contact(transaction.flow) if transaction.method in ("INVITE", "UPDATE") else ""
+        speaks = transaction.method in ("INVITE", "UPDATE") and status < 300
+        contact = self.endpoint.contact(transaction.flow) if speaks else ""
         self.endpoint.respond(
             transaction, status, to_tag=tag, contact=contact, headers=headers, body=body,
             content_type=SDP if body else "", now=self.world.now,
