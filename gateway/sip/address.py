@@ -16,9 +16,11 @@ MAGIC_COOKIE: Final = "z9hG4bK"
 
 # Display names are taken as they come, also with characters that should have been quoted (RFC 4475 3.1.2.15): they
 # are only copied, and quoted properly where they are written anew.
-_NAME_ADDR = re.compile(rf'({QUOTED}|[^"<>]*+){LWS}<([^<>\s"]++)>({PARAMS}){LWS}', re.DOTALL).fullmatch
+_NAME_ADDR = re.compile(
+    rf'({QUOTED}|[^"<>]*+){LWS}<([^<>\s"]++)>((?:;tag=([^\s;,"<>=]++))?+{PARAMS}){LWS}', re.DOTALL
+).fullmatch
 # A URI without <> ends at its first semicolon and may hold neither ? nor comma (20.10).
-_ADDR_SPEC = re.compile(rf'()([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s",;?]++)({PARAMS}){LWS}', re.DOTALL).fullmatch
+_ADDR_SPEC = re.compile(rf'()([A-Za-z][A-Za-z0-9+.\-]*+:[^<>\s",;?]++)({PARAMS})(){LWS}', re.DOTALL).fullmatch
 
 _PLAIN = rf"{TCHAR}++(?:=[^\s;,\"<>=]++)?"
 _VIA = re.compile(
@@ -35,14 +37,19 @@ _is_plain = re.compile(r"[^\s;,\"<>=\\]++").fullmatch
 
 
 class NameAddr:
-    """A party: ``uri`` as written (``sip:…``, without ``<>``); ``raw_display`` and ``raw_params`` untouched."""
+    """A party: ``uri`` as written (``sip:…``, without ``<>``); ``raw_display`` and ``raw_params`` untouched.
 
-    __slots__ = ("raw_display", "raw_params", "uri")
+    ``tag`` is the tag parameter (19.3), ``""`` where there is none, as RFC 2543 peers do.
+    """
 
-    def __init__(self, uri: str, raw_display: str = "", raw_params: str = "") -> None:
+    __slots__ = ("raw_display", "raw_params", "tag", "uri")
+
+    def __init__(self, uri: str, raw_display: str = "", raw_params: str = "", tag: str | None = None) -> None:
         self.uri = uri
         self.raw_display = raw_display
         self.raw_params = raw_params
+        # The pattern has found a tag that stands first; elsewhere, or in other letters, it is looked for.
+        self.tag: str = tag or (split_params(raw_params).get("tag", "") if raw_params else "")
 
     @property
     def display(self) -> str:
@@ -53,16 +60,6 @@ class NameAddr:
     def params(self) -> dict[str, str]:
         """Header parameters, names in lower case, ``""`` for a flag; a fresh dict."""
         return split_params(self.raw_params)
-
-    @property
-    def tag(self) -> str:
-        """The tag parameter (19.3); ``""`` where there is none, as RFC 2543 peers do."""
-        raw = self.raw_params
-        if not raw:
-            return ""
-        if raw.startswith(";tag=") and raw.find(";", 5) < 0 and '"' not in raw:
-            return raw[5:].rstrip(" \t")
-        return split_params(raw).get("tag", "")
 
     def __str__(self) -> str:
         return f"{write_display(self.display)}<{self.uri}>{self.raw_params}"
@@ -83,8 +80,8 @@ def parse_name_addr(text: str) -> NameAddr:
     found = _NAME_ADDR(text) or _ADDR_SPEC(text)
     if found is None:
         raise BadMessage(f'{text[:80]!r} is not an address; write "Name" <sip:user@host>;tag=…')
-    display, uri, params = found.groups()
-    return NameAddr(uri, display, params)
+    display, uri, params, tag = found.groups()
+    return NameAddr(uri, display, params, tag)
 
 
 class Via:
@@ -167,8 +164,12 @@ class Via:
         bare = self.host[1:-1] if self.host[0] == "[" else self.host
         if ";rport" not in raw and "R" not in raw and "received" not in raw and bare == source_host:
             return text
-        if raw.endswith(";rport") and "received" not in raw and '"' not in raw and text.endswith(";rport"):
-            return f"{text[:-6]};received={source_host};rport={source_port}"
+        if "received" not in raw and '"' not in raw:
+            filled = f";received={source_host};rport={source_port}"
+            if text.endswith(";rport"):
+                return text[:-6] + filled
+            if ";rport;" in text:
+                return text.replace(";rport;", filled + ";", 1)
         params = self.params
         params.pop("received", None)
         if "rport" in params:

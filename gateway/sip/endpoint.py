@@ -77,9 +77,6 @@ BUSY_RETRY_S: Final = 10
 OTHER: Final = "other"
 """How methods that have no RFC are counted, so that nobody can make up more counters."""
 
-ADDRESSES: Final = ("Contact", "Record-Route", "Route")
-"""Headers that must hold addresses if they are there."""
-
 DIALOG_METHODS: Final = frozenset(("INVITE", "UPDATE"))
 """Methods whose Contact becomes a remote target."""
 
@@ -497,7 +494,7 @@ class Endpoint:
         client = layer.client_of(response)
         if response.via_count != 1:  # a response of ours went through no proxy of ours (8.1.3.3)
             return
-        if response.cseq[1] == "INVITE" and response.status > 100 and not response.has_parties:
+        if response.cseq[1] == "INVITE" and response.status > 100 and not response.to.uri:
             layer.counts.parse_errors += 1
         elif client is None:
             self._take_stray(response, flow)
@@ -524,26 +521,31 @@ def fault_of(request: Request) -> BadMessage | None:
         return BadMessage(str(bad), bad.status)
     if type(uri) is SipUri and uri.headers:
         return BadMessage("a Request-URI may not carry headers")  # 19.1.1
-    try:
-        for name in ADDRESSES:
-            if name in request._first:
-                _check_addresses(request, name)
-    except (BadMessage, BadUri) as bad:
-        return BadMessage(str(bad))
-    # Without the magic cookie this is an RFC 2543 caller, who may leave Contact out.
-    if request.method == "INVITE" and "Contact" not in request._first and request.top_via.is_cookie:
-        return BadMessage("an INVITE needs a Contact")  # 8.1.1.8
+    if request.method in DIALOG_METHODS or request.method == "REGISTER":
+        try:
+            _check_contact(request)
+            for route in request.values("Record-Route"):
+                parse_name_addr(route)
+        except (BadMessage, BadUri) as bad:
+            return BadMessage(str(bad))
     return None
 
 
-def _check_addresses(request: Request, name: str) -> None:
-    values = request.values(name)
-    addresses = [parse_name_addr(value) for value in values if value != "*"]
-    if name == "Contact" and request.method in DIALOG_METHODS:
-        if len(values) != 1 or not addresses:
-            raise BadMessage(f"{request.method} has one Contact, not {len(values)}")  # 8.1.1.8
-        if type(parse_uri(addresses[0].uri)) is not SipUri:
-            raise BadMessage("Contact is not a SIP URI")
+def _check_contact(request: Request) -> None:
+    if request.method == "REGISTER":
+        for value in request.values("Contact"):
+            if value != "*":
+                parse_name_addr(value)
+        return
+    values = request.values("Contact")
+    if len(values) > 1:
+        raise BadMessage(f"{request.method} has one Contact, not {len(values)}")  # 8.1.1.8
+    if not values:
+        # Without the magic cookie this is an RFC 2543 caller, who may leave Contact out.
+        if request.method == "INVITE" and request.top_via.is_cookie:
+            raise BadMessage("an INVITE needs a Contact")  # 8.1.1.8
+    elif request.contact is None or type(parse_uri(request.contact.uri)) is not SipUri:
+        raise BadMessage(f"Contact {values[0][:80]!r} is not a SIP address")
 
 
 def _warning(text: str) -> tuple[tuple[str, str], ...]:

@@ -71,10 +71,10 @@ class Message:
         "via_count",
     )
 
-    _lines: list[str]
-    """Header lines, unfolded, each a registered name (an unknown one as it came), ``": "`` and the value."""
     _first: dict[str, str]
-    """The first value of each name."""
+    """The first value of each name, last name first; names in registered spelling, unknown ones as they came."""
+    _lines: list[str] | None
+    """All header lines, unfolded, as ``name: value``, where a name stands several times; else None."""
     _from: NameAddr | None
     _to: NameAddr | None
     _contact: NameAddr | None
@@ -142,7 +142,7 @@ class Message:
         first = self.get(name)
         if first is None:
             return []
-        if len(self._first) == len(self._lines):
+        if self._lines is None:
             return [first]
         wanted = (canonical(name) or name).lower()
         return [value for spelled, value in self.header_lines() if spelled.lower() == wanted]
@@ -156,6 +156,10 @@ class Message:
 
     def header_lines(self) -> Iterator[tuple[str, str]]:
         """Every header line in its order: the name in registered spelling (unknown ones as they came), the value."""
+        if self._lines is None:
+            for name in reversed(self._first):
+                yield name, self._first[name].strip(" \t")
+            return
         for line in self._lines:
             name, _, value = line.partition(": ")
             yield name, value.strip(" \t")
@@ -201,11 +205,6 @@ class Response(Message):
                 return ""
         end = via.find(";", at + 8)
         return via[at + 8 :] if end < 0 else via[at + 8 : end]
-
-    @property
-    def has_parties(self) -> bool:
-        """True where From and To can be read."""
-        return bool(self.to.uri and self.from_.uri)
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.reason}>"
@@ -259,7 +258,7 @@ def _read(message: Request | Response, words: list[str], lines: list[str], size:
     fault = ""
     try:
         message._first = first = dict([line.split(": ", 1) for line in reversed(lines)])
-        message._lines = lines
+        message._lines = lines if len(first) != len(lines) else None
         odd = not first.keys() <= HEADER_NAMES
     except ValueError:
         odd = True
@@ -335,8 +334,8 @@ def _read_odd_fields(message: Message, lines: list[str]) -> str:
         else:
             pairs.append((known or name, value.strip(" \t")))
             tidy.append(": ".join(pairs[-1]))
-    message._lines = tidy
     message._first = dict(reversed(pairs))
+    message._lines = tidy if len(message._first) != len(tidy) else None
     return fault
 
 
@@ -351,7 +350,7 @@ def _check(message: Request | Response, size: Size) -> None:
         cseq = first["CSeq"]
     except KeyError as missing:
         raise BadMessage(f"{missing.args[0]} is missing") from None
-    if len(first) != len(message._lines) or "," in via:
+    if message._lines is not None or "," in via:
         _check_repeated(message, size)
     else:
         message.via_count = 1
