@@ -81,7 +81,8 @@ def problems_of(errors: Iterable[ErrorDetails], model: type[BaseModel], file: st
         key = key_text(error["loc"])
         value = "" if error["type"] == "missing" else toml_text(key, error["input"])
         found.setdefault(key, Problem(file, key, value, _expected(error, model)))
-    return list(found.values())
+    # a list whose entries are wrong is said to be too short as well, which nobody wrote
+    return [each for key, each in found.items() if not any(other.startswith(f"{key}[") for other in found)]
 
 
 def key_text(loc: Sequence[int | str]) -> str:

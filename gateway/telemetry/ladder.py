@@ -1,70 +1,95 @@
 """The ladder of one call: its SIP messages in order, kept on demand, drawn as arrows between the peers and the gate.
 
-A worker keeps the messages of the calls it is told to watch, or of the latest N calls (``telemetry.ladder_calls``);
-both are bounded, so that a long call or a flood of messages costs a known amount of memory.  Nothing is kept unless it
-is wanted: the hot path asks :attr:`Ladder.wanted`, one attribute, before it builds anything.
+With ``telemetry.ladder_calls`` a worker keeps the messages of its latest calls, a bounded ring for each, and writes
+them into the data folder when it gets SIGUSR1; ``callgate trace`` asks for that and draws.  Messages are kept by the
+Call-ID of their leg: the called leg's is the gate's own call id, the caller's stands in the call record.  Where the
+setting is 0 nothing is kept and the hot path has no tap to call.
 """
 
+import json
+import re
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, NamedTuple
 
+from gateway.sip.events import Flow
 from gateway.telemetry.logs import hide
 
 MESSAGES_MAX: Final = 200
-"""Messages kept of one call: a call with hours of session refreshes keeps the newest."""
+"""Messages kept of one leg: a call with hours of session refreshes keeps the newest."""
 MESSAGE_BYTES_MAX: Final = 4096
 """Bytes kept of one message: header fields nearly always fit, a body is not what a ladder is read for."""
-WATCHED_MAX: Final = 100
-"""Calls that can be watched by name at once, beside the latest ones."""
 LABEL_CHARS_MAX: Final = 44
 """Width of an arrow: a method and a number, or a status and its reason."""
 
+_CALL_ID: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\s]+)", re.IGNORECASE)
+
 
 class Rung(NamedTuple):
-    """One message: ``at_ms`` Unix milliseconds, ``sent`` by the gate or received, ``peer`` as ``udp:ADDRESS:PORT``."""
+    """One message: ``at_ms`` Unix milliseconds, ``sent`` by the gate or received, ``peer`` as ``udp:ADDRESS:PORT``.
+
+    ``order`` counts a worker's messages: within a millisecond it says which came first.
+    """
 
     at_ms: int
+    order: int
     sent: bool
     peer: str
-    data: bytes
+    text: str
 
 
 class Ladder:
-    """The messages of the latest ``calls_max`` calls and of those watched by name."""
+    """The messages of the latest ``legs_max`` legs, by Call-ID; oldest legs go first."""
 
-    def __init__(self, calls_max: int = 0) -> None:
-        self._calls_max = calls_max
-        self._latest: OrderedDict[str, deque[Rung]] = OrderedDict()
-        self._watched: OrderedDict[str, deque[Rung]] = OrderedDict()
+    def __init__(self, legs_max: int) -> None:
+        self._legs_max = legs_max
+        self._legs: OrderedDict[str, deque[Rung]] = OrderedDict()
 
-    @property
-    def wanted(self) -> bool:
-        """Whether any message need be kept at all."""
-        return self._calls_max > 0 or bool(self._watched)
+    def keep(self, sip_call_id: str, rung: Rung) -> None:
+        """Keep one message of a leg."""
+        leg = self._legs.get(sip_call_id)
+        if leg is None:
+            leg = self._legs[sip_call_id] = deque(maxlen=MESSAGES_MAX)
+            if len(self._legs) > self._legs_max:
+                self._legs.popitem(last=False)
+        leg.append(rung)
 
-    def watch(self, call_id: str) -> None:
-        """Keep this call's messages from now on; the oldest watch ends where there are too many."""
-        self._watched.setdefault(call_id, deque(self._latest.get(call_id, ()), MESSAGES_MAX))
-        if len(self._watched) > WATCHED_MAX:
-            self._watched.popitem(last=False)
+    def rungs(self, sip_call_ids: Iterable[str]) -> list[Rung]:
+        """What was kept of these legs, in the order of time; empty where nothing was."""
+        return sorted(rung for each in set(sip_call_ids) for rung in self._legs.get(each, ()))
 
-    def keep(self, call_id: str, at_ms: int, peer: str, data: bytes, *, sent: bool) -> None:
-        """Keep one message of a call, if its call is wanted."""
-        rung = Rung(at_ms, sent, peer, data[:MESSAGE_BYTES_MAX])
-        if call_id in self._watched:
-            self._watched[call_id].append(rung)
-        if not self._calls_max:
-            return
-        if call_id not in self._latest:
-            self._latest[call_id] = deque(maxlen=MESSAGES_MAX)
-            if len(self._latest) > self._calls_max:
-                self._latest.popitem(last=False)
-        self._latest[call_id].append(rung)
+    def write(self, path: Path) -> None:
+        """Write everything kept into a file, whole and by rename.  Raises OSError."""
+        following = path.with_suffix(".new")
+        following.write_text(json.dumps({leg: list(rungs) for leg, rungs in self._legs.items()}), encoding="utf-8")
+        following.replace(path)
 
-    def rungs(self, call_id: str) -> list[Rung]:
-        """What was kept of a call, oldest first; empty where nothing was."""
-        return list(self._watched.get(call_id) or self._latest.get(call_id) or ())
+    def read(self, path: Path) -> None:
+        """Take in what another process wrote.  Raises OSError, ValueError."""
+        for leg, rungs in json.loads(path.read_text(encoding="utf-8")).items():
+            for rung in rungs:
+                self.keep(leg, Rung(*rung))
+
+
+class LadderTap:
+    """Sees every message of a worker and keeps it on its leg's ladder; ``wall_ms`` turns the loop's time into Unix."""
+
+    def __init__(self, ladder: Ladder, wall_ms: Callable[[float], int]) -> None:
+        self.ladder = ladder
+        self._wall_ms = wall_ms
+        self._seen = 0
+
+    def __call__(self, flow: Flow, data: bytes, now: float, *, sent: bool) -> None:
+        """One message came in on ``flow`` or goes out on it."""
+        found = _CALL_ID.search(data)
+        if found:
+            self._seen += 1
+            head = data[:MESSAGE_BYTES_MAX].decode("utf-8", "replace")
+            peer = f"{flow.transport}:{flow.host}:{flow.port}"
+            self.ladder.keep(
+                found[1].decode("utf-8", "replace"), Rung(self._wall_ms(now), self._seen, sent, peer, head)
+            )
 
 
 def draw(rungs: Iterable[Rung]) -> str:
@@ -85,7 +110,7 @@ def draw(rungs: Iterable[Rung]) -> str:
 
 def _row(rung: Rung, start_ms: int, column: int, columns: int, width: int) -> str:
     """One message: the arrow runs from the gate's line to its peer's, past the peers between."""
-    label = f" {summary(rung.data)} "
+    label = f" {summary(rung.text)} "
     reach = width * (column + 1) + column
     line = label.center(reach - 2, "─")
     arrow = f"─{line}►" if rung.sent else f"◄{line}─"
@@ -93,9 +118,8 @@ def _row(rung: Rung, start_ms: int, column: int, columns: int, width: int) -> st
     return f"{(rung.at_ms - start_ms) / 1000:9.3f} │{arrow}│{beyond}"
 
 
-def summary(data: bytes) -> str:
-    """A message in a few words: ``INVITE sip:+4420…``, ``180 Ringing (INVITE)``; secrets are never in it."""
-    text = data.decode("utf-8", "replace")
+def summary(text: str) -> str:
+    """A message in a few words: ``INVITE sip:+4420…``, ``180 Ringing (INVITE)``."""
     first = text.split("\r\n", 1)[0]
     if first.startswith("SIP/2.0 "):
         method = next((line.split()[-1] for line in text.split("\r\n") if line.lower().startswith("cseq:")), "")

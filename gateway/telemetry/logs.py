@@ -28,7 +28,7 @@ SECRET_VALUES: Final = re.compile(
 VALUE_CHARS_MAX: Final = 2000
 """A longer text is cut: a peer's message must not fill the disk by way of the log."""
 
-NOISY: Final = ("uvicorn.access", "aiosqlite", "asyncio")
+NOISY: Final = ("uvicorn", "uvicorn.error", "aiosqlite", "alembic", "asyncio", "sqlalchemy")
 """Libraries whose lines below warning say nothing about the gate."""
 
 

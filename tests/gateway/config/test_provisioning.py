@@ -1,0 +1,185 @@
+"""Provisioning: every key of the contract is read, every contradiction inside one file is told."""
+
+import gzip
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gateway.config import provisioning
+from gateway.config.problems import ConfigError
+from gateway.config.provisioning import ROLES, Provisioning, deck_lines
+
+CONTRACT = r"""
+[[rate_deck]]
+name = "standard"
+currency = "USD"
+file = "deck.csv"
+
+[[tenant]]
+id = "contoso"
+name = "Contoso Ltd"
+country = "US"
+currency = "USD"
+rate_deck = "standard"
+mode = "prepaid"
+licensing = "per-user"
+dial_out_policy = "DialoutCPCandPSTNInternational"
+failure_policy = "terminate"
+minimum_funding = "50"
+limits = { max_calls = 50, calls_per_second = 10, spend_per_day = "200.00", max_rate_per_minute = "2.00", blocked_prefixes = ["+882", "+979"] }
+recharge = { enabled = true, trigger = "50", amount = "200" }
+notify = ["mailto://billing@example.org"]
+dial_plan = [ { pattern = '^(\d{4})$', translation = '+1425555$1' } ]
+time_zone = "America/Los_Angeles"
+billing_region = "US"
+notify_below = "10"
+purchased = [{ sku = "MCOPSTN1", usage_country = "US", count = 100 }]
+
+[[tenant.user]]
+id = "alice@contoso.com"
+number = "+14255550100"
+usage_location = "US"
+licences = ["MCOPSTN1", "MCOPSTNPP"]
+spend_limit_per_month = "20.00"
+blocked = false
+barred_toll_free = true
+dial_out_policy = "DialoutCPCandPSTNDisabled"
+dial_plan = []
+limits = { max_calls = 1 }
+
+[[tenant.service_number]]
+number = "+18005550199"
+kind = "toll_free"
+serves = "conference"
+deliver_to = "pbx"
+licences = ["MCOEV"]
+
+[[tenant.admin]]
+email = "admin@example.org"
+roles = ["Billing Administrator", "teams_service", "Company"]
+
+[[tenant.unassigned]]
+pattern = '^\+1425555(\d{4})$'
+target = "+14255550100"
+"""  # noqa: E501  as it stands in the contract
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "deck.csv").write_text("prefix\n")
+    return tmp_path
+
+
+def read(text: str, folder: Path) -> Provisioning:
+    return provisioning.parse(tomllib.loads(text), "tenants.toml", folder)
+
+
+def test_every_key_of_the_contract_is_read(folder: Path) -> None:
+    found = read(CONTRACT, folder)
+    (tenant,) = found.tenant
+    (user,) = tenant.user
+    assert found.rate_deck[0].file == folder / "deck.csv"
+    assert tenant.minimum_funding_micros == 50_000_000
+    assert tenant.limits.spend_per_day_micros == 200_000_000
+    assert tenant.limits.max_rate_micros_per_min == 2_000_000
+    assert (tenant.recharge.trigger_micros, tenant.recharge.amount_micros) == (50_000_000, 200_000_000)
+    assert user.spend_limit_per_month_micros == 20_000_000
+    assert user.limits.max_calls == 1
+    assert tenant.admin[0].roles == ("Billing", "Teams Service", "Global")
+    assert tenant.service_number[0].deliver_to == "pbx"
+
+
+def test_what_is_left_out_is_unlimited(folder: Path) -> None:
+    (tenant,) = read('[[tenant]]\nid = "t"\n', folder).tenant
+    limits = tenant.limits
+    assert {name: getattr(limits, name) for name in type(limits).model_fields} == {
+        **dict.fromkeys(type(limits).model_fields),
+        "blocked_prefixes": (),
+    }
+    assert (tenant.mode, tenant.licensing, tenant.minimum_funding_micros) == ("prepaid", "none", None)
+
+
+def tenant(text: str) -> str:
+    return f'[[tenant]]\nid = "t"\n{text}\n'
+
+
+WRONG = [
+    ('[[tenant]]\nname = "x"', "tenant[0].id: is required"),
+    ('[[tenant]]\nid = "a/b"', "expected an id without spaces"),
+    (tenant('currency = "usd"'), "three capital letters"),
+    (tenant('country = "USA"'), "two capital letters"),
+    (tenant('credit_limit = "5"'), 'tenant[0].credit_limit: only with mode = "postpaid"'),
+    (tenant("limits = { max_call = 5 }"), 'tenant[0].limits.max_call = 5: unknown key; did you mean "max_calls"?'),
+    (tenant('limits = { max_calls = "5" }'), "expected a whole number"),
+    (tenant('recharge = { enabled = true, trigger = "5" }'), "expected an amount above 0"),
+    (tenant('notify = ["billing@example.org"]'), "expected a notification URL"),
+    (tenant('time_zone = "Mars/Base"'), "expected an IANA time zone"),
+    (tenant('dial_out_policy = "all"'), "expected a dial-out policy"),
+    (tenant("dial_plan = [{ pattern = '(', translation = 'x' }]"), "expected a regular expression"),
+    (tenant("dial_plan = [{ pattern = '^1$', translation = '$1' }]"), "names a group the pattern lacks"),
+    (tenant('admin = [{ email = "x", roles = [] }]'), "expected an e-mail address"),
+    (tenant('admin = [{ email = "x@y", roles = ["King"] }]'), "expected an administrator role: Billing"),
+    (tenant('user = [{ id = "a", number = "14255550100" }]'), "expected a number in E.164 with +"),
+    (tenant('user = [{ id = "a" }, { id = "a" }]'), 'tenant[0].user[1].id = "a": expected each once'),
+    (tenant('user = [{ id = "a", number = "+14255550100" }, { id = "b", number = "+14255550100" }]'), "already the"),
+    ('[[tenant]]\nid = "t"\n[[tenant]]\nid = "t"\n', 'tenant[1].id = "t": expected each once'),
+    ('[[rate_deck]]\nname = "d"\nfile = "nowhere.csv"', "expected a file that is there"),
+    ('[[rate_deck]]\nname = "d"\nfile = "deck.csv"\ncurrency = "EUR"\n' + tenant('rate_deck = "d"'), "a deck in USD"),
+    ('[[tenants]]\nid = "t"', 'tenants: unknown key; did you mean "tenant"?'),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG)
+def test_a_wrong_key_is_told(text: str, expected: str, folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text, folder)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith("tenants.toml: ")
+    assert expected in str(problem)
+
+
+def test_a_number_belongs_to_one_tenant_only(folder: Path) -> None:
+    one = '[[tenant]]\nid = "a"\nuser = [{ id = "u", number = "+14255550100" }]\n'
+    service = '{ number = "+14255550100", kind = "toll", serves = "conference", deliver_to = "pbx" }'
+    with pytest.raises(ConfigError, match=r"tenant\[1\].service_number\[0\].number.*already the number of tenant\[0\]"):
+        read(one + f'[[tenant]]\nid = "b"\nservice_number = [{service}]\n', folder)
+
+
+def test_notification_urls_are_never_shown(folder: Path) -> None:
+    found = read(tenant('notify = ["slack://hunter2/x"]'), folder)
+    assert "hunter2" not in repr(found)
+    with pytest.raises(ConfigError) as caught:
+        read(tenant('notify = ["hunter2"]'), folder)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_there_are_sixteen_roles_that_are_told() -> None:
+    assert len(ROLES) == len(set(ROLES)) == 16
+
+
+def test_load_reads_a_file_and_finds_decks_beside_it(folder: Path) -> None:
+    (folder / "tenants.toml").write_text(CONTRACT)
+    assert provisioning.load(folder / "tenants.toml").rate_deck[0].file == folder / "deck.csv"
+
+
+def test_deck_lines_are_read_plain_and_packed(tmp_path: Path) -> None:
+    text = "prefix,destination\n44,Königreich\n"
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8-sig")
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(text.encode()))
+    assert "".join(deck_lines(tmp_path / "a.csv")) == "".join(deck_lines(tmp_path / "b.csv.gz")) == text
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_a_deck_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "deck.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match="is not a readable UTF-8 CSV file"):
+        list(deck_lines(path))
+
+
+def test_a_broken_gzip_is_told(tmp_path: Path) -> None:
+    (tmp_path / "deck.csv.gz").write_bytes(gzip.compress(b"prefix\n" * 1000)[:-20])
+    with pytest.raises(ConfigError, match="is not a readable UTF-8 CSV file"):
+        list(deck_lines(tmp_path / "deck.csv.gz"))
