@@ -415,7 +415,8 @@ def _read_body(message: Message, data: bytes, start: int, stream: bool) -> None:
             raise BadMessage("a message on a stream must say its Content-Length")
         message.body = data[start:]
         return
-    size = _number("Content-Length", length, EXPIRES_LIMIT)
+    # senders that fill in the length last leave room for it before (HCOLON, 25.1)
+    size = _number("Content-Length", length.strip(" \t"), EXPIRES_LIMIT)
     if size > len(data) - start:
         raise BadMessage(f"Content-Length {size} is more than the {len(data) - start} octets that came")
     message.body = data[start : start + size]
