@@ -223,8 +223,10 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
     except UnicodeDecodeError:
         head = block.decode("latin-1")
     lines = head.splitlines()
-    if not lines or len("".join(lines)) + 2 * (len(lines) - 1) != len(head):
-        lines = head.split("\r\n")  # other line ends than CRLF are part of a value, or wrong
+    # Other line ends than CRLF are part of a value, or wrong: they are one character, and are cut away by splitlines.
+    odd = not lines or len("".join(lines)) + 2 * (len(lines) - 1) != len(head)
+    if odd:
+        lines = head.split("\r\n")
     start = lines.pop(0)
     words = start.split(" ")
     message: Request | Response
@@ -235,12 +237,24 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
         message.method = words[0]
         message.uri = ""
         message.echo = None
+    message._via = message._from = message._to = None
     try:
-        _read(message, words, lines, size)
+        fault = _read_fields(message, lines, odd, size)
+        if type(message) is Request:
+            if len(words) != 3 or words[2] != "SIP/2.0":
+                _refuse_start(words)
+            message.uri = words[1]
+        if fault:
+            raise BadMessage(fault)
         if end < 0:
             raise BadMessage("the header section does not end with an empty line")
         if len(data) > size.message:
             raise BadMessage(f"the message has {len(data)} octets, more than {size.message}", 513)
+        try:
+            _check(message, size)
+        except BadMessage:
+            _read_odd_fields(message, lines)
+            _check(message, size)
         _read_body(message, data, end + 4, stream)
     except BadMessage as bad:
         if type(message) is Request:
@@ -249,34 +263,24 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
     return message
 
 
-def _read(message: Request | Response, words: list[str], lines: list[str], size: Size) -> None:
-    """Read start line and header lines: as they stand where that works, else with everything 7.3.1 allows."""
+def _read_fields(message: Message, lines: list[str], odd: bool, size: Size) -> str:
+    """Take the header lines as they stand if all names are spelled as registered, else with everything 7.3.1 allows.
+
+    White space around values may stay on: what is checked is read again without it, the rest is stripped on demand.
+    Returns what is wrong, or ``""``.
+    """
     if len(lines) > size.headers:
-        del lines[size.headers :]
-        _read_odd_fields(message, lines)
+        _read_odd_fields(message, lines[: size.headers])
         raise BadMessage(f"the message has more than {size.headers} header lines", 513)
-    fault = ""
-    try:
-        message._first = first = dict([line.split(": ", 1) for line in reversed(lines)])
-        message._lines = lines if len(first) != len(lines) else None
-        odd = not first.keys() <= HEADER_NAMES
-    except ValueError:
-        odd = True
-    if odd:
-        fault = _read_odd_fields(message, lines)
-    if type(message) is Request:
-        if len(words) != 3 or words[2] != "SIP/2.0":
-            _refuse_start(words)
-        message.uri = words[1]
-    if fault:
-        raise BadMessage(fault)
-    try:
-        _check(message, size)
-    except BadMessage:
-        if odd:
-            raise
-        _read_odd_fields(message, lines)
-        _check(message, size)
+    if not odd:
+        try:
+            message._first = first = dict([line.split(": ", 1) for line in reversed(lines)])
+            message._lines = lines if len(first) != len(lines) else None
+            if first.keys() <= HEADER_NAMES:
+                return ""
+        except ValueError:
+            pass  # a line without ": ", which may be folded or compact
+    return _read_odd_fields(message, lines)
 
 
 def _address(text: str) -> NameAddr:
@@ -358,8 +362,6 @@ def _check(message: Request | Response, size: Size) -> None:
         message._via = parse_via(via)
         message._to = parse_name_addr(to)
         message._from = parse_name_addr(from_)
-    else:
-        message._via = message._to = message._from = None
     if not call_id or " " in call_id or "\t" in call_id:
         raise BadMessage("Call-ID is not one word")
     number, _, method = cseq.partition(" ")
