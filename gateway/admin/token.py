@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Final
 
 from gateway.config.settings import Settings
@@ -39,12 +40,10 @@ def admin_token(settings: Settings) -> str:
 def _make(path: Path) -> None:
     """Write a new token, whole or not at all.  Raises FileExistsError where there is one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    following = path.with_name(f".{TOKEN_FILE}.{os.getpid()}")
-    following.unlink(missing_ok=True)
-    file = os.open(following, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    file, following = mkstemp(prefix=f".{TOKEN_FILE}.", dir=path.parent)  # mode 0600 from its first moment
     try:
         with os.fdopen(file, "w", encoding="ascii") as out:
             out.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
         os.link(following, path)  # refuses where another process was first, and nobody reads half a token
     finally:
-        following.unlink()
+        os.unlink(following)

@@ -223,7 +223,7 @@ class TenantEntry(Table):
     name: Text = Field(default="", description="name for people")
     country: Country = Field(default="US", description="country, for numbers, emergency calls and reports")
     currency: Currency = Field(default="USD", description="currency of its balance")
-    rate_deck: Name = Field(default="", description="deck its calls are priced by; left out: no call has a price")
+    rate_deck: Name = Field(description="deck its calls are priced by")
     mode: Literal["prepaid", "postpaid"] = Field(default="prepaid", description="postpaid may spend up to credit_limit")
     credit_limit_micros: MicrosNotNegative = Field(default=0, alias="credit_limit", description="only with postpaid")
     licensing: Literal["per-user", "none"] = Field(

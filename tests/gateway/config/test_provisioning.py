@@ -91,7 +91,7 @@ def test_every_key_of_the_contract_is_read(folder: Path) -> None:
 
 
 def test_what_is_left_out_is_unlimited(folder: Path) -> None:
-    (tenant,) = read('[[tenant]]\nid = "t"\n', folder).tenant
+    (tenant,) = read('[[tenant]]\nid = "t"\nrate_deck = "d"\n', folder).tenant
     limits = tenant.limits
     assert {name: getattr(limits, name) for name in type(limits).model_fields} == {
         **dict.fromkeys(type(limits).model_fields),
@@ -101,12 +101,13 @@ def test_what_is_left_out_is_unlimited(folder: Path) -> None:
 
 
 def tenant(text: str) -> str:
-    return f'[[tenant]]\nid = "t"\n{text}\n'
+    return f'[[tenant]]\nid = "t"\nrate_deck = "d"\n{text}\n'
 
 
 WRONG = [
-    ('[[tenant]]\nname = "x"', "tenant[0].id: is required"),
-    ('[[tenant]]\nid = "a/b"', "expected an id without spaces"),
+    ('[[tenant]]\nrate_deck = "d"', "tenant[0].id: is required"),
+    ('[[tenant]]\nid = "t"', "tenant[0].rate_deck: is required"),
+    ('[[tenant]]\nrate_deck = "d"\nid = "a/b"', "expected an id without spaces"),
     (tenant('currency = "usd"'), "three capital letters"),
     (tenant('country = "USA"'), "two capital letters"),
     (tenant('credit_limit = "5"'), 'tenant[0].credit_limit: only with mode = "postpaid"'),
@@ -123,9 +124,9 @@ WRONG = [
     (tenant('user = [{ id = "a", number = "14255550100" }]'), "expected a number in E.164 with +"),
     (tenant('user = [{ id = "a" }, { id = "a" }]'), 'tenant[0].user[1].id = "a": expected each once'),
     (tenant('user = [{ id = "a", number = "+14255550100" }, { id = "b", number = "+14255550100" }]'), "already the"),
-    ('[[tenant]]\nid = "t"\n[[tenant]]\nid = "t"\n', 'tenant[1].id = "t": expected each once'),
+    (tenant("") + tenant(""), 'tenant[1].id = "t": expected each once'),
     ('[[rate_deck]]\nname = "d"\nfile = "nowhere.csv"', "expected a file that is there"),
-    ('[[rate_deck]]\nname = "d"\nfile = "deck.csv"\ncurrency = "EUR"\n' + tenant('rate_deck = "d"'), "a deck in USD"),
+    ('[[rate_deck]]\nname = "d"\nfile = "deck.csv"\ncurrency = "EUR"\n' + tenant(""), "a deck in USD"),
     ('[[tenants]]\nid = "t"', 'tenants: unknown key; did you mean "tenant"?'),
 ]
 
@@ -140,10 +141,10 @@ def test_a_wrong_key_is_told(text: str, expected: str, folder: Path) -> None:
 
 
 def test_a_number_belongs_to_one_tenant_only(folder: Path) -> None:
-    one = '[[tenant]]\nid = "a"\nuser = [{ id = "u", number = "+14255550100" }]\n'
+    one = '[[tenant]]\nid = "a"\nrate_deck = "d"\nuser = [{ id = "u", number = "+14255550100" }]\n'
     service = '{ number = "+14255550100", kind = "toll", serves = "conference", deliver_to = "pbx" }'
     with pytest.raises(ConfigError, match=r"tenant\[1\].service_number\[0\].number.*already the number of tenant\[0\]"):
-        read(one + f'[[tenant]]\nid = "b"\nservice_number = [{service}]\n', folder)
+        read(one + f'[[tenant]]\nid = "b"\nrate_deck = "d"\nservice_number = [{service}]\n', folder)
 
 
 def test_notification_urls_are_never_shown(folder: Path) -> None:

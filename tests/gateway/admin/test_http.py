@@ -1,0 +1,217 @@
+"""The HTTP side over real stores: what is open, what wants the token, and how errors are told."""
+
+import json
+
+from gateway.call.commands import Grant, Reserve, Result
+from gateway.call.record import CallRecord
+from gateway.config.version import VERSION
+from gateway.credit.orders import HangUp
+from gateway.credit.store import CreditStore, Owner
+from gateway.settlement import fund
+from gateway.telemetry import metrics
+from gateway.telemetry.metrics import Meter
+from gateway.telemetry.snapshots import SnapshotFile
+from policy.verdict import Limits
+from rating.tariff import Tariff
+
+from .conftest import PARTITIONS, Answer, World
+
+PROBLEM = "application/problem+json"
+
+
+def is_problem(answer: Answer, status: int, *words: str) -> bool:
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.body["status"] == status
+    assert answer.body["title"]
+    for word in words:
+        assert word in answer.body["detail"]
+    return True
+
+
+async def test_health_metrics_and_readiness_want_no_token(world: World) -> None:
+    world.worker_ready()
+    health = await world.ask("GET", "/healthz", token=None)
+    assert (health.status, health.body) == (200, {"status": "up", "version": VERSION})
+    assert (await world.ask("GET", "/readyz", token=None)).status == 200
+    meter = Meter()
+    meter.set_tenants(metrics.BALANCE, [("contoso", 5)])
+    SnapshotFile(world.metrics_dir, meter).write()
+    scraped = await world.ask("GET", "/metrics", token=None)
+    assert scraped.headers["content-type"].startswith("text/plain")
+    assert 'callgate_balance_micros{tenant="contoso"} 5.0' in scraped.body
+    assert "# TYPE callgate_cut_error_seconds histogram" in scraped.body
+    openmetrics = await world.ask("GET", "/metrics", token=None, accept="application/openmetrics-text; version=1.0.0")
+    assert openmetrics.body.endswith("# EOF\n")
+
+
+async def test_readiness_names_what_is_not_usable(world: World) -> None:
+    missing_sip = await world.ask("GET", "/readyz", token=None)
+    assert is_problem(missing_sip, 503, "sip: worker 0 does not accept calls")
+    assert missing_sip.body["unusable"] == ["sip"]
+    ready = world.worker_ready()
+    await world.redis.stop()
+    assert (await world.ask("GET", "/readyz", token=None)).body["unusable"] == ["redis"]
+    await world.redis.ensure()
+    assert (await world.ask("GET", "/readyz", token=None)).status == 200
+    ready.write_text("999999999")  # a process that is gone
+    assert (await world.ask("GET", "/readyz", token=None)).body["unusable"] == ["sip"]
+
+
+async def test_readiness_names_a_ledger_that_is_away(world: World) -> None:
+    world.worker_ready()
+    await world.ledger.close()
+    for path in world.settings.data_dir.glob("*sqlite*"):
+        path.unlink()
+    (world.settings.data_dir / "ledger.sqlite3").mkdir(exist_ok=True)
+    answer = await world.ask("GET", "/readyz", token=None)
+    assert "ledger" in answer.body.get("unusable", []), answer.body
+
+
+async def test_the_api_wants_the_token(world: World) -> None:
+    for token in (None, "wrong", ""):
+        answer = await world.ask("GET", "/api/v1/tenants", token=token)
+        if token == "":
+            assert answer.status == 200
+        else:
+            assert is_problem(answer, 401, "Authorization: Bearer")
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_openapi_describes_the_api(world: World) -> None:
+    document = (await world.ask("GET", "/api/v1/openapi.json", token=None)).body
+    assert document["info"] == {"title": "Callgate", "version": VERSION}
+    assert set(document["paths"]) == {
+        "/api/v1/tenants",
+        "/api/v1/tenants/{tenant}",
+        "/api/v1/tenants/{tenant}/balance",
+        "/api/v1/tenants/{tenant}/ledger",
+        "/api/v1/calls",
+        "/api/v1/calls/{call}",
+        "/api/v1/reconcile",
+    }
+
+
+async def test_tenants_are_shown(world: World) -> None:
+    tenants = (await world.ask("GET", "/api/v1/tenants")).body
+    assert [tenant["id"] for tenant in tenants] == ["contoso", "fabrikam"]
+    contoso = (await world.ask("GET", "/api/v1/tenants/contoso")).body
+    assert contoso == tenants[0]
+    assert contoso["limits"]["max_calls"] == 50
+    assert contoso["limits"]["spend_per_day"] == "200.000000"
+    assert tenants[1]["credit_limit"] == "5.000000"
+
+
+async def test_balance_and_ledger_are_the_contracts_documents(world: World) -> None:
+    await fund(world.ledger, world.credit, "contoso", 12_340_000, "r1")
+    balance = (await world.ask("GET", "/api/v1/tenants/contoso/balance")).body
+    assert balance == {
+        "tenant": "contoso",
+        "currency": "USD",
+        "mode": "prepaid",
+        "balance": "12.340000",
+        "held": "0.000000",
+        "available": "12.340000",
+        "ledger_balance": "12.340000",
+        "unsynced": "0.000000",
+        "pools": [],
+        "exhausted": False,
+    }
+    (posting,) = (await world.ask("GET", "/api/v1/tenants/contoso/ledger")).body
+    assert posting.pop("at").endswith("Z")
+    assert posting == {
+        "id": "1",
+        "kind": "manual",
+        "amount": "12.340000",
+        "balance": "12.340000",
+        "reference": "r1",
+        "call_id": None,
+    }
+
+
+async def test_a_postpaid_tenant_has_its_limit_available_and_is_never_exhausted(world: World) -> None:
+    balance = (await world.ask("GET", "/api/v1/tenants/fabrikam/balance")).body
+    assert (balance["balance"], balance["available"], balance["exhausted"]) == ("0.000000", "5.000000", False)
+    assert (await world.ask("GET", "/api/v1/tenants/contoso/balance")).body["exhausted"] is True
+
+
+async def test_what_is_not_there_is_a_problem(world: World) -> None:
+    for path in ("tenants/nobody", "tenants/nobody/balance", "tenants/nobody/ledger", "reconcile?tenant=nobody"):
+        assert is_problem(await world.ask("GET", f"/api/v1/{path}"), 404, "nobody")
+    assert is_problem(await world.ask("DELETE", "/api/v1/calls/nope"), 404, "nope")
+    assert is_problem(await world.ask("GET", "/nowhere"), 404)
+    assert is_problem(await world.ask("POST", "/api/v1/calls"), 405)
+
+
+async def test_redis_away_is_a_problem_that_says_so(world: World) -> None:
+    await world.redis.stop()
+    assert is_problem(await world.ask("GET", "/api/v1/tenants/contoso/balance"), 503)
+    assert (await world.ask("GET", "/api/v1/tenants/contoso/ledger")).status == 200
+    assert (await world.ask("GET", "/healthz", token=None)).status == 200
+
+
+async def test_reconcile_finds_no_drift(world: World) -> None:
+    await fund(world.ledger, world.credit, "contoso", 5, "r1")
+    document = (await world.ask("GET", "/api/v1/reconcile")).body
+    assert (document["drift_micros"], document["clean"]) == (0, True)
+    assert [tenant["tenant"] for tenant in document["tenants"]] == ["contoso", "fabrikam"]
+    only = (await world.ask("GET", "/api/v1/reconcile?tenant=contoso")).body
+    assert [tenant["tenant"] for tenant in only["tenants"]] == ["contoso"]
+
+
+async def reserve(world: World, results: list[Result]) -> CreditStore:
+    """A live call of contoso's on a worker of the name gate-1/0."""
+    store = CreditStore(world.redis.url, Owner("gate-1", 0, "here"), results.append, partitions=PARTITIONS)
+    await store.start()
+    usage = CallRecord(
+        call_id="c1",
+        tenant_id="contoso",
+        kind="user_out",
+        caller="+14255550100",
+        number="+12125550123",
+        user_id="alice",
+    )
+    store.submit(Reserve("c1", "contoso", Tariff(60_000, 0, 1, 1), 10, 30, Limits(), b"", usage.encode()))
+    return store
+
+
+async def test_live_calls_are_shown_and_told_to_end(world: World) -> None:
+    await fund(world.ledger, world.credit, "contoso", 1_000_000, "r1")
+    results: list[Result] = []
+    store = await reserve(world, results)
+    await store.stop()  # sends what waits
+    assert isinstance(results[0], Grant)
+    (call,) = (await world.ask("GET", "/api/v1/calls")).body
+    assert call == {
+        "id": "c1",
+        "tenant": "contoso",
+        "user": "alice",
+        "from": "+14255550100",
+        "to": "+12125550123",
+        "kind": "user_out",
+        "state": "calling",
+        "answered_at": None,
+        "seconds": 0,
+        "charged": "0.000000",
+        "held": "0.010000",
+        "paid_until": None,
+        "node": "gate-1",
+    }
+    assert (await world.ask("GET", "/api/v1/calls?tenant=fabrikam")).body == []
+    assert is_problem(await world.ask("DELETE", "/api/v1/calls/c1"), 503, "gate-1/0", "does not answer")
+    orders = [order for _, order in await world.credit.read_orders("gate-1/0")]
+    assert HangUp("c1") in orders
+
+
+async def test_documents_are_json_with_nothing_but_text_for_money(world: World) -> None:
+    for path in ("tenants", "tenants/contoso/balance", "reconcile"):
+        body = (await world.ask("GET", f"/api/v1/{path}")).body
+        assert "." not in "".join(str(n) for n in numbers(json.loads(json.dumps(body))))
+
+
+def numbers(value: object) -> list[float]:
+    if isinstance(value, dict):
+        return [n for each in value.values() for n in numbers(each)]
+    if isinstance(value, list):
+        return [n for each in value for n in numbers(each)]
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
