@@ -82,12 +82,12 @@ def unanswered(caller: "CallerLeg", local: str, attempt: "Attempt") -> bytes:
             request.get("CSeq"), caller.flow, attempt.target.uri, attempt.target.flow, attempt.branch, local,
             attempt.tag, attempt.call_id, attempt.seq,
         )
-    ).encode()  # fmt: skip
+    ).encode("utf-8", "replace")  # fmt: skip
 
 
 def talking(caller: "CallerLeg", called: "CalledLeg") -> bytes:
     """What is stored with the answer, and again when a dialog changes."""
-    return _encode((ANSWERED, *_side(caller), *_side(called), caller.acked)).encode()
+    return _encode((ANSWERED, *_side(caller), *_side(called), caller.acked)).encode("utf-8", "replace")
 
 
 def decode(data: bytes) -> Unanswered | Talking:

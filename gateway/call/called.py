@@ -167,11 +167,13 @@ class CalledLeg(Leg):
 
     def _attempt_from(self, index: int) -> Attempt | None:
         """An attempt at the first target from ``index`` on that can be read, as the settings see to; None: no more."""
-        for self._index in range(index, len(self._routes)):
+        for number in range(index, len(self._routes)):
             try:
-                return Attempt(self, self._index, self._routes[self._index])
+                attempt = Attempt(self, number, self._routes[number])
             except BadUri:
                 continue
+            self._index = number
+            return attempt
         return None
 
     def _invite(self, now: float) -> None:
@@ -212,7 +214,7 @@ class CalledLeg(Leg):
         """Try the next target, or let the call fail with the last one's ``status``."""
         failed = self.attempt
         if failed is not None:
-            self._forget(failed)
+            self._forget(failed, now)
         following = self._attempt_from(self._index + 1)
         if following is not None:
             self.attempt = following
@@ -226,9 +228,11 @@ class CalledLeg(Leg):
         self.hung_up = self.cleared = True
         self.emit(Failed(self, relayed_status(status), reason, response), now)
 
-    def _forget(self, attempt: Attempt) -> None:
+    def _forget(self, attempt: Attempt, now: float) -> None:
         """Its early dialogs are over; later answers to its INVITE sweep themselves up."""
         attempt.given_up = True
+        self._close_open(now)
+        self._offer_out = None
         self.call.core.legs.pop(attempt.tag, None)
         self.dialogs.clear()
 
@@ -264,7 +268,7 @@ class CalledLeg(Leg):
         elif status in FAILOVER or (status < 400 and self._redirect(attempt, response)):
             self._next(status, response, now)
         else:
-            self._forget(attempt)
+            self._forget(attempt, now)
             self._fail(status, REASONS["FAR_END"], response, now)
 
     def _win(self, attempt: Attempt, response: Response, now: float) -> None:
@@ -362,7 +366,7 @@ class CalledLeg(Leg):
             return
         self.hung_up = True
         if self.attempt is not None:
-            self._forget(self.attempt)
+            self._forget(self.attempt, now)
             self.attempt.give_up(headers, now)
         self.clear(now)
 

@@ -7,6 +7,7 @@ one side to the other; :class:`Upkeep` the gate's own session refresh or questio
 
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.sip.dialog import Dialog
 from gateway.sip.events import Send
 from gateway.sip.message import Request, Response
 from gateway.sip.transaction import ClientTransaction, ServerTransaction
@@ -28,11 +29,14 @@ class Owner(Protocol):
 class Carry:
     """One request inside a dialog, from the side that sent it (``leg``) to the other (``far``).
 
-    ``sent`` is the transaction on the far leg, ``seq`` its CSeq; ``answered`` is set once its sender has a final
-    answer; ``ack`` is the ACK the far side got for its 2xx, kept because a repeated 2xx is acknowledged again.
+    ``sent`` is the transaction on the far leg, ``dialog`` and ``seq`` its dialog and CSeq there; ``answered`` is set
+    once its sender has a final answer, ``final`` once the far side gave one; ``ack`` is the ACK the far side got for
+    its 2xx, kept because a repeated 2xx is acknowledged again.
     """
 
-    __slots__ = ("ack", "answered", "far", "final", "fork", "leg", "method", "request", "sent", "seq", "transaction")
+    __slots__ = (
+        "ack", "answered", "dialog", "far", "final", "fork", "leg", "method", "request", "sent", "seq", "transaction",
+    )  # fmt: skip
 
     def __init__(self, leg: "Leg", transaction: ServerTransaction, request: Request, fork: int) -> None:
         self.leg = leg
@@ -42,6 +46,7 @@ class Carry:
         self.fork = fork
         self.far: Leg | None = None
         self.sent: ClientTransaction | None = None
+        self.dialog: Dialog | None = None
         self.seq = 0
         self.final = False
         self.answered = False
@@ -61,12 +66,14 @@ class Carry:
 class Upkeep:
     """A refresh or probe of the gate's own on one leg."""
 
-    __slots__ = ("leg", "method", "seq")
+    __slots__ = ("ack", "dialog", "leg", "method", "seq")
 
-    def __init__(self, leg: "Leg", method: str) -> None:
+    def __init__(self, leg: "Leg", method: str, dialog: Dialog) -> None:
         self.leg = leg
         self.method = method
+        self.dialog = dialog
         self.seq = 0
+        self.ack: Send | None = None
 
     def heard(self, response: Response, now: float) -> None:
         """The peer answered."""

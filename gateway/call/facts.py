@@ -30,8 +30,9 @@ class Finished(NamedTuple):
     """A call ended or was refused.
 
     ``outcome`` is ``answered`` (ended by a party), ``cut`` (answered, ended by the gate), ``cancelled``, ``failed``
-    (the far end did not take it), ``refused`` (by the gate) or ``fenced`` (it goes on with another worker); ``reason`` a code of policy.reasons; ``kind`` the
-    call type of the usage report, empty where policy could not tell; ``trunk`` the trunk the call came in by.
+    (the far end did not take it), ``refused`` (by the gate) or ``fenced`` (it goes on with another worker).
+    ``reason`` is a code of policy.reasons, ``kind`` the call type of the usage report, empty where policy could not
+    tell, and ``trunk`` the trunk the call came in by.
     """
 
     outcome: str

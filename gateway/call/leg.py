@@ -173,7 +173,8 @@ class Leg:
             self._give_back(event, now)
 
     def _forward(self, carry: Carry, now: float) -> None:
-        if carry.fork not in self.dialogs or self.hung_up:
+        dialog = self.dialogs.get(carry.fork)
+        if dialog is None or self.hung_up:
             self.emit(Returned(self, carry, 481, None), now)
             return
         if carry.method in _OFFERS and self._offer_out is not None:
@@ -187,13 +188,13 @@ class Leg:
             headers += self.session.offer_again()
         elif carry.method == "PRACK":
             headers.append(("RAck", self._rack(request, carry.fork)))
-        carry.far = self
+        carry.far, carry.dialog = self, dialog
         hops = request.max_forwards
         self._keep_sdp(request)
         carry.sent = self.send(
-            carry.method, carry.fork, carry, headers, request.body, now, 70 if hops is None else hops - 1
+            carry.method, dialog, carry, headers, request.body, now, 70 if hops is None else hops - 1
         )
-        carry.seq = self.dialogs[carry.fork].local_seq
+        carry.seq = dialog.local_seq
 
     def _rack(self, request: Request, fork: int) -> str:
         """RAck names the RSeq, the same on both legs, and the CSeq of the INVITE on this one (RFC 3262 7.2)."""
@@ -307,7 +308,8 @@ class Leg:
             self._keep_up("UPDATE" if self.allows_update or self._sdp is None else "INVITE", now)
 
     def _keep_up(self, method: str, now: float) -> None:
-        upkeep = Upkeep(self, method)
+        dialog = next(iter(self.dialogs.values()))
+        upkeep = Upkeep(self, method, dialog)
         headers, body = [*_ALLOW], b""
         if method != "OPTIONS":
             self._offer_out = upkeep
@@ -315,9 +317,8 @@ class Leg:
         if method == "INVITE" and self._sdp is not None:
             body, content_type = self._sdp
             headers.append(("Content-Type", content_type))
-        fork = next(iter(self.dialogs))
-        self.send(method, fork, upkeep, headers, body, now)
-        upkeep.seq = self.dialogs[fork].local_seq
+        self.send(method, dialog, upkeep, headers, body, now)
+        upkeep.seq = dialog.local_seq
 
     def hear_upkeep(self, upkeep: Upkeep, response: Response, now: float) -> None:
         """The peer's answer to the gate's own refresh or probe: any but 481 and 408 proves that it is there."""
@@ -326,9 +327,11 @@ class Leg:
             return
         if self._offer_out is upkeep:
             self._offer_out = None
-        fork = next(iter(self.dialogs), None)
-        if fork is not None and status < 300 and upkeep.method == "INVITE":
-            self.send_ack(self.dialogs[fork], upkeep.seq, None)
+        if status < 300 and upkeep.method == "INVITE":
+            if upkeep.ack is not None:  # a 2xx that is repeated until its ACK arrives
+                self.call.core.endpoint.resend(upkeep.ack.data, upkeep.ack.flow)
+                return
+            upkeep.ack = self.send_ack(upkeep.dialog, upkeep.seq, None)
         if self.hung_up:
             return
         if status in _GONE:
@@ -341,9 +344,9 @@ class Leg:
             self.allows_update = False
             self._keep_up("INVITE", now)
         else:
-            if fork is not None and status < 300 and upkeep.method != "OPTIONS":
+            if status < 300 and upkeep.method != "OPTIONS":
                 self.session.agree(response)
-                self.dialogs[fork].refresh_target(response)
+                upkeep.dialog.refresh_target(response)
             self.watch(now)
 
     def dead(self, now: float) -> None:
@@ -374,7 +377,7 @@ class Leg:
         """Send BYE in the confirmed dialog; a 2xx that waits for its ACK gets that first (RFC 3261 13.2.2.4)."""
         if self._to_ack is not None:
             self._ack(self._to_ack, None, now)
-        self.send("BYE", next(iter(self.dialogs)), Farewell(self), headers, b"", now)
+        self.send("BYE", next(iter(self.dialogs.values())), Farewell(self), headers, b"", now)
 
     def clear(self, now: float) -> None:
         """Nothing of this leg is left to wait for."""
@@ -383,6 +386,7 @@ class Leg:
             self.call.leg_cleared(now)
 
     def _close_open(self, now: float) -> None:
+        """Requests of the peer that still wait for the other side get 487 (RFC 3261 15.1.2)."""
         for carry in self._open:
             carry.answered = True
             self.respond(carry.transaction, 487, now=now)
@@ -417,15 +421,15 @@ class Leg:
     def send(
         self,
         method: str,
-        fork: int,
+        dialog: Dialog,
         owner: Owner,
         headers: "Iterable[tuple[str, str]]",
         body: bytes,
         now: float,
         max_forwards: int = 70,
     ) -> ClientTransaction:
-        """Send a request inside the dialog of ``fork``."""
-        dialog, endpoint = self.dialogs[fork], self.call.core.endpoint
+        """Send a request inside a dialog of this leg."""
+        endpoint = self.call.core.endpoint
         flow = hop_of(dialog, self.flow)
         contact = endpoint.contact(flow) if method in _OFFERS else ""
         return endpoint.request_in(
@@ -436,7 +440,8 @@ class Leg:
     def _ack(self, carry: Carry, request: Request | None, now: float) -> None:
         if self._to_ack is carry:
             self._to_ack = None
-        carry.ack = self.send_ack(self.dialogs[carry.fork], carry.seq, request)
+        assert carry.dialog is not None, "only what was sent is acknowledged"
+        carry.ack = self.send_ack(carry.dialog, carry.seq, request)
 
     def send_ack(self, dialog: Dialog, seq: int, request: Request | None) -> Send:
         """ACK the 2xx of our INVITE with number ``seq``, with what the other side's ACK carried (late offer)."""

@@ -4,7 +4,8 @@ It travels as JSON through the outbox into the ledger; the names below are its k
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(slots=True)
@@ -55,7 +56,11 @@ class CallRecord:
 
     def encode(self) -> bytes:
         """The record as compact JSON; :func:`decode_record` reads it back."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False).encode()
+        return _encode({name: getattr(self, name) for name in _NAMES}).encode("utf-8", "replace")
+
+
+_NAMES: Final = tuple(CallRecord.__dataclass_fields__)
+_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
 
 def decode_record(data: bytes) -> CallRecord:

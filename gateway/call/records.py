@@ -62,7 +62,7 @@ def _add_allowed(known: dict[str, object], verdict: Allow) -> None:
 
 def so_far(opening: str) -> bytes:
     """The record as it stands before the call is dialled."""
-    return f"{opening}}}".encode()
+    return f"{opening}}}".encode("utf-8", "replace")
 
 
 def unanswered(opening: str, carrier: str, ended_ms: int, ending: Ending) -> bytes:
@@ -70,7 +70,7 @@ def unanswered(opening: str, carrier: str, ended_ms: int, ending: Ending) -> byt
     return (
         f'{opening},"carrier":{_encode(carrier)},"ended_ms":{ended_ms},"reason":"{ending.reason}"'
         f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"}}'
-    ).encode()
+    ).encode("utf-8", "replace")
 
 
 def answered(
@@ -87,4 +87,4 @@ def answered(
         f'{opening},"carrier":{_encode(carrier)},"answered_ms":{answered_ms},"ended_ms":{answered_ms + talk_ms}'
         f',"talk_ms":{talk_ms},"billed_s":{billed_s},"charge_micros":{charge_micros},"reason":"{ending.reason}"'
         f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"}}'
-    ).encode()
+    ).encode("utf-8", "replace")

@@ -91,7 +91,7 @@ class SessionTimer:
     def raise_offer(self, response: Response) -> bool:
         """After a 422: offer what it asks for next time; False where it asks for nothing larger or too much."""
         least = _seconds(response.get("Min-SE"))
-        if least is None or not self._min_se_s < least <= INTERVAL_LIMIT_S:
+        if self.duty is Duty.NONE or least is None or not self._min_se_s < least <= INTERVAL_LIMIT_S:
             return False
         self._min_se_s = least
         self.offer_s = max(self.offer_s, least)

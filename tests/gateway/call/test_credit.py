@@ -54,7 +54,8 @@ def test_ticks_are_renewed_a_lead_time_before_they_end() -> None:
     for _ in range(3):
         world.run(10.0)
         asked.append([command for command in world.store.commands if isinstance(command, Renew)][-1])
-    assert [(r.tick, r.start_s, r.end_s, r.proven_s) for r in asked] == [(1, 10, 20, 8), (2, 20, 30, 18), (3, 30, 40, 28)]
+    ticks = [(renew.tick, renew.start_s, renew.end_s, renew.proven_s) for renew in asked]
+    assert ticks == [(1, 10, 20, 8), (2, 20, 30, 18), (3, 30, 40, 28)]
     assert len(world.b2bua) == 1
 
 

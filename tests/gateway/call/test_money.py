@@ -162,7 +162,7 @@ def test_closing_twice_is_an_error() -> None:
 def test_a_charge_never_exceeds_what_is_held(
     balance: int, rate: int, first: int, following: int, connect: int, free_s: int, tick_s: int, ended: float
 ) -> None:
-    """Ticks are renewed against one balance until it runs dry; wherever the call ends, it costs what is held or less."""
+    """Ticks are renewed against one balance until it runs dry; wherever the call ends it costs what is held or less."""
     tariff = Tariff(rate, connect, first, following, free_s)
     money = Reservation("c1", "t", tariff, 14400, CallSettings(tick_s=tick_s))
     asked = money.reserve(Limits(), b"", b"", emergency=False)

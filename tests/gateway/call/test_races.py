@@ -4,7 +4,8 @@ import pytest
 
 from gateway.call.commands import Release, Settle
 from gateway.call.record import decode_record
-from tests.gateway.call.world import CARRIER, PBX, REPLY, Options, World
+from gateway.sip.message import Request
+from tests.gateway.call.world import CARRIER, PBX, REPLY, Options, World, answer_to
 
 
 def released(world: World) -> Release:
@@ -122,8 +123,7 @@ def test_a_late_answer_that_repeats_is_acknowledged_each_time_and_ended_once() -
     world.called.answer("INVITE", 200, tag="b1", body=REPLY)
     world.ok(world.called, "BYE")
     world.run(2.0)
-    acks = [data for _, source, target, data in world.sent if target == CARRIER and getattr(data, "method", "") == "ACK"]
-    assert len(acks) > 1
+    assert sum(target == CARRIER and isinstance(m, Request) and m.method == "ACK" for _, _, target, m in world.sent) > 1
     assert len(world.called.got("BYE")) == 1
 
 
@@ -211,11 +211,10 @@ def test_a_200_is_repeated_until_its_ack() -> None:
     world.ring()
     world.called.answer("INVITE", 200, tag="b1", body=REPLY)
     world.run(3.6)
-    repeated = [at for at, _, target, message in world.sent if target == PBX and getattr(message, "status", 0) == 200]
-    assert repeated == pytest.approx([1000.0, 1000.5, 1001.5, 1003.5])
+    assert [seen.at_s for seen in world.caller.got(200)] == pytest.approx([1000.0, 1000.5, 1001.5, 1003.5])
     world.caller.ack(world.caller.dialog())
     world.run(10.0)
-    assert len([1 for _, _, target, message in world.sent if target == PBX and getattr(message, "status", 0) == 200]) == 4
+    assert len(world.caller.got(200)) == 4
 
 
 def test_a_200_that_is_never_acknowledged_ends_the_call_after_64_t1() -> None:
@@ -258,8 +257,7 @@ def test_a_repeated_invite_places_one_call() -> None:
     world = World()
     sent = world.caller.invite()
     for _ in range(3):
-        world.endpoint.receive(sent.request_bytes, sent.target._replace(host=PBX[0], port=PBX[1]), world.now)
-        world.settle()
+        world.inject(PBX, sent.request_bytes)
     assert len(world.called.got("INVITE")) == 1
 
 
@@ -269,8 +267,7 @@ def test_a_merged_invite_places_one_call() -> None:
     sent = world.caller.invite()
     branch = sent.branch.encode()
     other = sent.request_bytes.replace(branch, branch + b"x")
-    world.endpoint.receive(other, sent.target._replace(host=PBX[0], port=PBX[1]), world.now)
-    world.settle()
+    world.inject(PBX, other)
     assert len(world.called.got("INVITE")) == 1
     assert len(world.b2bua) == 1
     assert any(getattr(message, "status", 0) == 482 for _, _, target, message in world.sent if target == PBX)
@@ -280,8 +277,7 @@ def test_an_invite_retransmitted_after_its_200_is_no_new_call() -> None:
     world = World()
     sent = world.ring()
     world.called.answer("INVITE", 200, tag="b1", body=REPLY)
-    world.endpoint.receive(sent.request_bytes, sent.target._replace(host=PBX[0], port=PBX[1]), world.now)
-    world.settle()
+    world.inject(PBX, sent.request_bytes)
     assert len(world.called.got("INVITE")) == 1
     assert len(world.b2bua) == 1
 
@@ -353,12 +349,7 @@ def test_a_stray_answer_is_acknowledged_and_ended() -> None:
     assert world.is_clean()
     world.called.seen.clear()
     request = transaction.request
-    data = (
-        f"SIP/2.0 200 OK\r\nVia: {request.get('Via')}\r\nFrom: {request.get('From')}\r\nTo: {request.get('To')};tag=late\r\n"
-        f"Call-ID: {request.call_id}\r\nCSeq: 1 INVITE\r\nContact: <sip:10.0.0.3:5060>\r\nContent-Length: 0\r\n\r\n"
-    )
-    world.endpoint.receive(data.encode(), transaction.flow._replace(host=CARRIER[0], port=CARRIER[1]), world.now)
-    world.settle()
+    world.inject(CARRIER, answer_to(request, "200 OK", "late"))
     assert world.called.story() == "ACK BYE"
     assert world.called.request("BYE").to.tag == "late"
 

@@ -7,7 +7,17 @@ from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from gateway.sip.events import Flow
 from policy.verdict import Route
-from tests.gateway.call.world import CARRIER, NUMBER, REPLY, SPARE, Options, World, allow, both_targets
+from tests.gateway.call.world import (
+    CARRIER,
+    NUMBER,
+    REPLY,
+    SPARE,
+    Options,
+    World,
+    allow,
+    answer_to,
+    both_targets,
+)
 
 
 def two_targets(**settings: object) -> World:
@@ -182,12 +192,7 @@ def test_a_ringing_without_a_tag_is_named_by_the_first_tag_that_comes() -> None:
     world.caller.invite()
     transaction = world.called.pending("INVITE")
     request = transaction.request
-    data = (
-        f"SIP/2.0 180 Ringing\r\nVia: {request.get('Via')}\r\nFrom: {request.get('From')}\r\nTo: {request.get('To')}\r\n"
-        f"Call-ID: {request.call_id}\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
-    )
-    world.endpoint.receive(data.encode(), Flow("udp", *CARRIER), world.now)
-    world.settle()
+    world.inject(CARRIER, answer_to(request, "180 Ringing", ""))
     world.called.answer("INVITE", 200, tag="b9", body=REPLY)
     ringing, answered = world.caller.response(180), world.caller.response(200, "INVITE")
     assert ringing.to.tag == answered.to.tag != ""
@@ -202,15 +207,7 @@ def test_the_first_2xx_wins_and_the_other_fork_is_ended() -> None:
     world.called.answer("INVITE", 200, tag="b2", body=REPLY)
     winner = world.caller.response(200, "INVITE").to.tag
     assert winner == world.caller.got(180)[1].message.to.tag
-    answer = next(m for _, source, _, m in reversed(world.sent) if source == CARRIER)
-    other = f"{answer.get('To')}".replace("b2", "b1")
-    data = (
-        f"SIP/2.0 200 OK\r\nVia: {transaction.request.get('Via')}\r\nFrom: {transaction.request.get('From')}\r\n"
-        f"To: {other}\r\nCall-ID: {transaction.request.call_id}\r\nCSeq: 1 INVITE\r\nContact: <sip:10.0.0.3>\r\n"
-        "Content-Length: 0\r\n\r\n"
-    )
-    world.endpoint.receive(data.encode(), Flow("udp", *CARRIER), world.now)
-    world.settle()
+    world.inject(CARRIER, answer_to(transaction.request, "200 OK", "b1"))
     bye = world.called.request("BYE")
     assert bye.to.tag == "b1"
     assert [seen.message.to.tag for seen in world.called.got("ACK")] == ["b1"]

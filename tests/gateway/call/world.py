@@ -81,9 +81,8 @@ class Phone:
         found = []
         for seen in self.seen:
             message = seen.message
-            if isinstance(message, Request) and message.method == what:
-                found.append(seen)
-            elif isinstance(message, Response) and message.status == what and method in ("", message.cseq[1]):
+            name = message.method if isinstance(message, Request) else message.status
+            if name == what and method in ("", message.cseq[1]):
                 found.append(seen)
         return found
 
@@ -177,9 +176,10 @@ class Phone:
         """The dialog of the last INVITE this phone sent or, if it sent none, answered; ``tag`` of the other side."""
         for seen in reversed(self.seen):
             message = seen.message
-            if isinstance(message, Response) and message.cseq[1] == "INVITE" and 100 < message.status < 300:
-                if tag in ("", message.to.tag):
-                    return Dialog.as_client(message, f"sip:{GATE[0]}")
+            if not isinstance(message, Response) or message.cseq[1] != "INVITE" or not 100 < message.status < 300:
+                continue
+            if tag in ("", message.to.tag):
+                return Dialog.as_client(message, f"sip:{GATE[0]}")
         raise AssertionError(f"{self.name} has no dialog: {self.story()}")
 
     def served(self, transaction: ServerTransaction) -> Dialog:
@@ -230,6 +230,13 @@ def allow(**changed: object) -> Allow:
         "tariff": PER_SECOND, "trunk": "pbx",
     }  # fmt: skip
     return Allow(**{**values, **changed})  # type: ignore[arg-type]
+
+
+def answer_to(request: Request, status: str, tag: str) -> bytes:
+    """A response as a peer without manners may write it: to any INVITE, with any To tag, at any time."""
+    lines = [f"{name}: {request.get(name)}" for name in ("Via", "From", "Call-ID", "CSeq")]
+    to = f"To: {request.get('To')}{f';tag={tag}' if tag else ''}"
+    return "\r\n".join((f"SIP/2.0 {status}", *lines, to, "Contact: <sip:10.0.0.3:5060>", "\r\n")).encode()
 
 
 def both_targets() -> tuple[Route, ...]:
@@ -346,6 +353,11 @@ class World:
             self.endpoint.receive(data, back, self.now)
         elif target in self.phones:
             self.phones[target].endpoint.receive(data, back, self.now)
+
+    def inject(self, source: tuple[str, int], data: bytes) -> None:
+        """Bytes that arrive at the gate as if ``source`` had sent them."""
+        self.endpoint.receive(data, Flow("udp", *source), self.now)
+        self.settle()
 
     # whole calls
 

@@ -1,0 +1,247 @@
+"""RFC 4028 on each leg by itself, and the question whether a peer without session timers is still there."""
+
+import pytest
+
+from gateway.call.commands import Settle
+from gateway.call.record import decode_record
+from gateway.call.session_timer import Duty, SessionTimer
+from gateway.call.settings import CallSettings
+from gateway.sip.message import Request, Response, parse
+from tests.gateway.call.world import CARRIER, PBX, REPLY, Headers, Options, World, allow
+
+TIMER = (("Supported", "timer"),)
+FREE = allow(tariff=None, payer="none")
+
+
+def world_with(interval_s: int = 200) -> World:
+    return World(Options(verdict=FREE, settings=CallSettings(session_expires_s=interval_s)))
+
+
+def answered(world: World, *, caller: Headers = (), called: Headers = ()) -> None:
+    world.caller.invite(headers=caller)
+    world.called.answer("INVITE", 200, tag="b1", body=REPLY, headers=called)
+    world.caller.ack(world.caller.dialog())
+
+
+def request(*headers: str) -> Request:
+    lines = "\r\n".join(
+        ("INVITE sip:b@x SIP/2.0", "Via: SIP/2.0/UDP h;branch=z9hG4bK1", "From: <sip:a@x>;tag=1", "To: <sip:b@x>",
+         "Call-ID: c", "CSeq: 1 INVITE", *headers, "Content-Length: 0")
+    )  # fmt: skip
+    message = parse(f"{lines}\r\n\r\n".encode())
+    assert isinstance(message, Request)
+    return message
+
+
+def response(*headers: str) -> Response:
+    lines = "\r\n".join(
+        ("SIP/2.0 200 OK", "Via: SIP/2.0/UDP h;branch=z9hG4bK1", "From: <sip:a@x>;tag=1", "To: <sip:b@x>;tag=2",
+         "Call-ID: c", "CSeq: 1 INVITE", *headers, "Content-Length: 0")
+    )  # fmt: skip
+    message = parse(f"{lines}\r\n\r\n".encode())
+    assert isinstance(message, Response)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("asked", "interval_s", "duty", "said"),
+    [
+        (("Supported: timer",), 1800, Duty.WATCH, "1800;refresher=uac"),
+        (("Supported: timer", "Session-Expires: 600"), 600, Duty.WATCH, "600;refresher=uac"),
+        (("Supported: timer", "Session-Expires: 7200"), 1800, Duty.WATCH, "1800;refresher=uac"),
+        (("Supported: timer", "Session-Expires: 7200", "Min-SE: 3600"), 3600, Duty.WATCH, "3600;refresher=uac"),
+        (("Supported: 100rel, timer", "Session-Expires: 600;refresher=uas"), 600, Duty.REFRESH, "600;refresher=uas"),
+        (("k: timer", "x: 600;Refresher=UAC"), 600, Duty.WATCH, "600;refresher=uac"),
+        (("Supported: timer", "Session-Expires: soon"), 1800, Duty.WATCH, "1800;refresher=uac"),
+    ],
+)
+def test_what_the_gate_agrees_to_as_uas(asked: tuple[str, ...], interval_s: int, duty: Duty, said: str) -> None:
+    timer = SessionTimer(1800)
+    headers = dict(timer.accept(request(*asked)))
+    assert (timer.interval_s, timer.duty, headers["Session-Expires"]) == (interval_s, duty, said)
+    assert ("Require" in headers) == (duty is Duty.WATCH)
+
+
+def test_nothing_is_agreed_with_a_peer_that_knows_no_timers_or_when_they_are_off() -> None:
+    timer, off = SessionTimer(1800), SessionTimer(0)
+    assert timer.accept(request("Session-Expires: 600")) == ()
+    assert timer.duty is Duty.PROBE
+    assert off.accept(request("Supported: timer", "Session-Expires: 600")) == ()
+    assert off.duty is Duty.NONE
+
+
+@pytest.mark.parametrize(
+    ("said", "interval_s", "duty"),
+    [
+        ("Session-Expires: 600;refresher=uac", 600, Duty.REFRESH),
+        ("Session-Expires: 600;refresher=uas", 600, Duty.WATCH),
+        ("Session-Expires: 600", 600, Duty.REFRESH),
+        ("Subject: none", 1800, Duty.PROBE),
+    ],
+)
+def test_what_the_gate_takes_from_an_answer_as_uac(said: str, interval_s: int, duty: Duty) -> None:
+    timer = SessionTimer(1800)
+    timer.agree(response(said))
+    assert (timer.interval_s, timer.duty) == (interval_s, duty)
+
+
+def test_a_watched_session_ends_a_third_or_32_seconds_before_it_expires() -> None:
+    timer = SessionTimer(1800)
+    timer.accept(request("Supported: timer", "Session-Expires: 90"))
+    assert timer.due_at(1000.0) == 1060.0
+    timer.accept(request("Supported: timer", "Session-Expires: 900"))
+    assert timer.due_at(1000.0) == 1868.0
+
+
+def test_an_interval_below_90_seconds_is_422() -> None:
+    world = world_with()
+    world.caller.invite(headers=(*TIMER, ("Session-Expires", "60")))
+    assert world.caller.response(422).get("Min-SE") == "90"
+    assert world.called.story() == ""
+    assert world.is_clean()
+
+
+def test_nothing_of_it_is_copied_across() -> None:
+    world = world_with()
+    answered(
+        world,
+        caller=(*TIMER, ("Session-Expires", "150;refresher=uac"), ("Min-SE", "120")),
+        called=(*TIMER, ("Session-Expires", "100;refresher=uas")),
+    )
+    sent, got = world.called.request("INVITE"), world.caller.response(200, "INVITE")
+    assert (sent.get("Session-Expires"), sent.get("Min-SE"), sent.get("Supported")) == ("200", None, "timer")
+    assert (got.get("Session-Expires"), got.get("Require")) == ("150;refresher=uac", "timer")
+
+
+def test_a_422_of_the_called_side_is_answered_with_a_larger_interval() -> None:
+    world = world_with()
+    world.caller.invite()
+    world.called.answer("INVITE", 422, headers=(("Min-SE", "900"),))
+    second = world.called.request("INVITE")
+    assert (second.get("Session-Expires"), second.get("Min-SE"), second.cseq[0]) == ("900", "900", 2)
+    assert second.call_id == world.called.got("INVITE")[0].message.call_id
+    world.called.answer("INVITE", 422, headers=(("Min-SE", "900"),))
+    assert len(world.called.got("INVITE")) == 2, "it asks for nothing larger"
+    assert world.caller.response(422)
+
+
+def test_the_gate_refreshes_by_update_where_the_peer_leaves_it_to_the_gate() -> None:
+    world = world_with()
+    answered(world, called=(*TIMER, ("Allow", "INVITE, UPDATE, BYE"), ("Session-Expires", "100;refresher=uac")))
+    for number in (1, 2, 3):
+        world.run(50.5)
+        assert len(world.called.got("UPDATE")) == number
+        update = world.called.request("UPDATE")
+        assert (update.get("Session-Expires"), update.body) == ("100;refresher=uac", b"")
+        world.called.answer("UPDATE", 200, headers=(*TIMER, ("Session-Expires", "100;refresher=uac")))
+        for probe in list(world.caller.waiting):
+            world.caller.answer(probe.method, 200)
+    assert world.caller.got("UPDATE") == [], "the other leg hears nothing of it"
+    assert len(world.b2bua) == 1
+
+
+def test_the_gate_refreshes_by_re_invite_with_the_same_sdp_where_there_is_no_update() -> None:
+    world = world_with()
+    answered(world, caller=(*TIMER, ("Session-Expires", "100;refresher=uas"), ("Allow", "INVITE, BYE")))
+    world.run(50.5)
+    refresh = world.caller.request("INVITE")
+    assert (refresh.body, refresh.get("Session-Expires")) == (REPLY, "100;refresher=uac")
+    world.caller.answer("INVITE", 200, headers=(("Session-Expires", "100;refresher=uac"),))
+    assert world.caller.got("ACK")
+    assert len(world.called.got("INVITE")) == 1
+
+
+def test_an_update_that_is_not_known_is_followed_by_a_re_invite() -> None:
+    world = world_with()
+    answered(world, called=(*TIMER, ("Allow", "UPDATE"), ("Session-Expires", "100;refresher=uac")))
+    world.run(50.5)
+    world.called.answer("UPDATE", 501)
+    assert len(world.called.got("INVITE")) == 2
+
+
+def test_a_refresh_of_the_peer_is_answered_by_the_gate_and_counts() -> None:
+    world = world_with()
+    answered(world, caller=(*TIMER, ("Session-Expires", "100;refresher=uac")))
+    dialog = world.caller.dialog()
+    for _ in range(4):
+        world.run(60.0)
+        world.caller.send(dialog, "UPDATE", headers=(*TIMER, ("Session-Expires", "100;refresher=uac")))
+        for probe in list(world.called.waiting):
+            world.called.answer(probe.method, 200)
+    assert len(world.caller.got(200, "UPDATE")) == 4
+    assert world.caller.response(200, "UPDATE").get("Session-Expires") == "100;refresher=uac"
+    assert world.called.got("UPDATE") == []
+    assert len(world.b2bua) == 1
+
+
+def test_a_peer_that_does_not_refresh_is_dead() -> None:
+    world = world_with()
+    answered(world, caller=(*TIMER, ("Session-Expires", "90;refresher=uac")))
+    world.run(60.5)
+    for phone in (world.caller, world.called):
+        (bye,) = phone.got("BYE")
+        assert bye.at_s == pytest.approx(1060.0)
+        world.ok(phone, "BYE")
+    (closed,) = world.store.closed.values()
+    assert isinstance(closed, Settle)
+    assert decode_record(closed.record).reason == "DEAD_PEER"
+    assert world.is_clean()
+
+
+@pytest.mark.parametrize("gone", [PBX, CARRIER])
+def test_whoever_vanishes_the_call_ends(gone: tuple[str, int]) -> None:
+    """Peers without session timers: one host is switched off in mid-call."""
+    world = world_with()
+    answered(world)
+    world.lose = lambda source, target, data: gone in (source, target)
+    left = world.called if gone == PBX else world.caller
+    world.run(150.0)
+    for transaction in list(left.waiting):
+        left.answer(transaction.method, 200)
+    world.run(200.0)
+    assert left.got("BYE")
+    assert world.store.count(Settle) == 1
+    assert world.is_clean()
+
+
+def test_a_peer_without_timers_is_asked_whether_it_is_there() -> None:
+    world = world_with()
+    answered(world)
+    for _ in range(3):
+        world.run(100.5)
+        world.caller.answer("OPTIONS", 405)
+        world.called.answer("OPTIONS", 200)
+    assert len(world.b2bua) == 1
+    world.run(100.5)
+    world.caller.answer("OPTIONS", 481)
+    assert world.called.got("BYE")
+
+
+def test_a_glare_of_the_gates_own_refresh_is_tried_again() -> None:
+    world = world_with()
+    answered(world, called=(*TIMER, ("Allow", "UPDATE"), ("Session-Expires", "100;refresher=uac")))
+    world.run(50.5)
+    world.called.answer("UPDATE", 491)
+    world.run(3.1)
+    assert len(world.called.got("UPDATE")) == 2
+
+
+def test_a_refresh_waits_for_an_offer_that_is_open() -> None:
+    world = world_with()
+    answered(world, called=(*TIMER, ("Allow", "UPDATE"), ("Session-Expires", "100;refresher=uac")))
+    world.run(45.0)
+    world.caller.send(world.caller.dialog(), "INVITE", body=REPLY)
+    world.run(6.0)
+    assert world.called.got("UPDATE") == []
+    world.called.answer("INVITE", 200, body=REPLY, headers=(("Session-Expires", "100;refresher=uac"),))
+    assert world.caller.got(200, "INVITE")
+
+
+def test_off_means_off() -> None:
+    world = World(Options(verdict=FREE, settings=CallSettings(session_expires_s=0)))
+    answered(world, caller=(*TIMER, ("Session-Expires", "60")))
+    assert world.called.request("INVITE").get("Session-Expires") is None
+    assert world.caller.response(200, "INVITE").get("Session-Expires") is None
+    world.run(10_000.0)
+    assert world.caller.got("OPTIONS") == []
+    assert len(world.b2bua) == 1
