@@ -15,7 +15,6 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
     initialize,
     invariant,
@@ -35,7 +34,7 @@ from rating.tariff import Tariff, affordable_end_s, price_micros, tick_end_s
 STEPS_A_RUN = 50
 STEPS = int(os.environ.get("CALLGATE_STEPS", "10000"))
 
-TENANTS = ("acme", "contoso", "initech")
+TENANTS = ("acme", "contoso")
 TARIFFS = (
     Tariff(60_000, 0, 1, 1),
     Tariff(60_000, 5_000, 60, 60),
@@ -245,156 +244,157 @@ class Gate:
         return packed
 
 
+first_ticks = st.tuples(
+    st.integers(0, 1),
+    st.sampled_from(TENANTS),
+    st.sampled_from(TARIFFS),
+    st.sampled_from((1, 30, 60)),
+    st.sampled_from((None, None, None, 1, 3)),
+    st.sampled_from((False, False, False, True)),
+)
+which_one = st.integers(0, 99)
+
+
 class Machine(RuleBasedStateMachine):
     """Steps of two gates, a settler, a sweep and fate."""
 
     wire: Any
     redis: Any
     steps = 0
-    calls = Bundle("calls")
-    log = Bundle("log")
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(money=st.sampled_from((0, 3_000, 70_000, 130_000)), calls=st.lists(first_ticks, max_size=4))
+    def begin(self, money: int, calls: list[Any]) -> None:
         self.redis.flushall()
         self.keys = Keyspace(1)
         self.model = Model()
         self.gates = [Gate("one/0", self.keys), Gate("two/0", self.keys)]
         self.count = 0
         self.seq = 0
+        self.log: list[Said] = []
         self.partition = self.keys.partitions[0]
         self.redis.set(self.partition.epoch, "1")
         for tenant in TENANTS:
-            self.money(tenant, 200_000)
-
-    def say(self, gate: int, command: Command | Live) -> Said:
-        owner = self.gates[gate]
-        said = Said(command, owner.name, owner.generation, owner.epoch)
-        self.check(said)
-        return said
-
-    def check(self, said: Said) -> None:
-        expected = self.model.answer_to(said)
-        reply = self.wire.ask(self.gates[0].pack(said))
-        assert reply == expected, (said, reply, expected)
+            self.money(tenant, money)
+        self.reserve(calls)
 
     # The gates
 
+    @rule(calls=st.lists(first_ticks, min_size=1, max_size=3))
+    def reserve(self, calls: list[Any]) -> None:
+        for gate, tenant, tariff, tick_s, most, emergency in calls:
+            self.count += 1
+            end = tick_end_s(tariff, 0, tick_s) if tariff else tick_s
+            limits = Limits(max_calls=most)
+            call_id = f"call-{self.count}"
+            self.say(gate, Reserve(call_id, tenant, tariff, end, 60, limits, b"a", b"{}", emergency=emergency))
+
+    @precondition(lambda self: self.model.live)
     @rule(
-        target=calls,
-        gate=st.integers(0, 1),
-        tenant=st.sampled_from(TENANTS),
-        tariff=st.sampled_from(TARIFFS),
-        tick_s=st.sampled_from((1, 30, 60)),
-        most=st.sampled_from((None, None, 1, 3)),
-        emergency=st.sampled_from((False, False, False, True)),
-    )
-    def reserve(
-        self, gate: int, tenant: str, tariff: Tariff | None, tick_s: int, most: int | None, emergency: bool
-    ) -> Reserve:
-        self.count += 1
-        end = tick_end_s(tariff, 0, tick_s) if tariff else tick_s
-        limits = Limits(max_calls=most)
-        command = Reserve(f"call-{self.count}", tenant, tariff, end, 60, limits, b"a", b"{}", emergency=emergency)
-        self.say(gate, command)
-        return command
-
-    @rule(target=log, gate=st.integers(0, 1), call=calls)
-    def reserve_again(self, gate: int, call: Reserve) -> Said:
-        return self.say(gate, call)
-
-    @rule(target=log, call=calls, wrong=st.sampled_from((False, False, False, True)))
-    def answer(self, call: Reserve, wrong: bool) -> Said:
-        return self.say(self.gate_of(call, wrong), Answer(call.call_id, call.tenant_id, 1_700_000_000_000, b"b"))
-
-    @rule(
-        target=log,
-        call=calls,
-        wrong=st.sampled_from((False, False, False, True)),
+        which=which_one,
         ahead=st.sampled_from((1, 1, 1, 1, 2, 0, -1)),
         tick_s=st.sampled_from((1, 10, 60)),
-        proven=st.integers(0, 200),
+        proven=st.integers(-20, 20),
         late_money=st.sampled_from((0, 0, 1_000, 60_000)),
     )
-    def renew(self, call: Reserve, wrong: bool, ahead: int, tick_s: int, proven: int, late_money: int) -> Said:
-        talk = self.model.live.get(call.call_id)
-        tick, start = (talk.tick, talk.paid or 0) if talk else (0, 0)
-        end = start + tick_s if call.tariff is None else tick_end_s(call.tariff, start, tick_s)
-        command = Renew(call.call_id, call.tenant_id, max(1, tick + ahead), start, end, proven)
-        said = self.say(self.gate_of(call, wrong), command)
+    def renew(self, which: int, ahead: int, tick_s: int, proven: int, late_money: int) -> None:
+        call_id, talk = self.live(which)
+        start = talk.paid or 0
+        end = start + tick_s if talk.tariff is None else tick_end_s(talk.tariff, start, tick_s)
+        tick, proven_s = max(1, talk.tick + ahead), max(0, start + proven)
+        said = self.say(self.gate_of(talk), Renew(call_id, talk.tenant, tick, start, end, proven_s))
         if late_money:  # money arrives while the last tick runs: the same request is granted now, or trimmed
-            self.money(call.tenant_id, late_money)
+            self.money(talk.tenant, late_money)
             self.check(said)
-        return said
 
-    @rule(target=log, call=calls, wrong=st.sampled_from((False, False, True)), proven=st.integers(0, 200))
-    def prove(self, call: Reserve, wrong: bool, proven: int) -> Said:
-        adoption = b"c" if proven % 2 else None
-        return self.say(self.gate_of(call, wrong), Prove(call.call_id, call.tenant_id, proven, adoption))
+    @precondition(lambda self: self.model.live)
+    @rule(which=which_one, count=st.integers(2, 25))
+    def talk_long(self, which: int, count: int) -> None:
+        for _ in range(count):
+            if len(self.model.live) == 0:
+                return
+            self.renew(which, 1, 1, 0, 0)
 
-    @rule(target=log, call=calls, wrong=st.sampled_from((False, False, False, True)), part=st.floats(0, 1))
-    def settle(self, call: Reserve, wrong: bool, part: float) -> Said:
-        talk = self.model.live.get(call.call_id)
+    @precondition(lambda self: self.model.live)
+    @rule(which=which_one, answered=st.booleans(), proven=st.integers(0, 200))
+    def answer_or_prove(self, which: int, answered: bool, proven: int) -> None:
+        call_id, talk = self.live(which)
+        gate = self.gate_of(talk)
+        if answered:
+            self.say(gate, Answer(call_id, talk.tenant, 1_700_000_000_000 + proven, b"b"))
+        else:
+            self.say(gate, Prove(call_id, talk.tenant, proven, b"c" if proven % 2 else None))
+
+    @precondition(lambda self: self.model.live)
+    @rule(which=which_one, part=st.floats(0, 1), released=st.sampled_from((False, False, True)))
+    def end(self, which: int, part: float, released: bool) -> None:
+        call_id, talk = self.live(which)
         charge = 0
-        if call.tariff is not None:
-            charge = price_micros(call.tariff, int(part * (talk.paid if talk and talk.paid else 60)))
-        return self.say(self.gate_of(call, wrong), Settle(call.call_id, call.tenant_id, 0, charge, b"{}"))
+        if talk.tariff is not None and talk.paid is not None:
+            charge = price_micros(talk.tariff, int(part * talk.paid))
+        gate = self.gate_of(talk)
+        if released:
+            self.say(gate, Release(call_id, talk.tenant, b"{}"))
+        else:
+            self.say(gate, Settle(call_id, talk.tenant, 0, charge, b"{}"))
 
-    @rule(call=calls)
-    def settle_too_much(self, call: Reserve) -> None:
-        talk = self.model.live.get(call.call_id)
-        charge = (talk.held if talk else 0) + 1
-        self.say(self.gate_of(call), Settle(call.call_id, call.tenant_id, 0, charge, b"{}"))
+    @rule(which=which_one)
+    def repeat(self, which: int) -> None:
+        if self.log:
+            self.check(self.log[which * len(self.log) // 100])
 
-    @rule(target=log, call=calls, wrong=st.sampled_from((False, False, True)))
-    def release(self, call: Reserve, wrong: bool) -> Said:
-        return self.say(self.gate_of(call, wrong), Release(call.call_id, call.tenant_id, b"{}"))
+    @precondition(lambda self: self.model.live)
+    @rule(which=which_one)
+    def say_again_what_was_granted(self, which: int) -> None:
+        call_id, talk = self.live(which)
+        reserve = Reserve(call_id, talk.tenant, talk.tariff, 0, 60, Limits(), b"a", b"{}")
+        known = Live(reserve, talk.paid, talk.held, talk.final)
+        known.tick, known.answered_ms, known.proven_s = talk.tick, talk.answered, talk.proven
+        self.say(self.gate_of(talk), known)
 
-    @rule(tenant=st.sampled_from(TENANTS), charge=st.sampled_from((0, 1)))
-    def settle_what_was_never_reserved(self, tenant: str, charge: int) -> None:
+    @precondition(lambda self: self.model.live)
+    @rule(which=which_one, act=st.sampled_from(("settle", "release", "renew", "prove", "answer", "too much")))
+    def a_wrong_step(self, which: int, act: str) -> None:
+        """The other gate meddles with a call, or more is charged than is held."""
+        call_id, talk = self.live(which)
+        commands: dict[str, Command] = {
+            "settle": Settle(call_id, talk.tenant, 0, 0, b"{}"),
+            "release": Release(call_id, talk.tenant, b"{}"),
+            "renew": Renew(call_id, talk.tenant, talk.tick + 1, 0, 10_000, 0),
+            "prove": Prove(call_id, talk.tenant, 0, None),
+            "answer": Answer(call_id, talk.tenant, 1, b""),
+            "too much": Settle(call_id, talk.tenant, 0, talk.held + 1, b"{}"),
+        }
+        gate = self.gate_of(talk)
+        self.say(gate if act == "too much" else 1 - gate, commands[act])
+
+    @rule(tenant=st.sampled_from(TENANTS), act=st.sampled_from(("settle", "settle free", "renew", "release")))
+    def a_call_that_nobody_knows(self, tenant: str, act: str) -> None:
         self.count += 1
-        self.say(0, Settle(f"call-{self.count}", tenant, 0, charge, b"{}"))
+        call_id = f"call-{self.count}"
+        commands: dict[str, Command] = {
+            "settle": Settle(call_id, tenant, 0, 1, b"{}"),
+            "settle free": Settle(call_id, tenant, 0, 0, b"{}"),
+            "renew": Renew(call_id, tenant, 1, 0, 10_000, 0),
+            "release": Release(call_id, tenant, b"{}"),
+        }
+        self.say(0, commands[act])
+        if act == "release":  # its reservation comes late
+            self.say(0, Reserve(call_id, tenant, TARIFFS[0], 60, 60, Limits(), b"", b""))
 
-    @rule(tenant=st.sampled_from(TENANTS))
-    def release_before_the_reserve_comes(self, tenant: str) -> None:
-        self.count += 1
-        self.say(0, Release(f"call-{self.count}", tenant, b"{}"))
-        self.say(0, Reserve(f"call-{self.count}", tenant, TARIFFS[0], 60, 60, Limits(), b"", b""))
-
-    @rule(said=log)
-    def repeat(self, said: Said) -> None:
-        self.check(said)
-
-    @rule(call=calls)
-    def say_again_what_was_granted(self, call: Reserve) -> None:
-        talk = self.model.live.get(call.call_id)
-        if talk is None and call.call_id not in self.model.done:
-            return  # it was refused: there is nothing to say
-        known = Live(call, None, 0, False)
-        if talk is not None:
-            known.tick, known.paid_s, known.held_micros, known.final = talk.tick, talk.paid, talk.held, talk.final
-            known.answered_ms, known.proven_s = talk.answered, talk.proven
-        self.say(self.gate_of(call), known)
-
-    @rule(gate=st.integers(0, 1))
-    def restart_a_gate(self, gate: int) -> None:
-        self.gates[gate].generation += 1
-
-    @rule(gate=st.integers(0, 1))
-    def an_older_start_wakes(self, gate: int) -> None:
-        self.gates[gate].generation = max(1, self.gates[gate].generation - 1)
+    @rule(gate=st.integers(0, 1), older=st.booleans())
+    def restart_a_gate(self, gate: int, older: bool) -> None:
+        """A slot starts again, or an older start of it, stopped meanwhile, wakes."""
+        restarted = self.gates[gate]
+        restarted.generation = max(1, restarted.generation + (-1 if older else 1))
 
     # The settler and the sweep
 
     @rule(tenant=st.sampled_from(TENANTS), amount=st.sampled_from((0, 1, 999, 60_000, 250_000)))
     def fund(self, tenant: str, amount: int) -> None:
         self.money(tenant, amount)
-
-    @rule(tenant=st.sampled_from(TENANTS))
-    def fund_again(self, tenant: str) -> None:
         account = self.model.accounts[tenant]
-        reply = self.call(lua.FUND, [self.account(tenant)], [account.applied, 77])
-        assert reply == [b"REPEATED", account.balance, account.held]
+        again = self.call(lua.FUND, [self.account(tenant)], [account.applied, 77])
+        assert again == [b"REPEATED", account.balance, account.held]
 
     @rule(tenant=st.sampled_from(TENANTS), amount=st.sampled_from((1, 5_000, 10**7)), exact=st.booleans())
     def withdraw(self, tenant: str, amount: int, exact: bool) -> None:
@@ -412,35 +412,33 @@ class Machine(RuleBasedStateMachine):
         reply = self.call(lua.WITHDRAW, places, [f"{reference} {tenant}", amount, int(exact), b"{}"])
         assert reply == [b"TAKEN", taken, account.balance]
 
-    @rule(call=calls)
-    def lease_runs_out(self, call: Reserve) -> None:
-        talk = self.model.live.get(call.call_id)
-        if talk is not None:
+    @precondition(lambda self: self.model.live)
+    @rule(which=which_one, due=st.booleans(), swept=st.booleans())
+    def sweep(self, which: int, due: bool, swept: bool) -> None:
+        call_id, talk = self.live(which)
+        keys, member = self.partition, f"{call_id} {talk.tenant}"
+        if due:
             talk.expired = True
-            self.redis.zadd(self.partition.leases, {f"{call.call_id} {call.tenant_id}": 1})
-
-    @rule(call=calls)
-    def sweep(self, call: Reserve) -> None:
-        expected = self.model.sweep(call.call_id) if call.call_id in self.model.live else [b"ALIVE"]
-        keys = self.partition
-        places = [self.account(call.tenant_id), keys.call(call.call_id), keys.leases, keys.outbox, keys.opened]
-        assert self.call(lua.SWEEP, places, [f"{call.call_id} {call.tenant_id}", 0]) == expected
+            self.redis.zadd(keys.leases, {member: 1})
+        if swept:
+            places = [self.account(talk.tenant), keys.call(call_id), keys.leases, keys.outbox, keys.opened]
+            expected = self.model.sweep(call_id)
+            assert self.call(lua.SWEEP, places, [member, 0]) == expected
 
     # Epochs
 
-    @rule()
-    def epoch_changes(self) -> None:
+    @rule(heard=st.booleans())
+    def epoch_changes(self, heard: bool) -> None:
+        """One gate hears of the new epoch, the other goes on as before until it hears of it too."""
         believed = str(self.model.epoch)
-        self.model.epoch += 1
-        keys = [self.partition.epoch, self.partition.opened]
-        assert self.wire.call(lua.OPEN_EPOCH, keys, [believed, str(self.model.epoch)]) == [b"OPENED"]
-        assert self.wire.call(lua.OPEN_EPOCH, keys, [believed, "99"]) == [b"STALE"]
-        self.gates[0].epoch = str(self.model.epoch)
-
-    @precondition(lambda self: self.gates[1].epoch != str(self.model.epoch))
-    @rule()
-    def the_other_gate_hears_of_it(self) -> None:
-        self.gates[1].epoch = str(self.model.epoch)
+        if not heard:
+            self.model.epoch += 1
+            keys = [self.partition.epoch, self.partition.opened]
+            assert self.wire.call(lua.OPEN_EPOCH, keys, [believed, str(self.model.epoch)]) == [b"OPENED"]
+            assert self.wire.call(lua.OPEN_EPOCH, keys, [believed, "99"]) == [b"STALE"]
+            self.gates[0].epoch = str(self.model.epoch)
+        else:
+            self.gates[1].epoch = believed
 
     # What holds at every instant
 
@@ -480,10 +478,25 @@ class Machine(RuleBasedStateMachine):
 
     # Means
 
-    def gate_of(self, call: Reserve, wrong: bool = False) -> int:
-        talk = self.model.live.get(call.call_id)
-        gate = 1 if talk is not None and talk.owner == "two/0" else 0
-        return 1 - gate if wrong else gate
+    def say(self, gate: int, command: Command | Live) -> Said:
+        owner = self.gates[gate]
+        said = Said(command, owner.name, owner.generation, owner.epoch)
+        self.check(said)
+        if not isinstance(command, Live):
+            self.log.append(said)
+        return said
+
+    def check(self, said: Said) -> None:
+        expected = self.model.answer_to(said)
+        reply = self.wire.ask(self.gates[0].pack(said))
+        assert reply == expected, (said, reply, expected)
+
+    def live(self, which: int) -> tuple[str, Talk]:
+        call_id = sorted(self.model.live)[which % len(self.model.live)]
+        return call_id, self.model.live[call_id]
+
+    def gate_of(self, talk: Talk) -> int:
+        return int(talk.owner == "two/0")
 
     def account(self, tenant: str) -> str:
         return self.keys.tenant(tenant).account
