@@ -1,7 +1,6 @@
 """The called telephones: 180, a final answer after the ring time, and BYE, as RFC 3261's user agent server does it."""
 
 from collections.abc import Callable
-from random import Random
 
 from loadtest.call import Call, Pairing
 from loadtest.leg import Leg, State, Telephones
@@ -18,13 +17,12 @@ class Callees(Telephones):
         self,
         line: Line,
         pairing: Pairing,
-        dice: Random,
         ended: Callable[[Call, float], None],
         *,
         hang_up: bool,
         ring_s: float,
     ) -> None:
-        super().__init__(line, f"{dice.getrandbits(48):x}u", ended)
+        super().__init__(line, "u", ended)
         self._pairing = pairing
         self._hang_up = hang_up
         self._ring_s = ring_s

@@ -1,7 +1,6 @@
 """The calling telephones: INVITE, ACK, hold, BYE or CANCEL, as RFC 3261's user agent client does it."""
 
 from collections.abc import Callable
-from random import Random
 from typing import Final
 
 from loadtest.call import Call
@@ -22,14 +21,13 @@ class Callers(Telephones):
         self,
         line: Line,
         target: Address,
-        dice: Random,
         ended: Callable[[Call, float], None],
         *,
         hang_up: bool,
         ring_s: float,
         extra: str,
     ) -> None:
-        super().__init__(line, f"{dice.getrandbits(48):x}c", ended)
+        super().__init__(line, "c", ended)
         self._target = target
         self._hang_up = hang_up
         self._ring_s = ring_s

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum, auto
+from secrets import token_hex
 from typing import Final
 
 from gateway.sip.deadlines import Deadline
@@ -52,11 +53,11 @@ class Telephones:
         self.line = line
         self.legs: dict[str, Leg] = {}
         self._ended = ended
-        self._prefix = prefix
+        self._prefix = f"{prefix}{token_hex(6)}"  # not of the seed: a run made again must be new calls to the gate
         self._tokens = 0
 
     def token(self) -> str:
-        """A name never used before in this run: for tags, branches and Call-IDs."""
+        """A name never used before: for tags, branches and Call-IDs."""
         self._tokens += 1
         return f"{self._prefix}{self._tokens:x}"
 

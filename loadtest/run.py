@@ -119,7 +119,6 @@ class Run:
         self._callers = Callers(
             lines[0],
             plan.target,
-            self._dice,
             self._caller_over,
             hang_up=caller_hangs_up,
             ring_s=plan.ring_s,
@@ -132,7 +131,6 @@ class Run:
             self._callees = Callees(
                 lines[1],
                 self._pairing,
-                self._dice,
                 self._callee_over,
                 hang_up=callee_hangs_up,
                 ring_s=plan.ring_s,

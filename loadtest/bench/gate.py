@@ -48,14 +48,15 @@ import contextlib, io, json, sys
 from gateway.cli import main
 results = []
 for words in json.load(sys.stdin):
-    out, err, status = io.StringIO(), io.StringIO(), 0
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    status = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         sys.argv = ["callgate", *words]
         try:
             main()
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    results.append([status, out.getvalue(), err.getvalue()])
+    results.append([status, *(stream.buffer.getvalue().decode() for stream in (out, err))])
 json.dump(results, sys.__stdout__)
 """
 """Runs many commands in one interpreter: starting one for each funding would take longer than the benchmark."""
@@ -289,8 +290,7 @@ class CommandBooks:
 
     def ledger(self, tenant: str) -> list[dict[str, Any]]:
         """The postings of ``callgate ledger --tenant TENANT --json``."""
-        found = self._said["ledger", tenant]
-        postings: list[dict[str, Any]] = found["postings"] if isinstance(found, dict) else found
+        postings: list[dict[str, Any]] = self._said["ledger", tenant]
         return postings
 
     def reconcile(self) -> dict[str, Any]:

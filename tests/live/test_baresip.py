@@ -97,7 +97,7 @@ def test_a_real_user_agent_is_answered_and_cut(
     until(lambda: caller.calls() == 1 and callee.calls() == 1, 10)
     until(lambda: caller.calls() == 0 and callee.calls() == 0, 15)
     assert gate.wait_booked()
-    (row,) = gate.run("usage", "--tenant", "contoso", "--format", "json").document()["calls"]
+    (row,) = gate.run("usage", "--tenant", "contoso", "--format", "json").document()
     assert row["Duration Seconds"] == 4
     assert row["Reason Code"] == "NO_CREDIT"
     assert gate.run("balance", "contoso", "--json").document()["balance"] == "0.000000"

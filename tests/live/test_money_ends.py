@@ -63,17 +63,12 @@ def _every_charge_is_shown(gate: Gate, names: list[str]) -> None:
     asked += [["ledger", "--tenant", name, "--json"] for name in names]
     said = [answer.document() for answer in gate.run_many(asked)]
     for usage, ledger in zip(said[: len(names)], said[len(names) :], strict=True):
-        rows = _rows(usage, "calls")
-        charges = [row for row in _rows(ledger, "postings") if row["kind"] == "charge"]
+        rows: list[dict[str, Any]] = usage
+        charges = [row for row in ledger if row["kind"] == "charge"]
         assert len(rows) == len(charges) == CALLS // TENANTS
         booked = sorted(round(-float(charge["amount"]) * 1e6) for charge in charges)
         assert sorted(int(row["Charge Micros"]) for row in rows) == booked
         assert sum(booked) == TALK_S * 1000 * CALLS // TENANTS
-
-
-def _rows(document: Any, name: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = document if isinstance(document, list) else document[name]
-    return rows
 
 
 async def test_sixty_calls_at_once_with_money_for_seven(make_gate: MakeGate, carrier: Address) -> None:

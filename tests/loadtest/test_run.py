@@ -131,8 +131,9 @@ async def test_stopping_hangs_up_what_is_up() -> None:
     asyncio.get_running_loop().call_later(0.3, run.stop)
     figures = await run.play()
     assert 0 < figures["offered"] < 1000
-    assert figures["answered"] == figures["offered"]
-    assert figures["failed"] == 0
+    assert figures["answered"] > 0
+    assert set(figures["failed_by"]) <= {"not over when the run ended"}  # a call in the midst of its set-up
+    assert figures["talk_s"] < figures["offered"]
 
 
 async def test_calls_to_one_number_are_told_apart_by_their_session_description() -> None:
