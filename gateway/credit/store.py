@@ -139,6 +139,11 @@ class CreditStore:
         return self._tie.up
 
     @property
+    def open(self) -> bool:
+        """Up, and no partition waits for its epoch: what is asked for is granted or refused on its merits."""
+        return self._tie.up and all(self._tie.open_epochs)
+
+    @property
     def fenced(self) -> bool:
         """A newer start of this slot, or another installation, holds the name: this worker must end (SIP.md 1)."""
         return self._tie.fenced
