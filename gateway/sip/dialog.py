@@ -1,10 +1,9 @@
-"""Dialogs (RFC 3261 12): who talks to whom, in which order, over which hops; and the set of dialogs of one INVITE.
+"""Dialogs (RFC 3261 12): who talks to whom, in which order, over which hops.
 
 A dialog is made by a request that came in (UAS) or by a response to a request of ours (UAC); a forked INVITE makes
 several, one for each To tag (12.1, 13.2.2.4).  It is plain state: nothing here is sent or timed.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from gateway.sip.address import parse_name_addr
@@ -15,8 +14,6 @@ from gateway.sip.uri import SipUri, parse_uri
 
 EARLY_DIALOGS: Final = 16
 """Dialogs that one INVITE may open: carriers ring a handful of phones; more is a far end that mints tags."""
-
-SEQ_LIMIT: Final = 2**31
 
 
 class RequestFields(NamedTuple):
@@ -198,41 +195,6 @@ class Dialog:
 
 
 _TEXTS: Final = ("call_id", "local", "local_tag", "remote", "remote_tag", "remote_target")
-
-
-class DialogSet:
-    """The dialogs of one INVITE of ours, by the other side's tag; at most ``limit`` of them."""
-
-    __slots__ = ("_by_tag", "_limit", "_uri")
-
-    def __init__(self, request_uri: str, limit: int = EARLY_DIALOGS) -> None:
-        self._by_tag: dict[str, Dialog] = {}
-        self._uri = request_uri
-        self._limit = limit
-
-    def __len__(self) -> int:
-        return len(self._by_tag)
-
-    def __iter__(self) -> Iterator[Dialog]:
-        return iter(self._by_tag.values())
-
-    def find(self, response: Response) -> Dialog | None:
-        """The dialog of ``response``, made or confirmed by it; None for 100, without To tag, or past the limit.
-
-        A 2xx past the limit still makes its dialog, because it must be acknowledged and ended (13.2.2.4).
-        """
-        tag = response.to.tag
-        dialog = self._by_tag.get(tag)
-        if dialog is not None:
-            if response.status >= 200 and not dialog.confirmed:
-                dialog.confirm(response)
-            return dialog
-        if not tag or not 100 < response.status < 300:
-            return None
-        if response.status < 200 and len(self._by_tag) >= self._limit:
-            return None
-        dialog = self._by_tag[tag] = Dialog.as_client(response, self._uri)
-        return dialog
 
 
 def _target(message: Message, otherwise: str) -> str:

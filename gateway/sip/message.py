@@ -127,14 +127,13 @@ class Message:
 
         ``name`` in any case or compact form; the registered spelling is fastest.
         """
-        value = self._first.get(name)
-        if value is None and name not in HEADER_NAMES:
-            known = canonical(name)
-            if known is not None:
-                value = self._first.get(known)
-            else:
-                wanted = name.lower()
-                value = next((text for spelled, text in self._first.items() if spelled.lower() == wanted), None)
+        first = self._first
+        known = name if name in HEADER_NAMES else canonical(name)
+        if known is not None:
+            value = first.get(known)
+        else:
+            wanted = name.lower()
+            value = next((first[spelled] for spelled in reversed(first) if spelled.lower() == wanted), None)
         return None if value is None else value.strip(" \t")
 
     def all(self, name: str) -> list[str]:
