@@ -1,10 +1,9 @@
-"""The settler: the one loop that brings charges from Redis' outbox into the ledger, and money from the ledger to Redis.
+"""The settler: the process that brings charges from Redis' outbox into the ledger, and money from the ledger to Redis.
 
-It is a list of jobs, each with its own rhythm and each harmless when repeated; they take turns in one task, so that
-no two of them ever see each other half done.  A job that fails because a store is away is tried again later and
-later, up to BACKOFF_MAX_S, while the others go on: with the ledger away leases are still swept, with Redis away the
-ledger is still watched.  Nothing is remembered between turns that could not be lost: what waits stands in Redis'
-streams and in the ledger (MONEY 4).
+It is a list of jobs, each with its own rhythm and a task of its own, each harmless when repeated and none minding what
+the others are doing.  A job that fails because a store is away is tried again later and later, up to BACKOFF_MAX_S,
+while the others go on: with the ledger away leases are still swept and the outbox is still watched.  Nothing is
+remembered between turns that could not be lost: what waits stands in Redis' streams and in the ledger (MONEY 4).
 """
 
 import asyncio
@@ -54,7 +53,7 @@ DRIFT_OUTBOX_MAX: Final = 10_000
 """With more entries waiting than this, drift is not looked at: the look would read them all."""
 
 BUSY_SHARE: Final = 0.05
-"""Watching takes at most this share of the time, whatever the number of tenants."""
+"""Each of the watching jobs takes at most this share of the time, whatever the number of tenants."""
 
 log = get_logger("settlement")
 
@@ -71,7 +70,6 @@ class _Job:
     work: Callable[[], Awaitable[bool]]
     needs_settled: bool = False
     share: float = 1.0
-    due_s: float = 0.0
     failures: int = 0
 
 
@@ -83,17 +81,16 @@ class Settler:
         self._credit = credit
         self._gauges = Gauges(meter or Meter())
         self._run_id = ""
-        self._settled = False
+        self._settled = asyncio.Event()
         self._accounts: list[LedgerAccount] = []
-        self._views: list[AccountView] = []
+        self._views: dict[str, AccountView] = {}
         self._pending = 0
         self._directory_version = 0
-        self._settle_in_job = _Job("settle in", RUN_ID_S, self._settle_in)
         self._jobs = [
-            self._settle_in_job,
+            _Job("settle in", RUN_ID_S, self._settle_in),
             _Job("book", BOOK_S, self._book, needs_settled=True),
-            _Job("watch Redis", WATCH_S, self._watch_redis, share=BUSY_SHARE),
             _Job("watch the ledger", WATCH_S, self._watch_ledger, needs_settled=True, share=BUSY_SHARE),
+            _Job("watch Redis", WATCH_S, self._watch_redis, share=BUSY_SHARE),
             _Job("watch drift", WATCH_S, self._watch_drift, needs_settled=True, share=BUSY_SHARE),
             _Job("keep refused calls", WATCH_S, self._book_refused, needs_settled=True),
             _Job("sweep", SWEEP_S, self._sweep),
@@ -105,16 +102,18 @@ class Settler:
 
         The ledger is migrated first.  At the stop it books what waits, for at most LAST_TURN_S.
         """
-        while not stop.is_set():
+        async with asyncio.TaskGroup() as jobs:
             for job in self._jobs:
-                if not stop.is_set() and self._may(job) and job.due_s <= time.monotonic():
-                    await self._do(job)
-            await _wait(stop, min(job.due_s for job in self._jobs if self._may(job)))
-        if self._settled:
+                jobs.create_task(self._keep_doing(job, stop))
+        if self._settled.is_set():
             await self._last_turn()
 
-    def _may(self, job: _Job) -> bool:
-        return self._settled or not job.needs_settled
+    async def _keep_doing(self, job: _Job, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if job.needs_settled and not self._settled.is_set():
+                await _either(stop, self._settled)
+            else:
+                await _wait(stop, await self._do(job))
 
     async def settle_once(self) -> int:
         """One turn by hand: book what waits in the outbox; how many entries.  Raises LedgerAway or StoreError."""
@@ -128,52 +127,44 @@ class Settler:
         except (LedgerError, StoreError) as error:
             log.warning("charges wait in the outbox for the next settler", why=str(error))
 
-    async def _do(self, job: _Job) -> None:
-        """One turn of a job; what fails is logged once and tried again."""
+    async def _do(self, job: _Job) -> float:
+        """One turn of a job; how long to rest.  What fails is logged once and tried again."""
         began_s = time.monotonic()
         try:
             busy = await job.work()
         except LedgerAway as error:
             self._gauges.ledger_up(False)
-            self._failed(job, str(error))
+            return _failed(job, str(error))
         except StoreError as error:
             self._lose_redis(error)
-            self._failed(job, str(error))
+            return _failed(job, str(error))
         except Exception as error:  # a mistake of our own must not keep charges waiting for ever
-            log.exception("settler job failed", job=job.name)
-            self._failed(job, repr(error))
-        else:
-            if job.failures:
-                log.info("settler job goes on", job=job.name, after_failures=job.failures)
-            job.failures = 0
-            now_s = time.monotonic()
-            rest_s = max(job.every_s, (now_s - began_s) * (1 / job.share - 1))
-            job.due_s = now_s if busy else now_s + rest_s
-
-    def _failed(self, job: _Job, why: str) -> None:
-        if not job.failures:
-            log.error("settler job waits", job=job.name, why=why)
-        job.failures += 1
-        job.due_s = time.monotonic() + min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2 ** min(job.failures, 10))
+            if not job.failures:
+                log.exception("settler job failed", job=job.name)
+            return _failed(job, repr(error))
+        if job.failures:
+            log.info("settler job goes on", job=job.name, after_failures=job.failures)
+        job.failures = 0
+        return 0.0 if busy else max(job.every_s, (time.monotonic() - began_s) * (1 / job.share - 1))
 
     def _lose_redis(self, error: StoreError) -> None:
         """Who knows what Redis remembers when it is back: settle in again before anything is booked."""
         if isinstance(error, StoreUnreachableError):
             self._gauges.redis_up(False)
-        self._settled = False
-        self._settle_in_job.due_s = 0.0
+        self._settled.clear()
 
     # Jobs: each returns whether there is more to do at once
 
     async def _settle_in(self) -> bool:
         """Done at the start, and again when Redis was away or another run of it answers."""
         run_id = await self._credit.run_id()
-        if self._settled and run_id == self._run_id:
+        if self._settled.is_set() and run_id == self._run_id:
             return False
         if self._run_id and run_id != self._run_id:
             log.warning("Redis was restarted: saying accounts and money in again")
         await settle_in(self._ledger, self._credit)
-        self._run_id, self._settled = run_id, True
+        self._run_id = run_id
+        self._settled.set()
         self._gauges.redis_up(True)
         self._gauges.ledger_up(True)
         return False
@@ -191,19 +182,21 @@ class Settler:
         self._pending = state.pending
         self._gauges.outbox(state, time.time_ns() // 1_000_000)
         accounts = self._accounts
-        self._views = await self._credit.accounts([account.tenant_id for account in accounts])
-        self._gauges.tenants(accounts, self._views)
+        views = await self._credit.accounts([account.tenant_id for account in accounts])
+        self._gauges.tenants(accounts, views)
+        self._views = {view.tenant_id: view for view in views}
         self._gauges.redis_up(True)
         return False
 
     async def _watch_ledger(self) -> bool:
         """New tenants get their accounts; money that somebody booked and could not apply is applied."""
-        accounts = await self._ledger.accounts()
-        if len(accounts) != len(self._accounts):
-            self._views = await self._credit.accounts([account.tenant_id for account in accounts])
-        self._accounts = accounts
-        await make_accounts(self._credit, accounts, self._views)
-        await apply_all_money_in(self._ledger, self._credit, accounts, self._views)
+        accounts = self._accounts = await self._ledger.accounts()
+        known = self._views
+        unseen = [account.tenant_id for account in accounts if account.tenant_id not in known]
+        known = known | {view.tenant_id: view for view in await self._credit.accounts(unseen)}
+        views = [known[account.tenant_id] for account in accounts]
+        await make_accounts(self._credit, accounts, views)
+        await apply_all_money_in(self._ledger, self._credit, accounts, views)
         version = await self._ledger.directory_version()
         if version != self._directory_version:
             await self._credit.publish_directory(version)
@@ -232,8 +225,24 @@ class Settler:
         return False
 
 
-async def _wait(stop: asyncio.Event, until_s: float) -> None:
-    """Until ``stop``, or this moment of the monotonic clock."""
+def _failed(job: _Job, why: str) -> float:
+    """Tell of a failure the first time; how long to rest before the next try."""
+    if not job.failures:
+        log.error("settler job waits", job=job.name, why=why)
+    job.failures += 1
+    return float(min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2 ** min(job.failures, 10)))
+
+
+async def _wait(stop: asyncio.Event, rest_s: float) -> None:
+    """Until ``stop``, or so long; other jobs have their turn in any case."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
+        async with asyncio.timeout(rest_s):
             await stop.wait()
+
+
+async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
+    """Until one of them is set."""
+    waits = [asyncio.create_task(event.wait()) for event in (one, other)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
