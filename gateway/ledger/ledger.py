@@ -205,6 +205,10 @@ class Ledger:
         """
         return reading.read_usage(self.database, tenant_id, from_ms, to_ms, refused)
 
+    async def call(self, call_id: str) -> CallRecord | None:
+        """The record of a call that is over, answered or refused; None where the ledger has none."""
+        return await reading.read_call(self.database, call_id)
+
     async def verify_chain(self, tenant_id: str) -> ChainVerdict:
         """Check a tenant's hash chain, running balances and call records.  Raises UnknownTenant."""
         return await reading.verify_chain(self.database, tenant_id)

@@ -143,6 +143,13 @@ async def read_usage(
         after = (rows[-1].start_ms, rows[-1].id)
 
 
+async def read_call(database: Database, charge_id: str) -> CallRecord | None:
+    """The record kept under a charge id; None where there is none."""
+    async with database.read() as connection:
+        found = await connection.scalar(select(calls.c.record).where(calls.c.charge_id == charge_id))
+    return None if found is None else decode_record(found)
+
+
 async def _usage_page(database: Database, wanted: list[ColumnElement[bool]]) -> Sequence[Any]:
     query = select(calls.c.start_ms, calls.c.id, calls.c.record).where(*wanted)
     async with database.read() as connection:

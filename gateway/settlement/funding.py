@@ -6,7 +6,7 @@ granted it meanwhile, and reaches the ledger through the outbox; it is booked he
 entry is then found to be booked already.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from gateway.credit.admin import CreditAdmin, StoreError
@@ -90,4 +90,4 @@ async def _withdraw(
             f"the money has left Redis, but {error.what}", "the settler books it when it is back"
         ) from error
     assert booked is not None, "a reference is booked, or find_funding says with what it conflicts"
-    return FundingOutcome(booked, applied=True)
+    return FundingOutcome(replace(booked, repeated=False), applied=True)

@@ -68,6 +68,14 @@ async def test_totals(ledger: Ledger, call: Call) -> None:
     assert await ledger.totals(["nobody"]) == []
 
 
+async def test_one_call(ledger: Ledger, call: Call) -> None:
+    await ledger.book([call(charge_id="c1", sip_call_id="abc@pbx")])
+    found = await ledger.call("c1")
+    assert found is not None
+    assert found.sip_call_id == "abc@pbx"
+    assert await ledger.call("c2") is None
+
+
 async def test_which_charges_are_booked(ledger: Ledger, call: Call) -> None:
     await ledger.book([call(charge_id="c1")])
     assert await ledger.booked_charges(["c1", "c2"]) == {"c1"}

@@ -66,6 +66,7 @@ async def test_money_out_leaves_redis_then_the_ledger(ledger: Ledger, credit: Cr
     await fund(ledger, credit, "contoso", 500, "in")
     out = await fund(ledger, credit, "contoso", -200, "out", kind="adjustment", actor="alice")
     assert (out.booked.seq, out.booked.amount_micros, out.booked.balance_micros) == (2, -200, 300)
+    assert not out.booked.repeated
     assert await redis_balance(credit) == await ledger.balance("contoso") == 300
     again = await fund(ledger, credit, "contoso", -200, "out", kind="adjustment")
     assert again.booked.repeated
