@@ -70,7 +70,7 @@ def bench(
     if as_json:
         typer.echo(json.dumps({**about, "subjects": subjects}, indent=2))
     else:
-        print_table(Console(), subjects, about)
+        print_table(Console(width=120), subjects, about)
     raise typer.Exit(1 if any(figures["faults"] for figures in subjects.values()) else 0)
 
 
