@@ -38,7 +38,7 @@ def load_deck(
     effective_from: Annotated[
         str | None, typer.Option("--effective-from", metavar="T", help="In use from then on; default now.")
     ] = None,
-    currency: Annotated[str | None, typer.Option("--currency", help="Where the file has no currency column.")] = None,
+    currency: Annotated[str | None, typer.Option("--currency", help="Where file and deck have none yet.")] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +52,10 @@ def load_deck(
 
     async def work() -> list[Change]:
         async with open_ledger(settings) as ledger:
-            changes = await ledger.load_deck(deck, data, currency=currency, effective_from_ms=begins_ms)
+            known = next((version.currency for version in await ledger.decks() if version.name == deck), None)
+            changes = await ledger.load_deck(
+                deck, data, currency=currency or known or None, effective_from_ms=begins_ms
+            )
             if changes:
                 await announce_directory(settings, ledger)
             return changes

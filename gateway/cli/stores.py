@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gateway.admin.desk import Desk
+from gateway.admin.documents import known_of
+from gateway.call.record import CallRecord
 from gateway.cli.output import Failure, note
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin, StoreError
@@ -41,11 +43,12 @@ async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
 async def open_credit(settings: Settings, ledger: Ledger, *, needed: bool = True) -> AsyncIterator[CreditAdmin]:
     """The credit store, ready for use; where it is not ``needed``, one that is away will do as well.
 
-    Raises EmbeddedError, StoreError.
+    Raises EmbeddedError, StoreError, LedgerRefused for another number of partitions than at the first start.
     """
     async with AsyncExitStack() as stack:
         embedded = EmbeddedRedis(data_folder(settings)) if settings.redis_embedded else None
-        credit = CreditAdmin(embedded.url if embedded else settings.redis.url, partitions=settings.redis.partitions)
+        partitions = await ledger.partitions(settings.redis.partitions)
+        credit = CreditAdmin(embedded.url if embedded else settings.redis.url, partitions=partitions)
         stack.push_async_callback(credit.close)
         try:
             if embedded and await embedded.ensure():
@@ -77,3 +80,13 @@ async def announce_directory(settings: Settings, ledger: Ledger) -> None:
             note(f"{error}; workers hear of the change when Redis is back")
     finally:
         await credit.close()
+
+
+async def find_record(settings: Settings, call_id: str) -> CallRecord | None:
+    """The record of a call that is over, or of a live one as far as it is known; None where nobody knows it."""
+    async with open_ledger(settings) as ledger:
+        if booked := await ledger.call(call_id):
+            return booked
+        async with open_credit(settings, ledger) as credit:
+            live = await credit.live_calls()
+    return next((known_of(call) for call in live if call.call_id == call_id), None)

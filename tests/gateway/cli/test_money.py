@@ -1,0 +1,141 @@
+"""fund, balance, ledger and reconcile, with an embedded Redis that lives as long as the command."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import pytest
+import redis
+
+from gateway.credit.embedded import EmbeddedRedis
+from rating.money import parse_amount
+
+from .conftest import Shell
+
+
+def redis_runs(folder: Path) -> bool:
+    """Whether a Redis server of this folder is left."""
+    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return any("redis" in line and str(folder) in line for line in found.stdout.splitlines() if "pytest" not in line)
+
+
+def test_money_is_booked_and_can_be_used_at_once(provisioned: Shell) -> None:
+    done = provisioned("fund", "contoso", "12.34", "--reference", "r1", "--json").document
+    assert done == {
+        "tenant": "contoso",
+        "kind": "manual",
+        "amount": "12.340000",
+        "reference": "r1",
+        "id": "1",
+        "ledger_balance": "12.340000",
+        "repeated": False,
+        "applied": True,
+    }
+    assert provisioned("balance", "contoso", "--json").document == {
+        "tenant": "contoso",
+        "currency": "USD",
+        "mode": "prepaid",
+        "balance": "12.340000",
+        "held": "0.000000",
+        "available": "12.340000",
+        "ledger_balance": "12.340000",
+        "unsynced": "0.000000",
+        "pools": [],
+        "exhausted": False,
+    }
+    assert not redis_runs(provisioned.folder)
+
+
+def test_the_same_reference_books_once_and_says_so(provisioned: Shell) -> None:
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    again = provisioned("fund", "contoso", "5", "--reference", "r1")
+    assert "was booked before" in again.out
+    assert provisioned("fund", "contoso", "5", "--reference", "r1", "--json").document["repeated"] is True
+    assert provisioned("fund", "contoso", "6", "--reference", "r1", status=1).failed("r1", "choose a new reference")
+    assert provisioned("fund", "contoso", "5", "--reference", "r1", "--kind", "refund", status=1).failed("r1")
+    assert provisioned("balance", "contoso", "--json").document["balance"] == "5.000000"
+
+
+def test_only_an_adjustment_may_be_negative(provisioned: Shell) -> None:
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    assert provisioned("fund", "contoso", "-2", "--reference", "r2", status=1).failed("--kind adjustment")
+    taken = provisioned("fund", "contoso", "-2", "--reference", "r2", "--kind", "adjustment", "--json").document
+    assert (taken["amount"], taken["ledger_balance"], taken["repeated"]) == ("-2.000000", "3.000000", False)
+    too_much = provisioned("fund", "contoso", "-4", "--reference", "r3", "--kind", "adjustment", status=1)
+    assert too_much.failed("3.000000", "available")
+
+
+def test_the_ledger_has_a_running_balance(provisioned: Shell) -> None:
+    for reference, amount in (("r1", "5"), ("r2", "0.000001"), ("r3", "7.5")):
+        provisioned("fund", "contoso", amount, "--reference", reference)
+    postings = provisioned("ledger", "--tenant", "contoso", "--json").document
+    assert [posting["balance"] for posting in postings] == ["5.000000", "5.000001", "12.500001"]
+    assert [posting["reference"] for posting in postings] == ["r1", "r2", "r3"]
+    assert set(postings[0]) == {"id", "at", "kind", "amount", "balance", "reference", "call_id"}
+    assert sum(parse_amount(posting["amount"]) for posting in postings) == 12_500_001
+    table = provisioned("ledger", "--tenant", "contoso").out.splitlines()
+    assert table[0].split() == ["id", "at", "kind", "amount", "balance", "reference", "call", "id"]
+    assert len(table) == 4
+
+
+def test_an_empty_ledger_is_an_empty_list(provisioned: Shell) -> None:
+    assert provisioned("ledger", "--tenant", "contoso", "--json").document == []
+    assert provisioned("ledger", "--tenant", "contoso").out == "nothing was booked yet\n"
+
+
+def test_reconcile_finds_no_drift(provisioned: Shell) -> None:
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    document = provisioned("reconcile", "--json").document
+    assert (document["drift_micros"], document["clean"]) == (0, True)
+    assert provisioned("reconcile", "--tenant", "contoso").out.endswith("drift 0 micros\n")
+
+
+def test_reconcile_fails_where_there_is_drift(provisioned: Shell) -> None:
+    """A balance that somebody changed by hand in Redis, beside every script."""
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    server = EmbeddedRedis(provisioned.folder / "data")
+    asyncio.run(server.ensure())
+    with redis.Redis(unix_socket_path=server.url.removeprefix("unix://")) as link:
+        (account,) = [
+            key for key in link.scan_iter("cg:*") if link.type(key) == b"hash" and link.hexists(key, "balance")
+        ]
+        link.hincrby(account, "balance", 7)
+    asyncio.run(server.stop())
+    done = provisioned("reconcile", "--json", status=1)
+    assert done.document["drift_micros"] == 7
+    assert "do not add up" in done.err
+
+
+@pytest.mark.parametrize("words", [("fund", "nobody", "5", "--reference", "r"), ("balance", "nobody")])
+def test_an_unknown_tenant_is_told(provisioned: Shell, words: tuple[str, ...]) -> None:
+    assert provisioned(*words, status=1).failed("nobody", "callgate provision")
+
+
+@pytest.mark.parametrize("amount", ["abc", "1e3", "1,5", "0.0000001", "99999999999", ""])
+def test_what_is_no_amount_is_wrong_use(provisioned: Shell, amount: str) -> None:
+    done = provisioned("fund", "contoso", amount, "--reference", "r", status=2)
+    assert done.out == ""
+
+
+def test_zero_is_refused(provisioned: Shell) -> None:
+    assert provisioned("fund", "contoso", "0", "--reference", "r", status=1).failed()
+
+
+def test_money_is_booked_while_redis_is_away_and_applied_later(provisioned: Shell) -> None:
+    settings = provisioned.folder / "callgate.toml"
+    here = settings.read_text()
+    settings.write_text(here.replace("[redis]", '[redis]\nurl = "unix:///nowhere/redis.sock"'))
+    done = provisioned("fund", "contoso", "5", "--reference", "r1", "--json")
+    assert done.document["applied"] is False
+    assert "Redis is away" in done.err
+    assert provisioned("balance", "contoso", status=1).failed()
+    settings.write_text(here)
+    assert provisioned("balance", "contoso", "--json").document["balance"] == "5.000000"
+
+
+def test_a_ledger_that_is_away_books_nothing(provisioned: Shell) -> None:
+    settings = provisioned.folder / "callgate.toml"
+    settings.write_text(settings.read_text() + '[ledger]\nurl = "postgresql://u:hunter2@127.0.0.1:1/x"\n')
+    done = provisioned("fund", "contoso", "5", "--reference", "r1", status=1)
+    assert done.failed()
+    assert "hunter2" not in done.err
