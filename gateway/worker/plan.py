@@ -68,6 +68,11 @@ class Plan:
         """Where a worker that accepts calls leaves its process id, for ``/readyz``."""
         return ready_file(self.settings.data_dir, self.slot)
 
+    @property
+    def ladder_file(self) -> Path:
+        """Where a worker leaves the ladders of its latest calls when it gets SIGUSR1."""
+        return self.settings.data_dir / RUN_FOLDER / f"ladder-{self.slot}.json"
+
     def of(self, role: Role, *, admin: int | None = None) -> "Plan":
         """The same plan for another role; ``admin`` is the descriptor of the admin listener."""
         return replace(self, role=role, admin=admin)

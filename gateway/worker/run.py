@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 
 from gateway.telemetry import logs
@@ -16,9 +17,11 @@ async def run_worker(plan: Plan, ending: Ending, say_ready: Callable[[], None]) 
     settings = plan.settings
     logs.configure(settings.telemetry.log_level, settings.telemetry.log_format, f"worker-{plan.slot}")
     worker = Worker(plan, ending)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, worker.write_ladders)
     await worker.start()
-    plan.ready_file.write_text(f"{os.getpid()}\n", encoding="ascii")
-    say_ready()
+    if not worker.fenced.is_set():
+        plan.ready_file.write_text(f"{os.getpid()}\n", encoding="ascii")
+        say_ready()
     await _first(worker.fenced, ending.drain)
     with contextlib.suppress(FileNotFoundError):
         plan.ready_file.unlink()

@@ -18,11 +18,12 @@ from gateway.config.facts import number_plan
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, Order
-from gateway.credit.store import CreditStore, Owner, StoreObserver
+from gateway.credit.store import CreditStore, Owner, OwnerTakenError, StoreObserver
 from gateway.sip.deadlines import Deadlines
 from gateway.sip.endpoint import Endpoint, Identity
 from gateway.sip.events import Flow
 from gateway.sip.layer import Timers
+from gateway.telemetry.ladder import Ladder, LadderTap
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
 from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
@@ -40,8 +41,12 @@ from gateway.worker.tokens import Tokens, own_call_ids
 from gateway.worker.turn import Turn
 from policy.directory import Directory
 
-FIRST_DIRECTORY_S: Final = 3.0
-"""How long a start waits for the first directory from the ledger before it goes on with the one kept."""
+STORES_WAIT_S: Final = 3.0
+"""How long a start waits for the first directory from the ledger, and for the settler to make a new Redis ready; then
+it goes on without them and with the directory kept."""
+
+STORE_POLL_S: Final = 0.05
+"""How often a start looks whether Redis is ready."""
 
 CUT_WAIT_S: Final = 2.0
 """How long the answers to BYEs and CANCELs are waited for at the end: a peer that is up answers in milliseconds."""
@@ -102,6 +107,7 @@ class Worker:
             note=FactCounter(self._metrics),
             arm=self._clock.arm,
         )
+        self._ladder = self._tap_calls()
         drops = settings.sip.unknown_source == "drop"
         if drops:
             self._turn.is_unheard = sources.is_stranger
@@ -130,15 +136,34 @@ class Worker:
             observer=StoreObserver(timed=self._metrics.redis, up=self._store_up, alert=_alert),
         )
 
+    def _tap_calls(self) -> Ladder | None:
+        """Keep the messages of the latest calls where the settings want it; each call has two legs."""
+        calls = self._settings.telemetry.ladder_calls
+        if not calls:
+            return None
+        ladder = Ladder(2 * calls)
+        self._turn.tap = LadderTap(ladder, self._clock.unix_ms)
+        return ladder
+
     # the start
 
     async def start(self) -> None:
-        """Hear SIP, and know the directory if the ledger can be reached in FIRST_DIRECTORY_S."""
+        """Hear SIP; a store or ledger that answers is waited for a moment, so that the first call is not refused.
+
+        Sets ``fenced`` where another live gate holds this node's name.
+        """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._directory.start()
-        await self._store.start()
+        try:
+            await self._store.start()
+        except OwnerTakenError:
+            self.fenced.set()
+            return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._directory.read.wait(), FIRST_DIRECTORY_S)
+            async with asyncio.timeout(STORES_WAIT_S):
+                await self._directory.read.wait()
+                while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
+                    await asyncio.sleep(STORE_POLL_S)
         await self._transport.open()
         self._clock.start()
         name = f"{self._settings.node.name}/{self._plan.slot}"
@@ -163,6 +188,15 @@ class Worker:
             log.error("metrics not written", error=str(error))
         if self._store.fenced:
             self.fenced.set()
+
+    def write_ladders(self) -> None:
+        """Leave the ladders of the latest calls in the data folder, for ``callgate trace``."""
+        if self._ladder is None:
+            return
+        try:
+            self._ladder.write(self._plan.ladder_file)
+        except OSError as error:
+            log.error("ladders not written", error=str(error))
 
     def _perform(self, order: Order) -> None:
         """Carry out one order of another process; each is harmless when repeated."""

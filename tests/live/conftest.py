@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.bench.gate import Gate, Trunks
-from loadtest.bench.processes import Children, free_port, free_sip_port
+from loadtest.bench.processes import Children, free_port
 from loadtest.wire import Address
 
 PBX = "127.0.0.2"
@@ -38,21 +38,6 @@ def children() -> Iterator[Children]:
         yield started
 
 
-class TestGate(Gate):
-    """A gate with as many workers as a test wants."""
-
-    __test__ = False
-    workers = 1
-
-    def _settings(self) -> str:
-        text = super()._settings()
-        if self.workers == 1:
-            return text
-        first = min(free_sip_port() for _ in range(3))
-        ports = f'workers = {self.workers}\nworker_ports = "{first}-{first + self.workers - 1}"'
-        return text.replace("workers = 1", ports)
-
-
 @pytest.fixture
 def carrier() -> Address:
     return Address(CARRIER, free_port(CARRIER))
@@ -66,10 +51,10 @@ def make_gate(children: Children, tmp_path: Path, carrier: Address) -> Callable[
         *names: str, funds: str = "10", workers: int = 1, own_redis: bool = True, keys: dict[str, str] | None = None,
         sections: dict[str, str] | None = None, trunks: Trunks | None = None,
     ) -> Gate:  # fmt: skip
-        kind = type("Workers", (TestGate,), {"workers": workers})
         access = 'tenant_from = "caller"' if len(names) != 1 else f'tenant = "{names[0]}"'
         chosen = trunks or Trunks([PBX], [CARRIER], [f"sip:{carrier}"], access_lines=access)
-        gate: Gate = kind(children, tmp_path / "gate", chosen, sections=sections or {}, own_redis=own_redis)
+        folder = tmp_path / "gate"
+        gate = Gate(children, folder, chosen, sections=sections or {}, own_redis=own_redis, workers=workers)
         if own_redis:
             gate.start_redis()
         gate.provision(tenants(*names, **(keys or {})), DECK, [(name, funds) for name in names])

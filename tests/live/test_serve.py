@@ -1,0 +1,406 @@
+"""``callgate serve`` as a process: sockets, workers, stores that are away, drains and crashes, seen from outside."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.credit.admin import CreditAdmin
+from gateway.credit.views import LiveCall
+from loadtest.bench.gate import Gate
+from loadtest.bench.processes import Children, free_port
+from loadtest.bench.sipp import Sipp
+from loadtest.wire import Address, Dialog, Heard, hear, reason_code, request, response, sdp, sip_cause, uri_in
+
+pytestmark = pytest.mark.peer("sipp", "redis-server")
+
+PBX = "127.0.0.2"
+MakeGate = Callable[..., Gate]
+
+
+class Phone:
+    """One caller on a UDP socket who does what the test says, one call at a time."""
+
+    def __init__(self, gate: Address) -> None:
+        self.gate = gate
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((PBX, 0))
+        self.sock.settimeout(10)
+        self.here = Address(*self.sock.getsockname())
+        self._calls = 0
+
+    def invite(self, number: str) -> Dialog:
+        self._calls += 1
+        call = f"{self.here.port}-{self._calls}"
+        local, contact = f"<sip:+14255550000@{self.here}>;tag={call}", f"sip:+14255550000@{self.here}"
+        target = f"sip:{number}@{self.gate}"
+        dialog = Dialog(self.here, call, local, f"<{target}>", contact, target, self.gate, cseq=1)
+        self.send(request(dialog, "INVITE", f"z9hG4bK-{call}-1", sdp(self.here, 1)))
+        return dialog
+
+    def call(self, number: str) -> tuple[Dialog, Heard]:
+        """Place a call and return its final answer; a 200 is acknowledged, a refusal too."""
+        dialog = self.invite(number)
+        final = self.wait(lambda heard: heard.method == "INVITE" and heard.status >= 200)
+        dialog.remote = final.first("to")
+        if final.status == 200:
+            dialog.learn(uri_in(final.first("contact")), [])
+            self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
+        else:
+            self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-1"))
+        return dialog, final
+
+    def hang_up(self, dialog: Dialog) -> Heard:
+        dialog.cseq += 1
+        self.send(request(dialog, "BYE", f"z9hG4bK-{dialog.call_id}-bye"), dialog.next_hop)
+        return self.wait(lambda heard: heard.method == "BYE" and heard.status >= 200)
+
+    def wait_bye(self) -> Heard:
+        bye = self.wait(lambda heard: heard.status == 0 and heard.method == "BYE")
+        self.send(response(bye, 200))
+        return bye
+
+    def wait(self, wanted: Callable[[Heard], bool]) -> Heard:
+        while True:
+            heard = hear(self.sock.recv(65535))
+            if wanted(heard):
+                return heard
+
+    def send(self, data: bytes, to: Address | None = None) -> None:
+        self.sock.sendto(data, to or self.gate)
+
+
+@pytest.fixture
+def phones() -> Iterator[Callable[[Gate], Phone]]:
+    made: list[Phone] = []
+
+    def make(gate: Gate) -> Phone:
+        made.append(Phone(gate.sip))
+        return made[-1]
+
+    yield make
+    for phone in made:
+        phone.sock.close()
+
+
+@pytest.fixture
+def callee(children: Children, tmp_path: Path, carrier: Address) -> Sipp:
+    sipp = Sipp(children, tmp_path, "callee")
+    sipp.start_callee(carrier)
+    return sipp
+
+
+def until(true: Callable[[], bool], within_s: float = 15.0) -> None:
+    give_up_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < give_up_s, "it did not come to pass in time"
+        time.sleep(0.05)
+
+
+async def live_calls(gate: Gate) -> list[LiveCall]:
+    admin = CreditAdmin(f"unix://{gate.redis_socket}")
+    try:
+        return await admin.live_calls()
+    finally:
+        await admin.close()
+
+
+def worker_pids(gate: Gate) -> list[int]:
+    return gate.pids()["worker"]
+
+
+def ready(gate: Gate) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(f"http://{gate.admin}/readyz", timeout=5) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def refused_start(gate: Gate) -> str:
+    """Start the gate where it cannot; what it wrote."""
+    with pytest.raises(Exception, match="ended with status 1") as caught:
+        gate.start()
+    return str(caught.value)
+
+
+# the start
+
+
+def test_a_taken_port_ends_the_start_and_is_named(make_gate: MakeGate) -> None:
+    gate = make_gate("contoso", own_redis=False)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(tuple(gate.sip))
+        said = refused_start(gate)
+    assert f"cannot listen on udp://{gate.sip}: another program holds this port" in said
+
+
+def test_a_second_gate_in_the_same_folder_is_refused(make_gate: MakeGate, children: Children, tmp_path: Path) -> None:
+    gate = make_gate("contoso")
+    gate.start()
+    second = Gate(children, tmp_path / "second", gate.trunks, own_redis=False)
+    text = second.config.read_text().replace(str(second.folder / "state"), str(gate.folder / "state"))
+    second.config.write_text(text)
+    assert "another `callgate serve`" in refused_start(second)
+
+
+def test_a_second_gate_of_the_same_name_is_refused(make_gate: MakeGate, children: Children, tmp_path: Path) -> None:
+    gate = make_gate("contoso")
+    gate.start()
+    second = Gate(children, tmp_path / "second", gate.trunks)
+    text = second.config.read_text().replace(str(second.redis_socket), str(gate.redis_socket))
+    second.config.write_text(text.replace('name = "second"', 'name = "gate"'))
+    second.redis = gate.redis
+    said = refused_start(second)
+    assert "another live gate uses this node.name" in said
+    assert gate.stop() == 0
+
+
+def test_without_stores_the_gate_starts_says_so_and_works_when_they_come(
+    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+) -> None:
+    gate = make_gate("contoso")
+    ledger = gate.folder / "state" / "ledger.sqlite3"
+    gate.start()
+    gate.stop()
+    gate.stop_redis()
+    ledger.rename(ledger.with_suffix(".away"))
+    ledger.mkdir()
+    redis = gate.redis
+    gate.own_redis = False
+    gate.start()
+    status, problem = ready(gate)
+    assert status == 503
+    assert "redis" in json.dumps(problem)
+    assert "ledger" in json.dumps(problem)
+    phone = phones(gate)
+    assert phone.call("+442079460000")[1].status == 503
+    ledger.rmdir()
+    ledger.with_suffix(".away").rename(ledger)
+    assert redis is None
+    gate.start_redis()
+    until(lambda: ready(gate)[0] == 200)
+    until(lambda: phone.call("+442079460000")[1].status == 200)
+    dialog, final = phone.call("+442079460000")
+    assert final.status == 200
+    assert phone.hang_up(dialog).status == 200
+    assert gate.stop() == 0
+
+
+# calls
+
+
+def test_a_call_over_tcp_is_bridged_and_booked(
+    make_gate: MakeGate, children: Children, tmp_path: Path, callee: Sipp
+) -> None:
+    gate = make_gate("contoso")
+    gate.start()
+    sipp = Sipp(children, tmp_path, "caller")
+    (sipp.folder / "numbers.csv").write_text("SEQUENTIAL\n+14255550000;+442079460000;\n")
+    scenario = Path(__file__).parents[2] / "loadtest" / "peers" / "caller.xml"
+    words = f"sipp {gate.sip} -inf numbers.csv -i {PBX} -p {free_port(PBX)} -t t1 -m 5 -r 5 -d 300 -nostdin -timeout 20"
+    done = subprocess.run(
+        [*words.split(), "-sf", str(scenario)],
+        cwd=sipp.folder, capture_output=True, check=False, timeout=40,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert gate.wait_booked()
+    assert gate.run("balance", "contoso", "--json").document()["balance"] == "9.995000"
+    assert gate.stop() == 0
+
+
+async def test_two_workers_behind_one_caller_socket_share_its_calls(
+    make_gate: MakeGate, children: Children, tmp_path: Path, callee: Sipp
+) -> None:
+    gate = make_gate("contoso", workers=2)
+    gate.start()
+    assert len(worker_pids(gate)) == 2
+    caller = Sipp(children, tmp_path, "caller")
+    pairs = [("+14255550000", f"+442079460{place:03d}") for place in range(40)]
+    caller.start_caller(Address(PBX, free_port(PBX)), gate.sip, pairs, 40, hold_ms=3000)
+    owners: set[str] = set()
+    for _ in range(100):
+        calls = await live_calls(gate)
+        owners = {call.owner for call in calls}
+        if len(calls) == 40:
+            break
+        time.sleep(0.05)
+    assert owners == {"gate/0", "gate/1"}
+    assert caller.wait(20)
+    assert caller.statistics()["SuccessfulCall"] == 40
+    assert caller.statistics()["Retransmissions"] == 0
+    assert gate.wait_booked()
+    assert gate.run("balance", "contoso", "--json").document()["balance"] == "9.840000"
+    assert gate.run("reconcile", "--json").document()["drift_micros"] == 0
+    assert gate.stop() == 0
+
+
+def test_an_operator_hangs_up_and_the_gate_says_why(
+    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+) -> None:
+    gate = make_gate("contoso")
+    gate.start()
+    phone = phones(gate)
+    assert phone.call("+442079460000")[1].status == 200
+    live = gate.run("calls", "--json").document()
+    calls = live["calls"] if isinstance(live, dict) else live
+    assert gate.run("hangup", calls[0]["id"]).status == 0
+    assert "Reason" in str(phone.wait_bye().headers).title()
+    assert gate.wait_booked()
+    assert gate.stop() == 0
+
+
+def test_money_that_arrives_in_time_keeps_a_call_up(
+    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+) -> None:
+    gate = make_gate("contoso", funds="0.004", sections={"credit": "tick_s = 2\nrenew_lead_s = 1.0"})
+    gate.start()
+    phone = phones(gate)
+    began_s = time.monotonic()
+    assert phone.call("+442079460000")[1].status == 200
+    assert gate.run("fund", "contoso", "0.003", "--reference", "more").status == 0
+    bye = phone.wait_bye()
+    assert sip_cause(bye) == 402
+    assert 6.9 < time.monotonic() - began_s < 7.6
+    assert gate.wait_booked()
+    assert gate.run("balance", "contoso", "--json").document()["balance"] == "0.000000"
+    assert gate.stop() == 0
+
+
+# bad days
+
+
+def test_while_redis_is_away_calls_end_when_paid_time_ends_and_are_booked_when_it_is_back(
+    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+) -> None:
+    gate = make_gate("contoso", sections={"credit": "tick_s = 4"})
+    gate.start()
+    phone = phones(gate)
+    began_s = time.monotonic()
+    assert phone.call("+442079460000")[1].status == 200
+    gate.stop_redis()
+    other = phones(gate)
+    _, final = other.call("+442079460001")
+    assert (final.status, reason_code(final)) == (503, "STORE_AWAY")
+    phone.wait_bye()
+    assert 3.9 < time.monotonic() - began_s < 4.6
+    gate.start_redis()
+    assert gate.wait_booked()
+    balance = gate.run("balance", "contoso", "--json").document()
+    assert (balance["balance"], balance["held"], balance["unsynced"]) == ("9.996000", "0.000000", "0.000000")
+    dialog, final = other.call("+442079460002")
+    assert final.status == 200
+    assert other.hang_up(dialog).status == 200
+    assert gate.stop() == 0
+
+
+def test_a_killed_worker_is_back_at_once_on_the_same_sockets(
+    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+) -> None:
+    gate = make_gate("contoso")
+    gate.start()
+    phone = phones(gate)
+    first = worker_pids(gate)
+    os.kill(first[0], signal.SIGKILL)
+    # the INVITE waits in the socket for the next holder of the slot
+    dialog, final = phone.call("+442079460000")
+    assert final.status == 200
+    assert phone.hang_up(dialog).status == 200
+    assert worker_pids(gate) != first
+    assert gate.stop() == 0
+
+
+def test_a_dead_embedded_redis_is_started_again_and_calls_go_on(
+    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+) -> None:
+    gate = make_gate("contoso", own_redis=False)
+    gate.start()
+    phone = phones(gate)
+    dialog, final = phone.call("+442079460000")
+    assert final.status == 200
+    first = gate.pids()["redis"] or redis_pids(gate)
+    os.kill(first[0], signal.SIGKILL)
+    until(lambda: ready(gate)[0] == 200 and redis_pids(gate) not in ([], first))
+    assert phone.hang_up(dialog).status == 200
+    assert gate.wait_booked()
+    dialog, final = phone.call("+442079460001")
+    assert final.status == 200
+    assert phone.hang_up(dialog).status == 200
+    assert gate.stop() == 0
+    until(lambda: not redis_pids(gate))
+
+
+def redis_pids(gate: Gate) -> list[int]:
+    """The embedded server is a daemon: no child of the gate's."""
+    file = gate.folder / "state" / "redis" / "redis.pid"
+    try:
+        pid = int(file.read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return []
+    return [pid]
+
+
+# the end
+
+
+async def test_a_drain_refuses_new_calls_and_leaves_answered_ones_to_the_next_process(
+    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+) -> None:
+    gate = make_gate("contoso", sections={"sip": "drain_s = 2"})
+    gate.start()
+    phone = phones(gate)
+    assert phone.call("+442079460000")[1].status == 200
+    process = gate.process
+    assert process is not None
+    process.send_signal(signal.SIGTERM)
+    until(lambda: "draining" in gate.log.read_text())
+    _, final = phone.call("+442079460001")
+    assert (final.status, reason_code(final)) == (503, "DRAINING")
+    assert final.first("retry-after")
+    assert process.wait(20) == 0
+    assert len(await live_calls(gate)) == 1
+
+
+def test_cut_on_drain_hangs_up_both_sides(
+    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = make_gate("contoso", sections={"sip": "drain_s = 1"})
+    start = gate.children.start
+
+    def start_cutting(command: list[str], *rest: Any, **named: Any) -> Any:
+        return start([*command, "--cut-on-drain"] if "serve" in command else command, *rest, **named)
+
+    monkeypatch.setattr(gate.children, "start", start_cutting)
+    gate.start()
+    phone = phones(gate)
+    assert phone.call("+442079460000")[1].status == 200
+    process = gate.process
+    assert process is not None
+    process.send_signal(signal.SIGTERM)
+    assert "Q.850;cause=41" in phone.wait_bye().first("reason")
+    assert process.wait(20) == 0
+    callee.stop()
+    assert callee.statistics()["SuccessfulCall"] == 1
+
+
+def test_a_second_interrupt_ends_a_drain(make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp) -> None:
+    gate = make_gate("contoso", sections={"sip": "drain_s = 60"})
+    gate.start()
+    assert phones(gate).call("+442079460000")[1].status == 200
+    process = gate.process
+    assert process is not None
+    process.send_signal(signal.SIGINT)
+    until(lambda: "draining" in gate.log.read_text())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 0
