@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 
 from gateway.sip.address import parse_name_addr
 from gateway.sip.errors import BadMessage, BadUri
-from gateway.sip.events import Flow
 from gateway.sip.message import Message, Request, Response
 from gateway.sip.uri import SipUri, parse_uri
 
@@ -110,12 +109,6 @@ class Dialog:
             confirmed=response.status >= 200,
         )
 
-    def confirm(self, response: Response) -> None:
-        """A 2xx made this early dialog a confirmed one: target and route set are those of the 2xx (13.2.2.4)."""
-        self.confirmed = True
-        self.remote_target = _target(response, self.remote_target)
-        self.route_set = _routes(response)[::-1]
-
     def request(self, method: str) -> RequestFields:
         """The head of a new request within the dialog, with the next CSeq number (12.2.1.1)."""
         self.local_seq += 1
@@ -131,17 +124,6 @@ class Dialog:
             # A strict router gets its own URI as Request-URI; the target moves to the end (12.2.1.1).
             uri, route = _uri_of(route[0]), (*route[1:], f"<{uri}>")
         return RequestFields(method, uri, route, self.local, self.remote, self.call_id, cseq)
-
-    def next_hop(self) -> Flow:
-        """Where requests go: the first hop of the route set, else the remote target.
-
-        Raises BadUri where that is no SIP URI.
-        """
-        text = _uri_of(self.route_set[0]) if self.route_set else self.remote_target
-        uri = parse_uri(text)
-        if not isinstance(uri, SipUri):
-            raise BadUri(f"{text[:80]!r} cannot be sent to; it is not a SIP URI", 416)
-        return uri.flow()
 
     def accept(self, request: Request) -> bool:
         """Take note of a request's CSeq number; False where it is out of order and must get 500 (12.2.2).

@@ -6,8 +6,6 @@ import pytest
 
 from gateway.sip.build import build_response
 from gateway.sip.dialog import Dialog
-from gateway.sip.errors import BadUri
-from gateway.sip.events import Flow
 from gateway.sip.message import Request, Response, parse
 
 INVITE = (
@@ -41,7 +39,6 @@ def test_the_called_side_sends_along_the_route_as_it_was_recorded() -> None:
     bye = dialog.request("BYE")
     assert (bye.uri, bye.cseq) == ("sip:ann@192.0.2.1:5062", 1)
     assert bye.route == ("<sip:p1.example;lr>", "<sip:p2.example:5070;lr>")
-    assert dialog.next_hop() == Flow("udp", "p1.example", 5060)
 
 
 def test_the_calling_side_sends_along_it_in_reverse() -> None:
@@ -51,7 +48,6 @@ def test_the_calling_side_sends_along_it_in_reverse() -> None:
     bye = dialog.request("BYE")
     assert (bye.uri, bye.cseq, bye.from_) == ("sip:bob@192.0.2.2", 8, dialog.local)
     assert bye.route == ("<sip:p2.example:5070;lr>", "<sip:p1.example;lr>")
-    assert dialog.next_hop() == Flow("udp", "p2.example", 5070)
     assert dialog.ack(7).cseq == 7
     assert dialog.local_seq == 8
 
@@ -72,19 +68,6 @@ def test_without_a_usable_contact_the_other_side_is_met_where_it_was() -> None:
         assert (
             Dialog.as_client(answer(200, "t1", contact), "sip:bob@gate.example").remote_target == "sip:bob@gate.example"
         )
-
-
-def test_a_hop_that_is_no_sip_uri_cannot_be_sent_to() -> None:
-    dialog = Dialog.as_client(answer(200, "t1", ""), "tel:+14255550100")
-    dialog.route_set = ()
-    with pytest.raises(BadUri, match="cannot be sent to"):
-        dialog.next_hop()
-
-
-def test_the_2xx_confirms_the_early_dialog_with_its_own_target() -> None:
-    dialog = Dialog.as_client(answer(180, "t1", "<sip:early@192.0.2.2>"), "sip:bob@gate.example")
-    dialog.confirm(answer(200, "t1", "<sip:late@192.0.2.3>"))
-    assert (dialog.confirmed, dialog.remote_target) == (True, "sip:late@192.0.2.3")
 
 
 def test_numbers_must_rise() -> None:
