@@ -109,6 +109,12 @@ class Dialog:
             confirmed=response.status >= 200,
         )
 
+    def confirm(self, response: Response) -> None:
+        """A 2xx made this early dialog a confirmed one: target and route set are those of the 2xx (13.2.2.4)."""
+        self.confirmed = True
+        self.remote_target = _target(response, self.remote_target)
+        self.route_set = _routes(response)[::-1]
+
     def request(self, method: str) -> RequestFields:
         """The head of a new request within the dialog, with the next CSeq number (12.2.1.1)."""
         self.local_seq += 1

@@ -70,6 +70,14 @@ def test_without_a_usable_contact_the_other_side_is_met_where_it_was() -> None:
         )
 
 
+def test_the_2xx_confirms_the_early_dialog_with_its_own_target_and_route() -> None:
+    dialog = Dialog.as_client(answer(180, "t1", "<sip:early@192.0.2.2>"), "sip:bob@gate.example")
+    late = INVITE.replace(b"<sip:p1.example;lr>, ", b"")
+    dialog.confirm(answer(200, "t1", "<sip:late@192.0.2.3>", late))
+    assert (dialog.confirmed, dialog.remote_target) == (True, "sip:late@192.0.2.3")
+    assert dialog.route_set == ("<sip:p2.example:5070;lr>",)
+
+
 def test_numbers_must_rise() -> None:
     dialog = Dialog.as_server(request(), "t1")
     accepted = [
