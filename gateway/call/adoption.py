@@ -2,12 +2,14 @@
 
 Before the answer that is: how to answer the caller's INVITE (its Via, From, To, CSeq) and how to cancel the called
 side's (its branch).  From the answer on it is the two dialogs, where they are spoken, and the session timers.  It is
-written with commands that go to the store anyway, as a short JSON list: positions instead of names, because it is
-made for every call and read only after a crash.
+written with commands that go to the store anyway, as a short JSON list: positions instead of names, and put together
+by hand, because it is made twice for every call and read only after a crash.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from json import JSONEncoder, loads
+from json import loads
+from json.encoder import encode_basestring as _q
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.sip.dialog import Dialog
@@ -26,9 +28,6 @@ _DIALOG_FIELDS: Final = (
     "call_id", "local", "local_tag", "remote", "remote_tag", "remote_target", "route_set", "local_seq", "remote_seq",
     "confirmed",
 )  # fmt: skip
-
-_encode: Final = JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
-
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
@@ -75,19 +74,17 @@ class Talking:
 
 def unanswered(caller: "CallerLeg", local: str, attempt: "Attempt") -> bytes:
     """What is stored with the reservation, and again when another target is tried."""
-    request = caller.request
-    return _encode(
-        (
-            UNANSWERED, request.all("Via"), request.get("From"), request.get("To"), request.call_id,
-            request.get("CSeq"), caller.flow, attempt.target.uri, attempt.target.flow, attempt.branch, local,
-            attempt.tag, attempt.call_id, attempt.seq,
-        )
-    ).encode("utf-8", "replace")  # fmt: skip
+    request, target = caller.request, attempt.target
+    return (
+        f"[{UNANSWERED},[{_list(request.all('Via'))}],{_q(request.get('From') or '')},{_q(request.get('To') or '')}"
+        f",{_q(request.call_id)},{_q(request.get('CSeq') or '')},{_flow(caller.flow)},{_q(target.uri)}"
+        f",{_flow(target.flow)},{_q(attempt.branch)},{_q(local)},{_q(attempt.tag)},{_q(attempt.call_id)},{attempt.seq}]"
+    ).encode("utf-8", "replace")
 
 
 def talking(caller: "CallerLeg", called: "CalledLeg") -> bytes:
     """What is stored with the answer, and again when a dialog changes."""
-    return _encode((ANSWERED, *_side(caller), *_side(called), caller.acked)).encode("utf-8", "replace")
+    return f"[{ANSWERED},{_side(caller)},{_side(called)},{int(caller.acked)}]".encode("utf-8", "replace")
 
 
 def decode(data: bytes) -> Unanswered | Talking:
@@ -107,13 +104,22 @@ def decode(data: bytes) -> Unanswered | Talking:
     raise ValueError(f"not an adoption record of this version: it begins with {row[0]!r}")
 
 
-def _side(leg: "Leg") -> tuple[Any, ...]:
+def _side(leg: "Leg") -> str:
     dialog = next(iter(leg.dialogs.values()))
-    values = (
-        dialog.call_id, dialog.local, dialog.local_tag, dialog.remote, dialog.remote_tag, dialog.remote_target,
-        dialog.route_set, dialog.local_seq, dialog.remote_seq, dialog.confirmed,
-    )  # fmt: skip
-    return values, leg.flow, leg.session.duty.value, leg.session.interval_s, leg.allows_update
+    return (
+        f"[{_q(dialog.call_id)},{_q(dialog.local)},{_q(dialog.local_tag)},{_q(dialog.remote)},{_q(dialog.remote_tag)}"
+        f",{_q(dialog.remote_target)},[{_list(dialog.route_set)}],{dialog.local_seq},{dialog.remote_seq}"
+        f",{int(dialog.confirmed)}],{_flow(leg.flow)},{_q(leg.session.duty.value)},{leg.session.interval_s}"
+        f",{int(leg.allows_update)}"
+    )
+
+
+def _flow(flow: Flow) -> str:
+    return f"[{_q(flow.transport)},{_q(flow.host)},{flow.port},{flow.local}]"
+
+
+def _list(texts: Iterable[str]) -> str:
+    return ",".join([_q(text) for text in texts])
 
 
 def _read_side(row: list[Any]) -> Side:

@@ -22,7 +22,7 @@ from gateway.call.facts import Fact, Finished
 from gateway.call.leg import Leg
 from gateway.call.records import Ending
 from gateway.call.refusals import refusal_headers
-from gateway.call.session_timer import TOO_SMALL, SessionTimer
+from gateway.call.session_timer import TOO_SMALL, too_small
 from gateway.call.settings import CallSettings
 from gateway.call.states import State
 from gateway.call.targets import hop_of
@@ -193,7 +193,7 @@ class B2bua:
             self._refuse(transaction, verdict, now)
         elif self.draining and not verdict.emergency:
             self._refuse(transaction, denied(verdict, REASONS["DRAINING"]), now)
-        elif self.settings.session_expires_s and SessionTimer(self.settings.session_expires_s).too_small(request):
+        elif self.settings.session_expires_s and too_small(request):
             self.endpoint.respond(transaction, 422, headers=TOO_SMALL, now=now)
         else:
             call_id = self.new_call_id()

@@ -16,7 +16,7 @@ from gateway.call.clock import Bell, CallClock
 from gateway.call.commands import Grant, Prove, Refusal, Refused, Result, StoreAway, Written
 from gateway.call.events import Acked, Answered, CallEvent, Failed, GaveUp, HungUp, Passed, Progress, Returned, Stopped
 from gateway.call.facts import Cut, Finished, Placed, Ticked
-from gateway.call.headers import crossing, of_name
+from gateway.call.headers import crossing
 from gateway.call.money import Reservation
 from gateway.call.records import Ending
 from gateway.call.refusals import ending_headers, refusal_headers, relayed_headers
@@ -252,10 +252,9 @@ class Call:
         if response is None:
             self.caller.refuse(event.status, None, refusal_headers(event.reason), now)
             return
-        lines = list(response.header_lines())
-        headers = crossing(lines)
+        headers = crossing(response)
         if response.status < 400:
-            headers += of_name(lines, "Contact")
+            headers += [("Contact", contact) for contact in response.all("Contact")]
         else:
             headers += relayed_headers(event.status, response.get("Reason") is not None)
         reason = response.reason if event.status == response.status else None

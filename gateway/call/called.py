@@ -38,6 +38,10 @@ FAILOVER: Final = frozenset({408, 503})
 INTERVAL_TRIES: Final = 3
 """INVITEs to one target with ever larger session intervals: two proxies and the far end may each raise it once."""
 
+FORKS_MAX: Final = 2 * EARLY_DIALOGS
+"""Dialogs of one INVITE, those included that a 2xx makes without ringing first: each of these is to be acknowledged
+and ended, but a far end that mints tags shall not make the gate send for ever."""
+
 
 class Fork:
     """One dialog of an attempt: its number, and the ACK its 2xx got; ``ended`` once it was ACKed and BYEd at once."""
@@ -91,7 +95,7 @@ class Attempt:
             self.leg.hear_no_answer(self, timeout, now)
 
     def fork_of(self, response: Response) -> Fork | None:
-        """The fork a response belongs to, made or confirmed by it; None beyond the limit of early dialogs.
+        """The fork a response belongs to, made or confirmed by it; None beyond the limit of dialogs.
 
         A provisional answer without a To tag makes a fork too; the first tag that comes names it.
         """
@@ -101,7 +105,7 @@ class Attempt:
             fork = self.forks.pop("", None)
             if fork is not None:
                 fork.dialog = Dialog.as_client(response, self.target.uri)
-            elif response.status < 200 and len(self.forks) >= EARLY_DIALOGS:
+            elif len(self.forks) >= (EARLY_DIALOGS if response.status < 200 else FORKS_MAX):
                 return None
             else:
                 fork = Fork(self.leg.new_fork(), Dialog.as_client(response, self.target.uri))
@@ -184,7 +188,7 @@ class CalledLeg(Leg):
             return
         request = call.caller.request
         if self._headers is None:
-            self._headers = crossing(request.header_lines())
+            self._headers = crossing(request)
             self._headers += supported(request, self.session.duty is not Duty.NONE)
         hops = request.max_forwards
         self.flow = attempt.target.flow
@@ -274,7 +278,7 @@ class CalledLeg(Leg):
     def _win(self, attempt: Attempt, response: Response, now: float) -> None:
         """The first 2xx wins; other dialogs of the INVITE are over (RFC 3261 13.2.2.4)."""
         fork = self.winner = attempt.fork_of(response)
-        assert fork is not None, "a 2xx always makes its dialog"
+        assert fork is not None, "early dialogs leave room for the first 2xx"
         self.dialogs = {fork.number: fork.dialog}
         self.session.agree(response)
         self.allows_update = "UPDATE" in (response.get("Allow") or "")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gateway.call.clock import Bell
 from gateway.call.events import Acked, Answered, GaveUp, Progress
-from gateway.call.headers import Headers, crossing, of_name, supported
+from gateway.call.headers import Headers, crossing, supported
 from gateway.call.leg import Leg
+from gateway.call.refusals import reasons_of
 from gateway.call.session_timer import Duty
 from gateway.sip.dialog import Dialog
 from gateway.sip.message import Request
@@ -50,7 +51,7 @@ class CallerLeg(Leg):
         self._keep_sdp(response)
         self.respond(
             self.transaction, response.status, response.reason, to_tag=self._tag_of(event.fork), contact=True,
-            headers=crossing(response.header_lines()), body=response.body, now=now,
+            headers=crossing(response), body=response.body, now=now,
         )  # fmt: skip
 
     def choose(self, fork: int) -> None:
@@ -66,7 +67,7 @@ class CallerLeg(Leg):
         """Relay the 200."""
         response, tag = event.response, self._tag_of(event.fork)
         self.connected = True
-        headers = crossing(response.header_lines())
+        headers = crossing(response)
         headers += supported(response, self.session.duty is not Duty.NONE)
         headers += self._agreed
         self._keep_sdp(response)
@@ -99,7 +100,7 @@ class CallerLeg(Leg):
 
     def hear_cancel(self, request: Request, now: float) -> None:
         """The caller gave up; its CANCEL has its answer (RFC 3261 9.2)."""
-        self.emit(GaveUp(self, tuple(of_name(request.header_lines(), "Reason"))), now)
+        self.emit(GaveUp(self, reasons_of(request)), now)
 
     def hear_ack(self, request: Request, now: float) -> None:
         """The ACK of the INVITE's 2xx starts the talk, or lets a BYE go that was owed."""
@@ -135,7 +136,7 @@ class CallerLeg(Leg):
             super()._hear_bye(transaction, request, fork, now)
             return
         self.respond(transaction, 200, now=now)
-        self.emit(GaveUp(self, tuple(of_name(request.header_lines(), "Reason"))), now)
+        self.emit(GaveUp(self, reasons_of(request)), now)
 
     # the end
 

@@ -6,7 +6,6 @@ of it.  What belongs to one dialog, one transaction or one hop never crosses: th
 and methods cross only as far as the gate can carry them.
 """
 
-from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 from typing import Final
@@ -89,34 +88,28 @@ _LISTS_CACHED: Final = 512
 """Different Supported and Allow values remembered: each make of phone has a handful, and no peer can grow it."""
 
 
-def crossing(lines: Iterable[tuple[str, str]]) -> Headers:
-    """The headers of a message that cross to the other leg, in their order, as canonical name and raw value."""
-    crossed: Headers = []
-    for line in lines:
-        name = line[0]
-        rule = CROSSING.get(name)
-        if rule is None:
-            if name[:2] not in ("X-", "x-") or not name.lower().startswith(PRIVATE_PREFIX):
-                crossed.append(line)
-        elif rule is not Crossing.NEVER:
-            kept = _options(line[1]) if rule is Crossing.OPTIONS else _methods(line[1])
-            if kept:
-                crossed.append((name, kept))
+def crossing(message: Message) -> Headers:
+    """The headers of a message that cross to the other leg, in their order, as canonical name and value."""
+    crossed = [line for line in message.header_lines() if line[0] not in _HELD]
+    for line in crossed:
+        if line[0][:2] in _PRIVATE_BEGINS:
+            crossed = [line for line in crossed if not line[0].lower().startswith(PRIVATE_PREFIX)]
+            break
+    for name, filtered in _FILTERED:
+        values = message.all(name)
+        kept = filtered(", ".join(values)) if values else ""
+        if kept:
+            crossed.append((name, kept))
     return crossed
 
 
 def supported(message: Message, timer: bool) -> Headers:
     """The Supported header a leg writes: the other side's tags that cross, and ``timer`` where the gate offers it."""
-    value = message.get("Supported")
-    tags = "" if value is None else _options(", ".join(message.all("Supported")))
+    values = message.all("Supported")
+    tags = _options(", ".join(values)) if values else ""
     if timer:
         tags = f"{tags}, timer" if tags else "timer"
     return [("Supported", tags)] if tags else []
-
-
-def of_name(lines: Iterable[tuple[str, str]], name: str) -> Headers:
-    """The lines of one header, for the few places where something crosses that the table holds back."""
-    return [line for line in lines if line[0] == name]
 
 
 @lru_cache(_LISTS_CACHED)
@@ -131,3 +124,9 @@ def _methods(value: str) -> str:
 
 def _listed(value: str) -> list[str]:
     return [item for item in (part.strip() for part in value.split(",")) if item]
+
+
+_HELD: Final = frozenset(CROSSING)
+_PRIVATE_BEGINS: Final = frozenset({"X-", "x-"})
+_FILTERS: Final = {Crossing.OPTIONS: _options, Crossing.METHODS: _methods}
+_FILTERED: Final = tuple((name, _FILTERS[rule]) for name, rule in CROSSING.items() if rule in _FILTERS)

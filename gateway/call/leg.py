@@ -17,7 +17,7 @@ from gateway.call.clock import Bell
 from gateway.call.events import Acked, CallEvent, HungUp, Passed, Returned, Stopped, Unacked
 from gateway.call.headers import CARRIED_METHODS, Headers, crossing, supported
 from gateway.call.refusals import relayed_status
-from gateway.call.session_timer import TOO_SMALL, Duty, SessionTimer
+from gateway.call.session_timer import TOO_SMALL, Duty, SessionTimer, too_small
 from gateway.call.targets import hop_of
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import Flow, Send
@@ -124,7 +124,7 @@ class Leg:
             self.respond(transaction, 491, now=now)
         elif self._offer_in is not None or self._unacked is not None:
             self.respond(transaction, 500, headers=[("Retry-After", str(BUSY_RETRY_S))], now=now)
-        elif self.session.too_small(request):
+        elif self.session.duty is not Duty.NONE and too_small(request):
             self.respond(transaction, 422, headers=TOO_SMALL, now=now)
         elif request.method == "UPDATE" and not request.body:
             headers = [*_ALLOW, *self._own_supported(), *self.session.accept(request)]
@@ -160,7 +160,7 @@ class Leg:
         if not self.hung_up:
             self.hung_up = True
             self._close_open(now)
-            self.emit(HungUp(self, tuple(crossing(request.header_lines()))), now)
+            self.emit(HungUp(self, tuple(crossing(request))), now)
         self.clear(now)
 
     # what comes from the other side
@@ -181,7 +181,7 @@ class Leg:
             self.emit(Returned(self, carry, 491, None), now)
             return
         request = carry.request
-        headers = crossing(request.header_lines())
+        headers = crossing(request)
         if carry.method in _OFFERS:
             self._offer_out = carry
             headers += supported(request, self.session.duty is not Duty.NONE)
@@ -222,7 +222,7 @@ class Leg:
         if response is None:
             self.respond(carry.transaction, status, now=now)
             return
-        headers = crossing(response.header_lines())
+        headers = crossing(response)
         if carry.method in _OFFERS:
             headers += supported(response, self.session.duty is not Duty.NONE)
             if 200 <= status < 300:
@@ -451,7 +451,7 @@ class Leg:
         self._keep_sdp(request)
         hops = request.max_forwards
         data = endpoint.ack(
-            dialog.ack(seq), flow, headers=crossing(request.header_lines()), body=request.body,
+            dialog.ack(seq), flow, headers=crossing(request), body=request.body,
             max_forwards=70 if hops is None else hops - 1,
         )  # fmt: skip
         return Send(flow, data)

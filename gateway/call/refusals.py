@@ -8,6 +8,7 @@ the cause that RFC 3398 8.2.6.1 gives its status.
 
 from typing import Final
 
+from gateway.sip.message import Request
 from policy.reasons import REASONS, Reason
 
 Headers = tuple[tuple[str, str], ...]
@@ -47,6 +48,11 @@ def refusal_headers(reason: Reason) -> Headers:
 def ending_headers(reason: Reason) -> Headers:
     """What BYE and CANCEL carry when the gate ends a call: a SIP value and a Q.850 value (CONTRACT 6, RFC 3326 2)."""
     return (("Reason", f'SIP;cause={reason.sip_status};text="{reason.text}", Q.850;cause={reason.q850}'),)
+
+
+def reasons_of(request: Request) -> Headers:
+    """The Reason of a CANCEL or BYE, which goes on to the other side (RFC 3326 2)."""
+    return tuple([("Reason", value) for value in request.all("Reason")])
 
 
 def relayed_status(status: int) -> int:

@@ -51,11 +51,6 @@ class SessionTimer:
         self.duty = Duty.PROBE if session_expires_s else Duty.NONE
         self._min_se_s = MIN_SESSION_EXPIRES_S
 
-    def too_small(self, request: Request) -> bool:
-        """Whether the peer asks for less than may be and can be told so: answer 422 with :data:`TOO_SMALL`."""
-        offered = _expires(request.get("Session-Expires"))
-        return self.offer_s > 0 and offered is not None and offered[0] < MIN_SESSION_EXPIRES_S and _timer(request)
-
     def accept(self, request: Request) -> Headers:
         """As UAS: agree to what an INVITE or UPDATE of the peer asks; return what its 2xx carries (RFC 4028 9)."""
         if self.duty is Duty.NONE:
@@ -123,12 +118,13 @@ TOO_SMALL: Final[Headers] = (("Min-SE", str(MIN_SESSION_EXPIRES_S)),)
 """What a 422 carries (RFC 4028 6)."""
 
 
+def too_small(request: Request) -> bool:
+    """Whether a peer asks for less than may be and can be told so: answer 422 with :data:`TOO_SMALL`."""
+    offered = _expires(request.get("Session-Expires"))
+    return offered is not None and offered[0] < MIN_SESSION_EXPIRES_S and _timer(request)
+
+
 def _timer(message: Request) -> bool:
-    supported = message.get("Supported")
-    if supported is None:
-        return False
-    if _names_timer(supported):
-        return True
     return any(_names_timer(value) for value in message.all("Supported"))
 
 

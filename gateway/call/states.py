@@ -9,11 +9,11 @@ DIALLING the setup deadline, ANSWERING the store's answer and paid-until, ANSWER
 longest call and the session timers, ENDING the end of its BYEs).
 """
 
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 
-class State(Enum):
+class State(StrEnum):
     """Where a call stands; the values are what ``callgate calls`` shows."""
 
     RESERVING = "reserving"
@@ -32,7 +32,7 @@ class State(Enum):
     """Nothing is left to do."""
 
 
-class Happening(Enum):
+class Happening(StrEnum):
     """What can happen to a call, whoever it comes from."""
 
     GRANTED = "first tick granted"

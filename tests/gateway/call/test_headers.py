@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.call.headers import CROSSING, Crossing, crossing
+from gateway.call.headers import CROSSING, Crossing
 from gateway.sip.grammar import HEADER_NAMES
 from tests.gateway.call.world import REPLY, World
 
@@ -115,8 +115,12 @@ def test_a_route_of_the_caller_is_used_for_requests_to_it_and_does_not_cross() -
 
 
 def test_order_and_repetition_are_kept() -> None:
-    lines = [("History-Info", "<sip:a>"), ("Via", "x"), ("X-A", "1"), ("History-Info", "<sip:b>"), ("X-A", "2")]
-    assert crossing(lines) == [lines[0], lines[2], lines[3], lines[4]]
+    lines = (("History-Info", "<sip:a>"), ("X-A", "1"), ("History-Info", "<sip:b>"), ("X-A", "2"))
+    world = World()
+    world.caller.invite(headers=(*lines, ("X-Callgate-Kind", "user"), ("Allow", "INVITE"), ("Allow", "REFER, INFO")))
+    sent = world.called.request("INVITE")
+    assert tuple(line for line in sent.header_lines() if line[0] in ("History-Info", "X-A")) == lines
+    assert sent.all("Allow") == ["INVITE, INFO"]
 
 
 def test_the_table_names_headers_as_the_parser_does() -> None:

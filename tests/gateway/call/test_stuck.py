@@ -135,8 +135,9 @@ for _who in ("called", "spare"):
 for _who in ("caller", "called"):
     for _method in ("BYE", "INFO", "INVITE", "UPDATE", "PRACK"):
         ACTIONS[f"{_who} sends {_method}"] = inside(_who, _method)
-    for _reply in "200 INVITE,491 INVITE,200 UPDATE,491 UPDATE,200 BYE,200 INFO,481 INFO,200 OPTIONS".split(","):
-        ACTIONS[f"{_who} replies {_reply}"] = reply(_who, _reply[4:], int(_reply[:3]))
+    for _method in ("INVITE", "UPDATE", "BYE", "INFO", "OPTIONS"):
+        for _status in (200, 481, 491):
+            ACTIONS[f"{_who} replies {_status} to {_method}"] = reply(_who, _method, _status)
 
 
 def behave(world: World) -> None:
