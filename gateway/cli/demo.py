@@ -125,8 +125,8 @@ class Stage:
 
     @property
     def money_micros(self) -> int:
-        """What the tenant has."""
-        return int(self.calls * self.hold_s * RATE_MICROS_PER_S * MONEY_SHARE)
+        """What the tenant has: a price of whole seconds, so that it can be talked away to the last micro."""
+        return int(self.calls * self.hold_s * MONEY_SHARE) * RATE_MICROS_PER_S
 
     @property
     def settings_file(self) -> Path:
