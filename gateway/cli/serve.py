@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from gateway.admin.token import admin_token
 from gateway.cli.common import AsJson, ConfigFile, command, load, wait
 from gateway.cli.output import FAILED, Failure, note, print_json
-from gateway.cli.stores import open_credit, open_ledger
+from gateway.cli.stores import data_folder, open_credit, open_ledger
 from gateway.config import settings as config_files
 from gateway.config.problems import ConfigError, Problem, redact_url
 from gateway.config.settings import Settings
@@ -43,7 +44,11 @@ def serve(
     """Run the gate in the foreground until SIGTERM or SIGINT; prints `callgate ready` when it accepts calls."""
     from gateway import supervisor  # the processes' rooms are imported only here
 
-    return supervisor.serve(load(config), role=role.value, cut_on_drain=cut_on_drain)
+    settings = load(config)
+    if role in (Role.ALL, Role.ADMIN):
+        data_folder(settings)
+        admin_token(settings)  # whoever reads "callgate ready" finds it made
+    return supervisor.serve(settings, role=role.value, cut_on_drain=cut_on_drain)
 
 
 @command
