@@ -1,4 +1,4 @@
-"""Money: fund, balance, ledger, reconcile."""
+"""Money from the command line: book it, see what is left, read the postings, and compare the books."""
 
 import getpass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Serve, and check what serve would meet."""
+"""``serve`` runs the gate until it is told to end; ``check`` says beforehand what it would meet."""
 
 import asyncio
 import socket

@@ -6,11 +6,9 @@ here: names and numbers given twice, a deck in another currency than its tenant.
 loaded earlier, a trunk of the settings) is checked by whoever holds it.  Amounts are micro-units.
 """
 
-import gzip
 import re
 from collections import Counter
 from collections.abc import Iterator
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -275,19 +273,6 @@ def parse(document: dict[str, object], file: str, base: Path) -> Provisioning:
     if problems := [Problem(file, *conflict) for conflict in _conflicts(found)]:
         raise ConfigError(problems)
     return found
-
-
-def deck_lines(path: Path) -> Iterator[str]:
-    """The lines of a deck file, unpacked where its name ends in ``.gz``.
-
-    Raises ConfigError where the file cannot be read, at the first line asked for.
-    """
-    try:
-        packed = path.suffix == ".gz"
-        with gzip.open(path, "rb") if packed else path.open("rb") as raw, TextIOWrapper(raw, "utf-8-sig") as lines:
-            yield from lines
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(str(path), "", "", f"is not a readable UTF-8 CSV file: {error}")]) from error
 
 
 Conflict = tuple[str, str, str]

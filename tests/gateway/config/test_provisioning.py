@@ -1,6 +1,5 @@
 """Provisioning: every key of the contract is read, every contradiction inside one file is told."""
 
-import gzip
 import tomllib
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from gateway.config import provisioning
 from gateway.config.problems import ConfigError
-from gateway.config.provisioning import ROLES, Provisioning, deck_lines
+from gateway.config.provisioning import ROLES, Provisioning
 
 CONTRACT = r"""
 [[rate_deck]]
@@ -162,25 +161,3 @@ def test_there_are_sixteen_roles_that_are_told() -> None:
 def test_load_reads_a_file_and_finds_decks_beside_it(folder: Path) -> None:
     (folder / "tenants.toml").write_text(CONTRACT)
     assert provisioning.load(folder / "tenants.toml").rate_deck[0].file == folder / "deck.csv"
-
-
-def test_deck_lines_are_read_plain_and_packed(tmp_path: Path) -> None:
-    text = "prefix,destination\n44,Königreich\n"
-    (tmp_path / "a.csv").write_text(text, encoding="utf-8-sig")
-    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(text.encode()))
-    assert "".join(deck_lines(tmp_path / "a.csv")) == "".join(deck_lines(tmp_path / "b.csv.gz")) == text
-
-
-@pytest.mark.parametrize("content", [b"\xff\xfe", None])
-def test_a_deck_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "deck.csv"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ConfigError, match="is not a readable UTF-8 CSV file"):
-        list(deck_lines(path))
-
-
-def test_a_broken_gzip_is_told(tmp_path: Path) -> None:
-    (tmp_path / "deck.csv.gz").write_bytes(gzip.compress(b"prefix\n" * 1000)[:-20])
-    with pytest.raises(ConfigError, match="is not a readable UTF-8 CSV file"):
-        list(deck_lines(tmp_path / "deck.csv.gz"))
