@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger import journal
+from gateway.ledger.bulk import Bulk, Value
 from gateway.ledger.chain import Line, Tail
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, WithdrawalEntry
@@ -106,7 +107,7 @@ class _Page:
     def __init__(self, tails: dict[str, Tail], charges: dict[str, int], references: _References, now_ms: int) -> None:
         self.tails, self.charges, self.references, self.now_ms = tails, charges, references, now_ms
         self.lines: list[Line] = []
-        self.call_rows: list[dict[str, object]] = []
+        self.call_rows: list[tuple[Value, ...]] = []
         self.funding_rows: list[dict[str, object]] = []
         self.aside: list[BrokenEntry] = []
         self.booked = 0
@@ -177,8 +178,7 @@ class _Page:
     async def write(self, connection: AsyncConnection) -> None:
         touched = {line.tenant_id for line in self.lines}
         await journal.write_lines(connection, [self.tails[tenant] for tenant in touched], self.lines)
-        if self.call_rows:
-            await connection.execute(insert(calls), self.call_rows)
+        await _ADD_CALLS.execute(connection, self.call_rows)
         if self.funding_rows:
             await connection.execute(insert(fundings), self.funding_rows)
         await _keep_aside(connection, self.aside, self.now_ms)
@@ -230,25 +230,31 @@ async def _known_reference(connection: AsyncConnection, entry: WithdrawalEntry) 
     return {} if row is None else {(entry.tenant_id, entry.reference): (row.kind, row.amount_micros)}
 
 
-def _call_row(entry: CallEntry) -> dict[str, object]:
+_ADD_CALLS = Bulk(
+    insert(calls), "charge_id", "tenant_id", "start_ms", "kind", "user_id", "trunk", "answered", "talk_ms",
+    "charge_micros", "record",
+)  # fmt: skip
+
+
+def _call_row(entry: CallEntry) -> tuple[Value, ...]:
     """The row of ``calls``; the few columns beside the record are what reports search by."""
     if not entry.charge_id or len(entry.charge_id) > MAX_TEXT or entry.charge_micros < 0:
         raise _unbookable("a charge needs an id and an amount that is not negative")
     try:
         record = json.loads(entry.record)
         answered_ms = int(record["answered_ms"])
-        return {
-            "charge_id": entry.charge_id,
-            "tenant_id": entry.tenant_id,
-            "start_ms": answered_ms or int(record["invited_ms"]),
-            "kind": cast(str, record["kind"]),
-            "user_id": cast(str, record["user_id"]),
-            "trunk": cast(str, record["trunk"]),
-            "answered": answered_ms > 0,
-            "talk_ms": int(record["talk_ms"]),
-            "charge_micros": entry.charge_micros,
-            "record": entry.record,
-        }
+        return (
+            entry.charge_id,
+            entry.tenant_id,
+            answered_ms or int(record["invited_ms"]),
+            cast(str, record["kind"]),
+            cast(str, record["user_id"]),
+            cast(str, record["trunk"]),
+            answered_ms > 0,
+            int(record["talk_ms"]),
+            entry.charge_micros,
+            entry.record,
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise _unbookable(f"its call record cannot be read: {error!r}") from error
 

@@ -32,6 +32,13 @@ class Line:
     record_sha256: bytes
     hash: bytes = b""
 
+    def row(self) -> tuple[str | int | bytes, ...]:
+        """Its values in the order of its fields."""
+        return (
+            self.tenant_id, self.seq, self.at_ms, self.kind, self.account, self.amount_micros, self.balance_micros,
+            self.reference, self.charge_id, self.record_sha256, self.hash,
+        )  # fmt: skip
+
 
 def line_hash(previous: bytes, line: Line) -> bytes:
     """The hash of ``line`` that follows the hash ``previous``."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger.entries import DeckVersion
@@ -122,10 +122,15 @@ async def read_file(connection: AsyncConnection, version: DeckVersion) -> bytes:
     return found
 
 
-async def announce_due(connection: AsyncConnection, now_ms: int) -> bool:
-    """Mark versions whose moment has come; True where there were any, so that the directory's version must rise."""
-    due = decks.c.announced.is_(False) & (decks.c.effective_from_ms <= now_ms)
-    if await connection.scalar(select(decks.c.name).where(due).limit(1)) is None:
-        return False
-    await connection.execute(update(decks).where(due).values(announced=True))
-    return True
+async def is_any_due(connection: AsyncConnection, now_ms: int) -> bool:
+    """Whether the moment of a version has come that nobody has been told of."""
+    return await connection.scalar(select(decks.c.name).where(_due(now_ms)).limit(1)) is not None
+
+
+async def announce_due(connection: AsyncConnection, now_ms: int) -> None:
+    """Mark the versions whose moment has come as told of."""
+    await connection.execute(update(decks).where(_due(now_ms)).values(announced=True))
+
+
+def _due(now_ms: int) -> ColumnElement[bool]:
+    return decks.c.announced.is_(False) & (decks.c.effective_from_ms <= now_ms)

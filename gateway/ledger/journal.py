@@ -4,12 +4,13 @@ Nothing else in the product writes ``postings`` or ``accounts``.
 """
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.ledger.bulk import Bulk
 from gateway.ledger.chain import GENESIS, Line, Tail
 from gateway.ledger.tables import CREDIT, REVENUE, accounts, postings
 
@@ -49,7 +50,8 @@ async def lock_tails(connection: AsyncConnection, tenant_ids: Collection[str]) -
     return {row.tenant_id: Tail(*row) for row in rows}
 
 
-_MOVE_CREDIT = (
+_ADD_LINES = Bulk(insert(postings), *Line.__slots__)
+_MOVE_CREDIT = Bulk(
     update(accounts)
     .where(accounts.c.tenant_id == bindparam("of"), accounts.c.name == CREDIT)
     .values(
@@ -57,52 +59,31 @@ _MOVE_CREDIT = (
         seq=bindparam("last"),
         money_in_seq=bindparam("last_in"),
         head=bindparam("hash"),
-    )
+    ),
+    "balance",
+    "last",
+    "last_in",
+    "hash",
+    "of",
+    "name_1",
 )
-_MOVE_OTHER = (
+_MOVE_OTHER = Bulk(
     update(accounts)
     .where(accounts.c.tenant_id == bindparam("of"), accounts.c.name == bindparam("account"))
-    .values(balance_micros=accounts.c.balance_micros - bindparam("amount"))
+    .values(balance_micros=accounts.c.balance_micros - bindparam("amount")),
+    "amount",
+    "of",
+    "account",
 )
 
 
-async def write_lines(connection: AsyncConnection, tails: Collection[Tail], lines: Collection[Line]) -> None:
+async def write_lines(connection: AsyncConnection, tails: Iterable[Tail], lines: Sequence[Line]) -> None:
     """Write ``lines`` and move their accounts; ``tails`` are the ends of the chains after them."""
-    if not lines:
-        return
-    await connection.execute(insert(postings), [_row(line) for line in lines])
-    await connection.execute(
-        _MOVE_CREDIT,
-        [
-            {
-                "of": tail.tenant_id,
-                "balance": tail.balance_micros,
-                "last": tail.seq,
-                "last_in": tail.money_in_seq,
-                "hash": tail.head,
-            }
-            for tail in tails
-        ],
+    await _ADD_LINES.execute(connection, [line.row() for line in lines])
+    await _MOVE_CREDIT.execute(
+        connection, [(t.balance_micros, t.seq, t.money_in_seq, t.head, t.tenant_id, CREDIT) for t in tails]
     )
     moved: defaultdict[tuple[str, str], int] = defaultdict(int)
     for line in lines:
         moved[line.tenant_id, line.account] += line.amount_micros
-    await connection.execute(
-        _MOVE_OTHER, [{"of": of, "account": account, "amount": amount} for (of, account), amount in moved.items()]
-    )
-
-
-def _row(line: Line) -> dict[str, object]:
-    return {
-        "tenant_id": line.tenant_id,
-        "seq": line.seq,
-        "at_ms": line.at_ms,
-        "kind": line.kind,
-        "account": line.account,
-        "amount_micros": line.amount_micros,
-        "balance_micros": line.balance_micros,
-        "reference": line.reference,
-        "charge_id": line.charge_id,
-        "record_sha256": line.record_sha256,
-        "hash": line.hash,
-    }
+    await _MOVE_OTHER.execute(connection, [(amount, of, account) for (of, account), amount in moved.items()])

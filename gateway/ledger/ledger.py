@@ -133,11 +133,14 @@ class Ledger:
 
     async def announce_due_decks(self) -> bool:
         """Raise the directory's version where a deck loaded for later has come into effect; True where it did."""
+        now_ms = self._now_ms()
+        async with self.database.read() as connection:
+            if not await decks.is_any_due(connection, now_ms):
+                return False
         async with self.database.write() as connection:
-            due = await decks.announce_due(connection, self._now_ms())
-            if due:
-                await schema.raise_directory_version(connection)
-            return due
+            await decks.announce_due(connection, now_ms)
+            await schema.raise_directory_version(connection)
+        return True
 
     # Money
 

@@ -7,7 +7,9 @@ there, and the steps that were missed are done.
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.call.record import decode_record
@@ -22,19 +24,28 @@ READ_EACH: Final = 250
 log = get_logger("settlement")
 
 
-async def book_outbox(ledger: Ledger, credit: CreditAdmin) -> int:
-    """Book what waits in the outbox, each tenant's entries in their order; how many entries there were.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn found waiting: how many entries, and how old the oldest was."""
+
+    entries: int
+    lag_s: float = 0.0
+
+
+async def book_outbox(ledger: Ledger, credit: CreditAdmin) -> Turn:
+    """Book what waits in the outbox, each tenant's entries in their order.
 
     Raises LedgerAway or StoreError; what has been booked by then is found again and acknowledged the next time.
     """
     entries = await credit.read_outbox(READ_EACH)
     if not entries:
-        return 0
+        return Turn(0)
+    lag_s = max(0.0, time.time() - min(entry.at_unix_ms for entry in entries) / 1000)
     entries.sort(key=_tenant_of)
     await _book(ledger, [to_ledger(entry) for entry in entries])
     await credit.announce_booked(entries)
     await credit.trim_outbox(entries)
-    return len(entries)
+    return Turn(len(entries), lag_s)
 
 
 async def book_refused(ledger: Ledger, credit: CreditAdmin) -> int:

@@ -81,7 +81,7 @@ def _with_totals(drift: Drift, totals: Totals) -> Drift:
 
 
 async def compare(ledger: Ledger, credit: CreditAdmin, tenant_ids: Collection[str] | None = None) -> list[Drift]:
-    """Only the balances of ledger and Redis: cheap enough to be done all the time.  Raises as :func:`reconcile`."""
+    """Only the balances of ledger and Redis, without reading every row.  Raises as :func:`reconcile`."""
     before = await ledger.accounts(tenant_ids)
     if tenant_ids is not None:
         known = {account.tenant_id for account in before}
@@ -101,6 +101,24 @@ async def compare(ledger: Ledger, credit: CreditAdmin, tenant_ids: Collection[st
             return [found[account.tenant_id] for account in before]
     busy = ", ".join(account.tenant_id for account in waiting[:5])
     raise StoreError(f"{len(waiting)} tenants ({busy}) were booked during every one of {LOOKS} looks: try again")
+
+
+async def drifting(
+    ledger: Ledger, credit: CreditAdmin, accounts: Sequence[LedgerAccount], views: Sequence[AccountView]
+) -> list[Drift]:
+    """The tenants among these that drift: only those whose balances differ at a glance are looked at.
+
+    A tenant that is booked during the look is left for the next time.  Raises LedgerAway or StoreError.
+    """
+    suspect = [
+        account.tenant_id
+        for account, view in zip(accounts, views, strict=True)
+        if account.balance_micros != view.balance_micros or account.money_in_seq > view.applied_seq
+    ]
+    found: dict[str, Drift] = {}
+    for start in range(0, len(suspect), TENANTS_AT_ONCE):
+        found |= await _look(ledger, credit, await ledger.accounts(suspect[start : start + TENANTS_AT_ONCE]))
+    return [drift for drift in found.values() if drift.drift_micros]
 
 
 async def _look(ledger: Ledger, credit: CreditAdmin, before: Sequence[LedgerAccount]) -> dict[str, Drift]:

@@ -14,16 +14,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.credit.admin import CreditAdmin, StoreError, StoreUnreachableError
-from gateway.credit.views import AccountView
 from gateway.ledger import Ledger, LedgerAccount, LedgerAway, LedgerError
 from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
 from gateway.settlement.gauges import Gauges
 from gateway.settlement.outbox import READ_EACH, book_outbox, book_refused
-from gateway.settlement.reconcile import compare
+from gateway.settlement.reconcile import drifting
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
 
-BOOK_S: Final = 0.25
+BOOK_S: Final = 0.4
 """Rest between two looks at the outbox: some hundred charges gather, which share one commit and one reading; a charge
 is in the ledger well within a second."""
 
@@ -49,11 +48,8 @@ BACKOFF_MAX_S: Final = 1.0
 LAST_TURN_S: Final = 5.0
 """At the stop, how long the last charges are booked for; what is left waits for the next settler."""
 
-DRIFT_OUTBOX_MAX: Final = 10_000
-"""With more entries waiting than this, drift is not looked at: the look would read them all."""
-
-BUSY_SHARE: Final = 0.05
-"""Each of the watching jobs takes at most this share of the time, whatever the number of tenants."""
+WATCH_SHARE: Final = 0.05
+"""Watching takes at most this share of the time, whatever the number of tenants."""
 
 log = get_logger("settlement")
 
@@ -62,14 +58,13 @@ log = get_logger("settlement")
 class _Job:
     """Something to be done every ``every_s``.
 
-    ``needs_settled``: only once :func:`settle_in` has succeeded.  ``share``: at most this share of the time.
+    ``needs_settled``: only once :func:`settle_in` has succeeded.
     """
 
     name: str
     every_s: float
     work: Callable[[], Awaitable[bool]]
     needs_settled: bool = False
-    share: float = 1.0
     failures: int = 0
 
 
@@ -83,15 +78,12 @@ class Settler:
         self._run_id = ""
         self._settled = asyncio.Event()
         self._accounts: list[LedgerAccount] = []
-        self._views: dict[str, AccountView] = {}
-        self._pending = 0
         self._directory_version = 0
+        self._watch_due_s = 0.0
         self._jobs = [
             _Job("settle in", RUN_ID_S, self._settle_in),
             _Job("book", BOOK_S, self._book, needs_settled=True),
-            _Job("watch the ledger", WATCH_S, self._watch_ledger, needs_settled=True, share=BUSY_SHARE),
-            _Job("watch Redis", WATCH_S, self._watch_redis, share=BUSY_SHARE),
-            _Job("watch drift", WATCH_S, self._watch_drift, needs_settled=True, share=BUSY_SHARE),
+            _Job("watch the outbox", WATCH_S, self._watch_outbox),
             _Job("keep refused calls", WATCH_S, self._book_refused, needs_settled=True),
             _Job("sweep", SWEEP_S, self._sweep),
             _Job("announce decks", DECKS_S, self._announce_decks, needs_settled=True),
@@ -117,7 +109,8 @@ class Settler:
 
     async def settle_once(self) -> int:
         """One turn by hand: book what waits in the outbox; how many entries.  Raises LedgerAway or StoreError."""
-        return await book_outbox(self._ledger, self._credit) + await book_refused(self._ledger, self._credit)
+        turn = await book_outbox(self._ledger, self._credit)
+        return turn.entries + await book_refused(self._ledger, self._credit)
 
     async def _last_turn(self) -> None:
         until_s = time.monotonic() + LAST_TURN_S
@@ -129,7 +122,6 @@ class Settler:
 
     async def _do(self, job: _Job) -> float:
         """One turn of a job; how long to rest.  What fails is logged once and tried again."""
-        began_s = time.monotonic()
         try:
             busy = await job.work()
         except LedgerAway as error:
@@ -145,7 +137,7 @@ class Settler:
         if job.failures:
             log.info("settler job goes on", job=job.name, after_failures=job.failures)
         job.failures = 0
-        return 0.0 if busy else max(job.every_s, (time.monotonic() - began_s) * (1 / job.share - 1))
+        return 0.0 if busy else job.every_s
 
     def _lose_redis(self, error: StoreError) -> None:
         """Who knows what Redis remembers when it is back: settle in again before anything is booked."""
@@ -170,45 +162,49 @@ class Settler:
         return False
 
     async def _book(self) -> bool:
-        """Busy while a whole reading's worth waits, so that a backlog is booked without rests."""
-        booked = await book_outbox(self._ledger, self._credit)
-        return booked >= READ_EACH
+        """Busy while a whole reading's worth waits, so that a backlog is booked without rests.
 
-    async def _book_refused(self) -> bool:
-        return await book_refused(self._ledger, self._credit) >= READ_EACH
+        Right after it the outbox is all but empty, which is the moment to see whether the money adds up.
+        """
+        turn = await book_outbox(self._ledger, self._credit)
+        self._gauges.outbox(turn.entries, turn.lag_s)
+        behind = turn.entries >= READ_EACH
+        began_s = time.monotonic()
+        if began_s >= self._watch_due_s:
+            await self._watch(behind)
+            now_s = time.monotonic()
+            self._watch_due_s = max(began_s + WATCH_S, now_s + (now_s - began_s) * (1 / WATCH_SHARE - 1))
+        return behind
 
-    async def _watch_redis(self) -> bool:
-        state = await self._credit.outbox_state()
-        self._pending = state.pending
-        self._gauges.outbox(state, time.time_ns() // 1_000_000)
-        accounts = self._accounts
+    async def _watch(self, behind: bool) -> None:
+        """Gauges and drift; new tenants get their accounts, and money that somebody booked but did not apply."""
+        accounts = self._accounts = await self._ledger.accounts()
         views = await self._credit.accounts([account.tenant_id for account in accounts])
         self._gauges.tenants(accounts, views)
-        self._views = {view.tenant_id: view for view in views}
-        self._gauges.redis_up(True)
-        return False
-
-    async def _watch_ledger(self) -> bool:
-        """New tenants get their accounts; money that somebody booked and could not apply is applied."""
-        accounts = self._accounts = await self._ledger.accounts()
-        known = self._views
-        unseen = [account.tenant_id for account in accounts if account.tenant_id not in known]
-        known = known | {view.tenant_id: view for view in await self._credit.accounts(unseen)}
-        views = [known[account.tenant_id] for account in accounts]
         await make_accounts(self._credit, accounts, views)
         await apply_all_money_in(self._ledger, self._credit, accounts, views)
         version = await self._ledger.directory_version()
         if version != self._directory_version:
             await self._credit.publish_directory(version)
             self._directory_version = version
+        if not behind:
+            self._gauges.drift(await drifting(self._ledger, self._credit, accounts, views))
+        self._gauges.redis_up(True)
         self._gauges.ledger_up(True)
+
+    async def _watch_outbox(self) -> bool:
+        """The same gauges from Redis alone, while nothing is booked because the ledger is away."""
+        if time.monotonic() < self._watch_due_s + WATCH_S:
+            return False
+        self._gauges.outbox_state(await self._credit.outbox_state(), time.time_ns() // 1_000_000)
+        accounts = self._accounts
+        views = await self._credit.accounts([account.tenant_id for account in accounts])
+        self._gauges.tenants(accounts, views)
+        self._gauges.redis_up(True)
         return False
 
-    async def _watch_drift(self) -> bool:
-        """Tell once of each tenant whose money does not add up."""
-        if self._pending <= DRIFT_OUTBOX_MAX:
-            self._gauges.drift(await compare(self._ledger, self._credit))
-        return False
+    async def _book_refused(self) -> bool:
+        return await book_refused(self._ledger, self._credit) >= READ_EACH
 
     async def _sweep(self) -> bool:
         swept = await self._credit.sweep(SWEEP_MAX)

@@ -327,7 +327,12 @@ async def _in_usage(ledger: Ledger, call_id: str) -> bool:
 # Reconcile
 
 
-async def test_drift_is_seen_told_once_and_shown(ledger: Ledger, credit: CreditAdmin, caller: Any, server: Any) -> None:
+@pytest.mark.usefixtures("caller")
+async def test_drift_is_seen_told_once_and_shown(
+    ledger: Ledger, credit: CreditAdmin, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settler, "WATCH_S", 0.01)
+    monkeypatch.setattr(settler, "BOOK_S", 0.01)
     async with Redis(unix_socket_path=str(server.socket)) as redis:
         await redis.hincrby(f"cg:{{p{_partition('contoso')}}}:account:contoso", "balance", 7)
     [contoso, fabrikam] = await reconcile(ledger, credit)
@@ -337,7 +342,10 @@ async def test_drift_is_seen_told_once_and_shown(ledger: Ledger, credit: CreditA
     with capture_logs() as logs:
         async with running(ledger, credit, meter):
             await until(lambda: meter.gauges[metrics.LEDGER_DRIFT.name].values[()] == 7, "the drift in the metrics")
-    assert len([line for line in logs if line["event"] == "ledger and Redis differ"]) == 1
+            await until(lambda: any(line["event"] == "ledger and Redis differ" for line in logs), "a complaint")
+            await asyncio.sleep(0.2)
+    [told] = [line for line in logs if line["event"] == "ledger and Redis differ"]
+    assert (told["tenant"], told["drift_micros"]) == ("contoso", 7)
 
 
 async def test_reconcile_while_calls_run_never_sees_drift_that_is_not_there(
