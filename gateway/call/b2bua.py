@@ -247,9 +247,9 @@ class B2bua:
     def _ack_missing(self, event: AckMissing, now: float) -> None:
         owner = event.transaction.owner
         if isinstance(owner, CallerLeg):
-            owner.hear_ack_missing(now)
+            owner.hear_ack_missing(event.transaction, now)
         elif isinstance(owner, Carry):
-            owner.leg.hear_ack_missing(now)
+            owner.leg.hear_ack_missing(event.transaction, now)
 
     def _stray(self, event: StrayAnswer, now: float) -> None:
         """A 2xx to an INVITE that nobody knows any more: acknowledge it and end its dialog (SIP.md 4)."""

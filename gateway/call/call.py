@@ -70,7 +70,7 @@ class Call:
         self.money = Reservation(call_id, verdict.tenant_id, verdict.tariff, longest_s, settings)
         from_ = request.from_
         self.caller_address = f"{from_.raw_display}<{from_.uri}>"
-        self.caller = CallerLeg(self, transaction, request)
+        self.caller = CallerLeg(self, transaction)
         self.called = CalledLeg(self, verdict.routes, transaction.flow)
         self.invited_at = now
         self.answered_ms = 0

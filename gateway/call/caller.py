@@ -8,7 +8,7 @@ it cannot be sent a BYE (RFC 3261 15): the leg then owes one, and pays it at the
 from typing import TYPE_CHECKING, ClassVar
 
 from gateway.call.clock import Bell
-from gateway.call.events import Acked, Answered, GaveUp, Progress
+from gateway.call.events import Acked, Answered, GaveUp, Progress, Unacked
 from gateway.call.headers import Headers, crossing, supported
 from gateway.call.leg import Leg
 from gateway.call.refusals import reasons_of
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 class CallerLeg(Leg):
-    """The caller's side of one call; ``transaction`` is its INVITE's, ``connected`` set once it has the 200."""
+    """The caller's side of one call: ``connected`` once it has the 200, ``acked`` once it has acknowledged it."""
 
-    __slots__ = ("_agreed", "_forks", "_owed", "_tags", "acked", "connected", "request", "transaction")
+    __slots__ = ("_agreed", "_forks", "_invite", "_owed", "_seq", "_tags", "acked", "connected")
 
     bell: ClassVar = Bell.CALLER_SESSION
     name: ClassVar = "caller"
 
-    def __init__(self, call: "Call", transaction: ServerTransaction, request: Request) -> None:
+    def __init__(self, call: "Call", transaction: ServerTransaction) -> None:
         super().__init__(call, transaction.flow)
-        self.transaction = transaction
-        self.request = request
+        self._invite: ServerTransaction | None = transaction
+        self._seq = transaction.request.cseq[0]
         self.connected = False
         self.acked = False
         self._tags: dict[int, str] = {}
@@ -42,6 +42,17 @@ class CallerLeg(Leg):
         self._owed: Headers | None = None
         self._agreed: Sequence[tuple[str, str]] = ()
         transaction.owner = self
+
+    @property
+    def transaction(self) -> ServerTransaction:
+        """The INVITE's; let go at its ACK, because a message weighs more than all else of a call that talks."""
+        assert self._invite is not None, "nobody asks for the INVITE after its ACK"
+        return self._invite
+
+    @property
+    def request(self) -> Request:
+        """The INVITE, until its ACK."""
+        return self.transaction.request
 
     # the answer to the INVITE
 
@@ -104,22 +115,23 @@ class CallerLeg(Leg):
 
     def hear_ack(self, request: Request, now: float) -> None:
         """The ACK of the INVITE's 2xx starts the talk, or lets a BYE go that was owed."""
-        if self.acked or request.cseq[0] != self.request.cseq[0]:
+        if self.acked or not self.connected or request.cseq[0] != self._seq:
             super().hear_ack(request, now)
             return
-        self.acked = True
+        self._stop_waiting()
         if self._owed is None:
             self.emit(Acked(self, request, None), now)
         else:
             self._pay(now)
 
-    def hear_ack_missing(self, now: float) -> None:
+    def hear_ack_missing(self, transaction: ServerTransaction, now: float) -> None:
         """64·T1 without an ACK: the call ends, or the BYE that was owed goes now (RFC 3261 13.3.1.4)."""
-        if not self.connected:
+        if transaction is not self._invite or not self.connected:
+            super().hear_ack_missing(transaction, now)
             return
-        self.acked = True  # not waited for any more
+        self._stop_waiting()
         if self._owed is None:
-            super().hear_ack_missing(now)
+            self.emit(Unacked(self), now)
         else:
             self._pay(now)
 
@@ -131,8 +143,9 @@ class CallerLeg(Leg):
         """The caller may hang up before its ACK, and in an early dialog, where it means CANCEL (RFC 3261 15)."""
         if self.connected:
             if not self.acked:
-                self.acked, self._owed = True, None
                 self.call.core.endpoint.settled(self.transaction)
+                self._stop_waiting()
+                self._owed = None
             super()._hear_bye(transaction, request, fork, now)
             return
         self.respond(transaction, 200, now=now)
@@ -148,6 +161,11 @@ class CallerLeg(Leg):
         self.hung_up = True
         self._close_open(now)
         self._owed = list(headers)
+
+    def _stop_waiting(self) -> None:
+        """The ACK came, or is not waited for any more."""
+        self.acked = True
+        self._invite = None
 
     def _pay(self, now: float) -> None:
         headers, self._owed = self._owed or [], None

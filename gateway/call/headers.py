@@ -90,16 +90,18 @@ _LISTS_CACHED: Final = 512
 
 def crossing(message: Message) -> Headers:
     """The headers of a message that cross to the other leg, in their order, as canonical name and value."""
-    crossed = [line for line in message.header_lines() if line[0] not in _HELD]
-    for line in crossed:
-        if line[0][:2] in _PRIVATE_BEGINS:
-            crossed = [line for line in crossed if not line[0].lower().startswith(PRIVATE_PREFIX)]
-            break
-    for name, filtered in _FILTERED:
-        values = message.all(name)
-        kept = filtered(", ".join(values)) if values else ""
-        if kept:
-            crossed.append((name, kept))
+    crossed: Headers = []
+    for line in message.header_lines():
+        name = line[0]
+        if name in _NEVER:
+            continue
+        filtered = _FILTERS.get(name)
+        if filtered is not None:
+            kept = filtered(line[1])
+            if kept:
+                crossed.append((name, kept))
+        elif name[0] not in "Xx" or not name.lower().startswith(PRIVATE_PREFIX):
+            crossed.append(line)
     return crossed
 
 
@@ -126,7 +128,6 @@ def _listed(value: str) -> list[str]:
     return [item for item in (part.strip() for part in value.split(",")) if item]
 
 
-_HELD: Final = frozenset(CROSSING)
-_PRIVATE_BEGINS: Final = frozenset({"X-", "x-"})
-_FILTERS: Final = {Crossing.OPTIONS: _options, Crossing.METHODS: _methods}
-_FILTERED: Final = tuple((name, _FILTERS[rule]) for name, rule in CROSSING.items() if rule in _FILTERS)
+_NEVER: Final = frozenset(name for name, rule in CROSSING.items() if rule is Crossing.NEVER)
+_BY_RULE: Final = {Crossing.OPTIONS: _options, Crossing.METHODS: _methods}
+_FILTERS: Final = {name: _BY_RULE[rule] for name, rule in CROSSING.items() if rule in _BY_RULE}

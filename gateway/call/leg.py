@@ -113,10 +113,11 @@ class Leg:
             self._unacked = None
             self.emit(Acked(self, request, carry), now)
 
-    def hear_ack_missing(self, now: float) -> None:
-        """The peer never acknowledged a 2xx of ours (RFC 3261 13.3.1.4)."""
-        self._unacked = None
-        self.emit(Unacked(self), now)
+    def hear_ack_missing(self, transaction: ServerTransaction, now: float) -> None:
+        """The peer never acknowledged the 2xx to its re-INVITE (RFC 3261 13.3.1.4)."""
+        if self._unacked is not None and self._unacked.transaction is transaction:
+            self._unacked = None
+            self.emit(Unacked(self), now)
 
     def _hear_offer(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
         """A re-INVITE or UPDATE: refused in glare, answered here where it is but a session refresh, else passed on."""

@@ -7,7 +7,7 @@ made for every call, and a general encoder would take longer over it than the re
 """
 
 from dataclasses import dataclass
-from json.encoder import encode_basestring as _q
+from json.encoder import encode_basestring as quoted
 
 from policy.verdict import Allow, Deny
 
@@ -26,16 +26,16 @@ def opening(
 ) -> str:
     """The record's beginning, as JSON without its closing brace; values that are empty may be left out."""
     text = (
-        f'{{"call_id":{_q(call_id)},"tenant_id":{_q(verdict.tenant_id)},"kind":{_q(verdict.kind)}'
-        f',"sip_call_id":{_q(sip_call_id)},"node":{_q(node)},"trunk":{_q(trunk)},"invited_ms":{invited_ms}'
-        f',"caller":{_q(verdict.caller)},"dialled":{_q(verdict.dialled)},"number":{_q(verdict.number)}'
-        f',"currency":{_q(verdict.currency)},"destination":{_q(verdict.destination)},"user_id":{_q(verdict.user_id)}'
+        f'{{"call_id":{quoted(call_id)},"tenant_id":{quoted(verdict.tenant_id)},"kind":{quoted(verdict.kind)}'
+        f',"sip_call_id":{quoted(sip_call_id)},"node":{quoted(node)},"trunk":{quoted(trunk)},"invited_ms":{invited_ms}'
+        f',"caller":{quoted(verdict.caller)},"dialled":{quoted(verdict.dialled)},"number":{quoted(verdict.number)}'
+        f',"currency":{quoted(verdict.currency)},"destination":{quoted(verdict.destination)},"user_id":{quoted(verdict.user_id)}'
     )
     return text + _allowed(verdict) if isinstance(verdict, Allow) else text
 
 
 def _allowed(verdict: Allow) -> str:
-    text = f',"payer":"{verdict.payer}","number_type":{_q(verdict.number_type)}'
+    text = f',"payer":"{verdict.payer}","number_type":{quoted(verdict.number_type)}'
     if not verdict.domestic:
         text += ',"domestic":false'
     if verdict.tariff is not None:
@@ -44,7 +44,7 @@ def _allowed(verdict: Allow) -> str:
     for name in ("user_name", "user_location", "conference", "capability"):
         value = getattr(verdict, name)
         if value:
-            text += f',"{name}":{_q(value)}'
+            text += f',"{name}":{quoted(value)}'
     return text
 
 
@@ -56,7 +56,7 @@ def so_far(opening: str) -> bytes:
 def unanswered(opening: str, carrier: str, ended_ms: int, ending: Ending) -> bytes:
     """The record of a call that was refused, given up or failed."""
     return (
-        f'{opening},"carrier":{_q(carrier)},"ended_ms":{ended_ms},"reason":"{ending.reason}"'
+        f'{opening},"carrier":{quoted(carrier)},"ended_ms":{ended_ms},"reason":"{ending.reason}"'
         f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"}}'
     ).encode("utf-8", "replace")
 
@@ -72,7 +72,7 @@ def answered(
 ) -> bytes:
     """The record of a call that was answered; it ended ``talk_ms`` after its answer."""
     return (
-        f'{opening},"carrier":{_q(carrier)},"answered_ms":{answered_ms},"ended_ms":{answered_ms + talk_ms}'
+        f'{opening},"carrier":{quoted(carrier)},"answered_ms":{answered_ms},"ended_ms":{answered_ms + talk_ms}'
         f',"talk_ms":{talk_ms},"billed_s":{billed_s},"charge_micros":{charge_micros},"reason":"{ending.reason}"'
         f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"}}'
     ).encode("utf-8", "replace")

@@ -125,7 +125,7 @@ def too_small(request: Request) -> bool:
 
 
 def _timer(message: Request) -> bool:
-    return any(_names_timer(value) for value in message.all("Supported"))
+    return any(map(_names_timer, message.all("Supported")))
 
 
 @lru_cache(_VALUES_CACHED)

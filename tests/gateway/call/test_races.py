@@ -381,3 +381,17 @@ def test_lost_datagrams_are_made_good_by_retransmissions() -> None:
     assert world.store.count(Settle) == 1
     assert world.store.balances["contoso"] == 0
     assert world.is_clean()
+
+
+def test_an_ack_before_the_200_means_nothing() -> None:
+    world = World()
+    world.ring()
+    world.store.slow = True
+    world.called.answer("INVITE", 200, tag="b1", body=REPLY)
+    world.caller.ack(world.caller.dialog())
+    world.store.slow = False
+    world.settle()
+    assert world.called.got("ACK") == []
+    world.caller.ack(world.caller.dialog())
+    assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"]
+    assert world.called.got("ACK")
