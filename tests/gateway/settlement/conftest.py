@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -68,6 +70,37 @@ class Server:
             self.process.wait()
             self.process = None
         self.socket.unlink(missing_ok=True)
+
+
+class Nursery:
+    """Settlers in a process of their own, one after the other; ``kill`` is kill -9 of the present one."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        program = str(Path(__file__).with_name("settler_nursery.py"))
+        self._log = (folder / "settler.log").open("ab")
+        words = [sys.executable, program, str(folder), url, "4"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=self._log, text=True)
+        self.pid = self._start()
+
+    def _start(self) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def restart(self) -> None:
+        self.pid = self._start()
+
+    def close(self) -> None:
+        self.kill()
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
 
 
 class Caller:
@@ -175,3 +208,10 @@ async def caller(server: Server, ledger: Ledger, credit: CreditAdmin) -> AsyncIt
     await worker.store.start()
     yield worker
     await worker.store.stop()
+
+
+@pytest.fixture
+def nursery(server: Server, tmp_path: Path) -> Iterator[Nursery]:
+    started = Nursery(tmp_path, server.url)
+    yield started
+    started.close()

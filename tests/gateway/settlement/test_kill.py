@@ -11,12 +11,8 @@ import asyncio
 import contextlib
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -38,44 +34,6 @@ SETTLED_WITHIN_S = 30.0
 """Only ends a test that hangs."""
 
 TENANTS = ("contoso", "fabrikam")
-
-
-class Nursery:
-    """Settlers, one after the other."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        program = str(Path(__file__).with_name("settler_nursery.py"))
-        self._log = (folder / "settler.log").open("ab")
-        words = [sys.executable, program, str(folder), url, "4"]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=self._log, text=True)
-        self.pid = self._start()
-
-    def _start(self) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
-
-    def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-
-    def restart(self) -> None:
-        self.pid = self._start()
-
-    def close(self) -> None:
-        self.kill()
-        self._process.kill()
-        self._process.communicate()
-        self._log.close()
-
-
-@pytest.fixture
-def nursery(server: Any, tmp_path: Path) -> Iterator[Nursery]:
-    started = Nursery(tmp_path, server.url)
-    yield started
-    started.close()
 
 
 async def place_calls(caller: Any, dice: random.Random) -> None:
@@ -130,7 +88,7 @@ async def meanwhile(*works: Any) -> AsyncIterator[None]:
 
 
 async def test_killed_at_random_moments(
-    ledger: Ledger, credit: CreditAdmin, caller: Any, server: Any, nursery: Nursery
+    ledger: Ledger, credit: CreditAdmin, caller: Any, server: Any, nursery: Any
 ) -> None:
     dice = random.Random(SEED)
     print(f"CALLGATE_KILL_SEED={SEED} CALLGATE_KILLS={KILLS}")

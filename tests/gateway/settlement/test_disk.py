@@ -1,0 +1,44 @@
+"""A full disk under the ledger of a living settler: charges wait in the outbox and are booked when there is room."""
+
+import asyncio
+import contextlib
+import resource
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.credit.admin import CreditAdmin
+from gateway.ledger import Ledger
+from gateway.settlement import reconcile
+
+ROOM_BYTES = 300_000
+"""Enough to begin, too little for a hundred charges."""
+
+
+@contextlib.contextmanager
+def little_room(pid: int) -> Iterator[None]:
+    """No file of this process may grow beyond ROOM_BYTES, as with a full disk or quota."""
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (ROOM_BYTES, hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def pending(credit: CreditAdmin) -> int:
+    return (await credit.outbox_state()).pending
+
+
+async def test_charges_wait_for_room(ledger: Ledger, credit: CreditAdmin, caller: Any, nursery: Any) -> None:
+    async with asyncio.timeout(60):
+        with little_room(nursery.pid):
+            while await pending(credit) < 100:  # this settler hardly rests, so what gathers cannot be booked
+                for _ in range(10):
+                    caller.call()
+                await asyncio.sleep(0.02)
+        assert await ledger.booked_charges(caller.charged), "some were booked before"
+        while caller.store.unacknowledged or await pending(credit):
+            await asyncio.sleep(0.05)
+    assert await ledger.booked_charges(caller.charged) == set(caller.charged)
+    assert all(drift.clean for drift in await reconcile(ledger, credit))
+    assert (await ledger.verify_chain("contoso")).intact
