@@ -1,7 +1,7 @@
 """The HTTP side: /metrics, /healthz and /readyz for machines without a token, and /api/v1 with one (CONTRACT 7).
 
 It runs in a process of its own, so that no web request ever delays a SIP message.  Answers are the documents that the
-command line prints; errors are problem documents (RFC 9457).  Unknown paths under ``/api`` ask for the token first.
+command line prints; errors are problem documents (RFC 9457).
 """
 
 import asyncio
@@ -45,9 +45,11 @@ def problem(status: int, title: str, detail: str, **more: Any) -> JSONResponse:
 
 def make_app(desk: Desk, token: Callable[[], str], metrics_dir: Path) -> FastAPI:
     """The application over one desk; ``token`` is asked for at each request, so that a new one counts at once."""
-    app = FastAPI(title="Callgate", version=VERSION, openapi_url=f"{API}/openapi.json", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Callgate", version=VERSION, openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(_open_routes(desk, metrics_dir))
-    app.include_router(_api_routes(desk), dependencies=[Depends(_bearer(token))], prefix=API)
+    api = _api_routes(desk)
+    api.add_api_route("/openapi.json", app.openapi, include_in_schema=False)
+    app.include_router(api, dependencies=[Depends(_bearer(token))], prefix=API)
     _describe_errors(app)
     return app
 

@@ -17,6 +17,8 @@ from rating.money import format_amount
 
 LINE_EVERY_S: Final = 2.0
 CALLS_SHOWN: Final = 10
+BAR_WIDTH: Final = 40
+PANEL_WIDTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,16 @@ class View:
 
     def _picture(self, sample: Sample) -> RenderableType:
         share = max(0, sample.balance_micros) / self._money_micros
-        bar = ProgressBar(total=1.0, completed=share, width=40)
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=1.0, completed=share, width=BAR_WIDTH))
         facts = Text.assemble(
             (f"{sample.at_s:5.1f} s of {self._seconds:g}", "bold"),
             f"   live {len(sample.calls)}   completed {sample.completed}   ",
             (f"cut {sample.cut}", "red" if sample.cut else ""),
-            f"   refused 402 {sample.refused}",
+            f"   refused with 402: {sample.refused}",
         )
         money = Text(f"balance {format_amount(sample.balance_micros)} USD, held {format_amount(sample.held_micros)}")
-        return Panel(Group(facts, money, bar, _calls_table(sample.calls)), title="callgate demo", width=100)
+        return Panel(Group(facts, money, bar, _calls_table(sample.calls)), title="callgate demo", width=PANEL_WIDTH)
 
 
 def _calls_table(calls: list[dict[str, Any]]) -> Table:
@@ -83,8 +86,12 @@ def _calls_table(calls: list[dict[str, Any]]) -> Table:
     for name in columns:
         table.add_column(name)
     for call in calls[:CALLS_SHOWN]:
-        table.add_row(*(str(call[name.replace(" ", "_")] or "") for name in columns))
+        table.add_row(*(_cell(call[name.replace(" ", "_")]) for name in columns))
     return table
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _line(sample: Sample) -> str:
