@@ -109,6 +109,22 @@ def server(tmp_path: Path) -> Iterator[Server]:
     running.kill()
 
 
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Servers with options of their own, each in its own folder."""
+    made: list[Server] = []
+
+    def make(*options: str) -> Server:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(Server(folder, *options))
+        return made[-1]
+
+    yield make
+    for running in made:
+        running.kill()
+
+
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for the examples of a module's property tests."""
