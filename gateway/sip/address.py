@@ -87,55 +87,38 @@ def parse_name_addr(text: str) -> NameAddr:
 class Via:
     """One hop (20.42), the first of a Via line."""
 
-    __slots__ = ("_found", "_text")
+    __slots__ = ("_end", "_text", "branch", "host", "is_cookie", "key", "raw_params", "transport")
 
     def __init__(self, found: re.Match[str], text: str) -> None:
-        self._found = found
         self._text = text
-
-    @property
-    def host(self) -> str:
+        self._end = found.end()
+        transport, host, port, raw_params, branch = found.groups()
+        if branch is None or branch == "":
+            branch = split_params(raw_params).get("branch", "") if raw_params else ""
+        self.transport: str = transport
+        """As written, mostly ``UDP``, ``TCP`` or ``TLS``."""
+        self.host: str = host
         """Sent-by's host as written, IPv6 with its brackets."""
-        return self._found[2]
+        self.raw_params: str = raw_params
+        """The parameters as written, each with its semicolon."""
+        self.branch: str = branch
+        """The branch parameter; ``""`` where there is none."""
+        self.is_cookie = len(branch) > 7 and (branch.startswith(MAGIC_COOKIE) or branch[:7].lower() == "z9hg4bk")
+        """True where the branch may be used for matching by RFC 3261: something follows the magic cookie
+        (RFC 4475 3.2.1)."""
+        self.key: tuple[str, str, str] = (branch, host, port or "")
+        """Branch, host and port as written: what 17.2.3 matches requests by."""
 
     @property
     def port(self) -> int:
         """Sent-by's port; 0 where none was written."""
-        port = self._found[3]
+        port = self.key[2]
         return int(port) if port else 0
-
-    @property
-    def branch(self) -> str:
-        """The branch parameter; ``""`` where there is none."""
-        return self._found[5] or split_params(self._found[4]).get("branch", "")
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Branch, host and port as written: what RFC 3261 17.2.3 matches requests by."""
-        return (self.branch, self._found[2], self._found[3] or "")
-
-    @property
-    def transport(self) -> str:
-        """The transport as written, mostly ``UDP``, ``TCP`` or ``TLS``."""
-        return self._found[1]
-
-    @property
-    def raw_params(self) -> str:
-        """The parameters as written, each with its semicolon."""
-        return self._found[4]
-
-    @property
-    def is_cookie(self) -> bool:
-        """True where the branch may be used for matching by RFC 3261: it begins with the magic cookie and something
-        follows it (RFC 4475 3.2.1)."""
-        branch = self.branch
-        return len(branch) > 7 and (branch.startswith(MAGIC_COOKIE) or branch[:7].lower() == "z9hg4bk")
 
     @property
     def text(self) -> str:
         """This hop alone, as written."""
-        end = self._found.end()
-        text = self._text
+        end, text = self._end, self._text
         if end < len(text) or text[-1] == ",":
             return text[: end - 1].rstrip(" \t")
         return text
@@ -143,7 +126,7 @@ class Via:
     @property
     def rest(self) -> str:
         """What stands behind this hop and its comma on the same header line."""
-        return self._text[self._found.end() :].strip(" \t")
+        return self._text[self._end :].strip(" \t")
 
     @property
     def params(self) -> dict[str, str]:
@@ -160,16 +143,16 @@ class Via:
 
         ``received`` is added where the request came from elsewhere than sent-by says, and always beside rport.
         """
-        raw, text = self.raw_params, self.text
-        bare = self.host[1:-1] if self.host[0] == "[" else self.host
-        if ";rport" not in raw and "R" not in raw and "received" not in raw and bare == source_host:
-            return text
+        raw, text, host = self.raw_params, self.text, self.host
+        bare = host[1:-1] if host[0] == "[" else host
         if "received" not in raw and '"' not in raw:
             filled = f";received={source_host};rport={source_port}"
             if text.endswith(";rport"):
                 return text[:-6] + filled
             if ";rport;" in text:
                 return text.replace(";rport;", filled + ";", 1)
+            if bare == source_host and "rport" not in raw.lower():
+                return text
         params = self.params
         params.pop("received", None)
         if "rport" in params:
@@ -183,7 +166,7 @@ class Via:
     def wants_rport(self) -> bool:
         """True where answers shall go to the port the request came from (RFC 3581)."""
         raw = self.raw_params
-        return ";rport" in raw or (("R" in raw or " " in raw) and "rport" in self.params)
+        return "rport" in raw.lower() and "rport" in split_params(raw)
 
 
 def _write_params(params: dict[str, str]) -> str:

@@ -81,19 +81,28 @@ def echo_of(request: Request, first_hop: str = "") -> tuple[str, str]:
 
     ``first_hop`` replaces the newest Via value, to say where the request came from (18.2.1).  Kept in the request.
     """
-    if request.echo is not None:
-        return request.echo
     first = request._first
-    hops = request.all("Via")
-    if first_hop and hops:
-        rest = request.top_via.rest
-        hops[0] = f"{first_hop}, {rest}" if rest else first_hop
-    before = "".join([f"Via: {hop}\r\n" for hop in hops])
-    if "From" in first:
-        before += f"From: {first['From']}\r\n"
-    after = "".join([f"{name}: {first[name]}\r\n" for name in ("Call-ID", "CSeq") if name in first])
-    request.echo = (before, after)
-    return request.echo
+    if request.via_count == 1:
+        before = f"Via: {first_hop or first['Via']}\r\n"
+    else:
+        hops = request.all("Via")
+        if first_hop:
+            rest = request.top_via.rest
+            hops[0] = f"{first_hop}, {rest}" if rest else first_hop
+        before = "".join([f"Via: {hop}\r\n" for hop in hops])
+    try:
+        echo = (
+            f"{before}From: {first['From']}\r\n",
+            f"Call-ID: {first['Call-ID']}\r\nCSeq: {first['CSeq']}\r\n",
+        )
+    except KeyError:
+        # A request that is refused because they are missing (8.2.6.2 cannot be kept).
+        echo = (
+            before + "".join([f"{name}: {first[name]}\r\n" for name in ("From",) if name in first]),
+            "".join([f"{name}: {first[name]}\r\n" for name in ("Call-ID", "CSeq") if name in first]),
+        )
+    request.echo = echo
+    return echo
 
 
 def build_response(
@@ -117,18 +126,18 @@ def build_response(
     if to is not None:
         tag = f";tag={to_tag}" if to_tag and not request.to.tag else ""
         to = f"To: {to}{tag}\r\n"
-    routes = ""
+    more = ""
     if "Record-Route" in first and 100 < status < 300:
-        routes = "".join([f"Record-Route: {route}\r\n" for route in request.all("Record-Route")])
+        more = "".join([f"Record-Route: {route}\r\n" for route in request.all("Record-Route")])
     if reason is None:
         reason = REASONS.get(status, "")
     if contact:
-        routes += f"Contact: {contact}\r\n"
+        more += f"Contact: {contact}\r\n"
     if headers:
-        routes += "".join([f"{name}: {value}\r\n" for name, value in headers])
+        more += "".join([f"{name}: {value}\r\n" for name, value in headers])
     if body and content_type:
-        routes += f"Content-Type: {content_type}\r\n"
-    head = f"SIP/2.0 {status} {reason}\r\n{before}{to or ''}{after}{routes}Content-Length: {len(body)}\r\n\r\n"
+        more += f"Content-Type: {content_type}\r\n"
+    head = f"SIP/2.0 {status} {reason}\r\n{before}{to or ''}{after}{more}Content-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

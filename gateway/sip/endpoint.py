@@ -152,20 +152,17 @@ class Endpoint:
             self._refuse_unreadable(bad, flow)
             return
         messages = self._layer.counts.messages
+        method = message.cseq[1]
+        messages["in", method if method in METHODS else OTHER, message.status if type(message) is Response else 0] += 1
         if type(message) is Response:
-            key = ("in", message.cseq[1], message.status)
-            if message.cseq[1] in METHODS:
-                messages[key] = messages.get(key, 0) + 1
             self._take_response(message, flow, now)
         elif type(message) is Request:
-            key = ("in", message.method if message.method in METHODS else OTHER, 0)
-            messages[key] = messages.get(key, 0) + 1
             self._take_request(message, flow, now)
 
     def send_failed(self, flow: Flow, now: float) -> None:
         """The transport could not send to ``flow``: requests to it that nobody answered yet have failed (17.1.4)."""
         peer = flow[:3]
-        for client in [client for client in self._layer.clients.values() if client.target[:3] == peer]:
+        for client in [client for client in self._layer.unanswered.values() if client.target[:3] == peer]:
             client.step(TRANSPORT_ERROR, None, now)
 
     def connection_lost(self, flow: Flow, now: float) -> None:
@@ -210,7 +207,8 @@ class Endpoint:
             to_tag = request.to.tag or to_tag or transaction.to_tag or self._new_token()
             transaction.to_tag = to_tag
         if request.echo is None:
-            echo_of(request, request.top_via.stamped(transaction.flow.host, transaction.flow.port))
+            flow = transaction.flow
+            echo_of(request, request.top_via.stamped(flow.host, flow.port))
         data = build_response(
             request,
             status,
@@ -498,8 +496,10 @@ class Endpoint:
             layer.counts.parse_errors += 1
         elif client is None:
             self._take_stray(response, flow)
-        elif not client.step(STATUS_EVENTS[response.status // 100], response, now):
-            layer.counts.repeated_in += 1
+        else:
+            layer.unanswered.pop(client.key, None)
+            if not client.step(STATUS_EVENTS[response.status // 100], response, now):
+                layer.counts.repeated_in += 1
 
     def _take_stray(self, response: Response, flow: Flow) -> None:
         """Tell about a 2xx to an INVITE that was ours by its Via; anything else is dropped (18.1.2)."""
@@ -521,31 +521,35 @@ def fault_of(request: Request) -> BadMessage | None:
         return BadMessage(str(bad), bad.status)
     if type(uri) is SipUri and uri.headers:
         return BadMessage("a Request-URI may not carry headers")  # 19.1.1
-    if request.method in DIALOG_METHODS or request.method == "REGISTER":
-        try:
-            _check_contact(request)
-            for route in request.values("Record-Route"):
-                parse_name_addr(route)
-        except (BadMessage, BadUri) as bad:
-            return BadMessage(str(bad))
+    try:
+        if request.method in DIALOG_METHODS:
+            _check_target(request)
+        elif request.method == "REGISTER":
+            for value in request.values("Contact"):
+                if value != "*":
+                    parse_name_addr(value)
+    except (BadMessage, BadUri) as bad:
+        return BadMessage(str(bad))
     return None
 
 
-def _check_contact(request: Request) -> None:
-    if request.method == "REGISTER":
-        for value in request.values("Contact"):
-            if value != "*":
-                parse_name_addr(value)
-        return
-    values = request.values("Contact")
-    if len(values) > 1:
-        raise BadMessage(f"{request.method} has one Contact, not {len(values)}")  # 8.1.1.8
-    if not values:
+def _check_target(request: Request) -> None:
+    """A request that makes or moves a dialog says where the other side is, once (8.1.1.8), and over which hops."""
+    first = request._first
+    if "Record-Route" in first:
+        for route in request.values("Record-Route"):
+            parse_name_addr(route)
+    text = first.get("Contact")
+    if text is None:
         # Without the magic cookie this is an RFC 2543 caller, who may leave Contact out.
         if request.method == "INVITE" and request.top_via.is_cookie:
-            raise BadMessage("an INVITE needs a Contact")  # 8.1.1.8
-    elif request.contact is None or type(parse_uri(request.contact.uri)) is not SipUri:
-        raise BadMessage(f"Contact {values[0][:80]!r} is not a SIP address")
+            raise BadMessage("an INVITE needs a Contact")
+        return
+    if ("," in text or request._lines is not None) and len(request.values("Contact")) != 1:
+        raise BadMessage(f"{request.method} has one Contact, not several")
+    contact = request.contact
+    if contact is None or type(parse_uri(contact.uri)) is not SipUri:
+        raise BadMessage(f"Contact {text[:80]!r} is not a SIP address")
 
 
 def _warning(text: str) -> tuple[tuple[str, str], ...]:

@@ -4,6 +4,7 @@ Matching is by 17.1.3 and 17.2.3: branch, sent-by and method; without a magic co
 is judged here; that is the endpoint's.
 """
 
+from collections import defaultdict
 from typing import Any, Final, NamedTuple
 
 from gateway.sip.deadlines import Deadlines, DelayLine
@@ -39,7 +40,7 @@ class Counts:
     __slots__ = ("messages", "parse_errors", "repeated_in", "repeated_out")
 
     def __init__(self) -> None:
-        self.messages: dict[tuple[str, str, int], int] = {}
+        self.messages: defaultdict[tuple[str, str, int], int] = defaultdict(int)
         """By direction (``in``, ``out``), method and status (0 for a request); first transmissions when going out."""
         self.repeated_in = 0
         """Retransmissions received."""
@@ -65,6 +66,7 @@ class TransactionLayer:
         "t4",
         "timers",
         "unacknowledged",
+        "unanswered",
     )
 
     def __init__(self, deadlines: Deadlines, timers: Timers) -> None:
@@ -74,6 +76,8 @@ class TransactionLayer:
         self.output: list[Send] = []
         self.events: list[Event] = []
         self.clients: dict[str, ClientTransaction] = {}
+        self.unanswered: dict[str, ClientTransaction] = {}
+        """Those of them that have heard nothing yet: what a transport error ends, few however many linger."""
         self.servers: dict[tuple[str, ...], ServerTransaction] = {}
         self.merged: dict[tuple[str, str, int, str], ServerTransaction] = {}
         """By Call-ID, From tag and CSeq: what a second copy of a request over another path has in common (8.2.2.2)."""
@@ -94,9 +98,7 @@ class TransactionLayer:
 
     def count_out(self, method: str, status: int) -> None:
         """Count a message that goes out for the first time."""
-        messages = self.counts.messages
-        key = ("out", method, status)
-        messages[key] = messages.get(key, 0) + 1
+        self.counts.messages["out", method, status] += 1
 
     def open_client(
         self, method: str, branch: str, data: bytes, target: Flow, owner: Any, head: Head | None, now: float
@@ -131,6 +133,7 @@ class TransactionLayer:
         """Forget a client transaction."""
         self.deadlines.cancel(client.deadline)
         self.clients.pop(client.key, None)
+        self.unanswered.pop(client.key, None)
 
     def drop_server(self, server: ServerTransaction) -> None:
         """Forget a server transaction."""

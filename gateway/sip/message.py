@@ -32,6 +32,10 @@ CSEQ_LIMIT: Final = 2**31
 EXPIRES_LIMIT: Final = 2**32
 """Delta-seconds are below this (20.19)."""
 
+_UNREAD: Final = NameAddr("")
+"""Stands for a Contact that nobody has asked for yet."""
+_HOPS: Final = {str(number): number for number in range(256)}
+"""Values of Max-Forwards (20.22) as they are mostly written."""
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE).fullmatch
 
@@ -109,17 +113,18 @@ class Message:
     @property
     def contact(self) -> NameAddr | None:
         """The first Contact; None where there is none, or ``*``, or nothing that can be read."""
-        try:
-            return self._contact
-        except AttributeError:
-            self._contact = found = self._read_contact()
-            return found
+        contact = self._contact
+        if contact is _UNREAD:
+            contact = self._contact = self._read_contact()
+        return contact
 
     def _read_contact(self) -> NameAddr | None:
-        values = self.values("Contact")
+        text = self._first.get("Contact")
+        if text is None:
+            return None
         try:
-            return parse_name_addr(values[0]) if values else None
-        except BadMessage:
+            return parse_name_addr(text if "," not in text else split_values(text)[0])
+        except (BadMessage, IndexError):
             return None
 
     def get(self, name: str) -> str | None:
@@ -194,16 +199,16 @@ class Response(Message):
 
     @property
     def branch(self) -> str:
-        """The branch of the newest hop, ``""`` where there is none; the cheap way to the transaction."""
+        """The branch of the only hop, ``""`` where there is none; the cheap way to the transaction."""
         via = self._first["Via"]
         at = via.find(";branch=")
-        if at < 0 or '"' in via or "," in via or " " in via[at:]:
+        if at < 0 or '"' in via:
             try:
                 return self.top_via.branch
             except BadMessage:
                 return ""
         end = via.find(";", at + 8)
-        return via[at + 8 :] if end < 0 else via[at + 8 : end]
+        return via[at + 8 :].rstrip(" \t") if end < 0 else via[at + 8 : end].rstrip(" \t")
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.reason}>"
@@ -237,6 +242,8 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
         message.uri = ""
         message.echo = None
     message._via = message._from = message._to = None
+    message._contact = _UNREAD
+    message.via_count = 0
     try:
         fault = _read_fields(message, lines, odd, size)
         if type(message) is Request:
@@ -368,15 +375,20 @@ def _check(message: Request | Response, size: Size) -> None:
         method = method.strip(" \t")
         if not is_token(method):
             raise BadMessage(f"CSeq {cseq[:40]!r} is not a number and a method")
-    message.cseq = (_number("CSeq", number, CSEQ_LIMIT), method)
+    if number.isdigit() and len(number) < 10 and number.isascii():
+        message.cseq = (int(number), method)
+    else:
+        message.cseq = (_number("CSeq", number, CSEQ_LIMIT), method)
+    hops = first.get("Max-Forwards")
+    message.max_forwards = (
+        None if hops is None else _HOPS[hops] if hops in _HOPS else _number("Max-Forwards", hops, 256)
+    )
+    if "Expires" in first:
+        _number("Expires", first["Expires"], EXPIRES_LIMIT)
     if type(message) is Request and method != message.method:
         # An unknown method is refused as such, whatever else is wrong (8.2.1).
         status = 400 if message.method in METHODS else 501
         raise BadMessage(f"CSeq names {method[:40]}, the request line {message.method[:40]}", status)
-    hops = first.get("Max-Forwards")
-    message.max_forwards = None if hops is None else _number("Max-Forwards", hops, 256)
-    if "Expires" in first:
-        _number("Expires", first["Expires"], EXPIRES_LIMIT)
 
 
 def _check_repeated(message: Message, size: Size) -> None:
@@ -416,8 +428,11 @@ def _read_body(message: Message, data: bytes, start: int, stream: bool) -> None:
             raise BadMessage("a message on a stream must say its Content-Length")
         message.body = data[start:]
         return
-    # senders that fill in the length last leave room for it before (HCOLON, 25.1)
-    size = _number("Content-Length", length.strip(" \t"), EXPIRES_LIMIT)
+    if length.isdigit() and len(length) < 10 and length.isascii():
+        size = int(length)
+    else:
+        # senders that fill in the length last leave room for it before (HCOLON, 25.1)
+        size = _number("Content-Length", length.strip(" \t"), EXPIRES_LIMIT)
     if size > len(data) - start:
         raise BadMessage(f"Content-Length {size} is more than the {len(data) - start} octets that came")
     message.body = data[start : start + size]

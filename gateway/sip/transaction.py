@@ -265,7 +265,7 @@ class ServerRow(NamedTuple):
 def start(client: ClientTransaction, response: Response | None, now: float) -> None:
     """Send the request and wait: for the first retransmission (A, E) or, on a stream, for the end (B, F)."""
     layer = client.layer
-    layer.clients[client.key] = client
+    layer.clients[client.key] = layer.unanswered[client.key] = client
     layer.send(client.target, client.request_bytes)
     if client.reliable:
         client.ends_at = layer.long.add(client, now)
