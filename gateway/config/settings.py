@@ -265,12 +265,22 @@ class Settings(Table):
     @property
     def notices(self) -> list[str]:
         """What the settings say that is not taken literally: for the log at start and for ``check``."""
-        if self.renew_lead_s == self.credit.renew_lead_s:
-            return []
-        return [
-            f"credit.renew_lead_s = {self.credit.renew_lead_s:g} is not below credit.tick_s = {self.credit.tick_s}: "
-            f"{self.renew_lead_s:g} is used"
-        ]
+        return list(_notices(self))
+
+
+def _notices(settings: Settings) -> Iterator[str]:
+    """What is used instead of a setting, and which settings this version reads but does not obey yet."""
+    credit = settings.credit
+    if settings.renew_lead_s != credit.renew_lead_s:
+        given = f"credit.renew_lead_s = {credit.renew_lead_s:g} is not below credit.tick_s = {credit.tick_s}"
+        yield f"{given}: {settings.renew_lead_s:g} is used"
+    if credit.failure_policy != "terminate":
+        yield f'credit.failure_policy = "{credit.failure_policy}" is not built yet: calls end as with "terminate"'
+    for trunk in settings.trunk:
+        if trunk.digest:
+            yield f'digest of trunk "{trunk.name}" is not asked for yet: its hosts alone say who may call'
+    if settings.payments.provider != "manual":
+        yield f'payments.provider = "{settings.payments.provider}" is not built yet: nobody is asked for money'
 
 
 def _policy_trunk(trunk: TrunkSettings) -> Trunk:

@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Final, Literal, TextIO
 
 import structlog
@@ -52,10 +53,25 @@ def configure(level: Level, form: Format, process: str, stream: TextIO | None = 
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=lambda *_: Lines(out),
         cache_logger_on_first_use=False,
     )
     _route_libraries(shared, render, number, out)
+
+
+class Lines:
+    """Writes rendered lines.  A line that cannot be written is dropped: a full disk must not end who tells of it."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def msg(self, message: str) -> None:
+        """Write one line."""
+        with suppress(OSError, ValueError):  # ValueError: the stream is closed
+            self._out.write(message + "\n")
+            self._out.flush()
+
+    log = debug = info = warning = warn = error = err = critical = fatal = failure = exception = msg
 
 
 def get_logger(room: str) -> FilteringBoundLogger:

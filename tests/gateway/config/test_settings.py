@@ -230,6 +230,17 @@ def test_a_lead_of_a_tick_or_more_is_clamped(tick_s: int, lead_s: float, used_s:
     assert bool(found.notices) is (used_s != lead_s)
 
 
+def test_what_is_read_but_not_obeyed_yet_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PBX_PASSWORD", "xyzzy")
+    text = '[credit]\nfailure_policy = "continue"\n[payments]\nprovider = "stripe"\n'
+    assert [notice.split(" is not ")[0] for notice in read(text + TRUNKS).notices] == [
+        'credit.failure_policy = "continue"',
+        'digest of trunk "pbx"',
+        'payments.provider = "stripe"',
+    ]
+    assert read(CONTRACT).notices == []
+
+
 @pytest.mark.parametrize(
     ("rule", "address", "port", "matches"),
     [

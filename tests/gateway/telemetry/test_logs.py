@@ -105,6 +105,21 @@ def test_long_values_are_cut() -> None:
     assert len(line["message"]) == VALUE_CHARS_MAX + 1
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("I/O operation on closed file")])
+def test_a_line_that_cannot_be_written_ends_nobody(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = configured()
+
+    def full(text: str) -> int:
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(out, "write", full)
+        get_logger("x").error("the disk is full")
+        get_logger("x").exception("it still is")
+    get_logger("x").info("there is room again")
+    assert [line["event"] for line in lines(out)] == ["there is room again"]
+
+
 def test_auto_is_json_where_nobody_watches() -> None:
     out = configured(form="auto")
     get_logger("x").info("event")
