@@ -69,7 +69,8 @@ class Call:
         longest_s = min(verdict.max_call_s or settings.max_call_s, settings.max_call_s)
         self.money = Reservation(call_id, verdict.tenant_id, verdict.tariff, longest_s, settings)
         from_ = request.from_
-        self.caller_address = f"{from_.raw_display}<{from_.uri}>"
+        display = from_.raw_display.strip()
+        self.caller_address = f"{display} <{from_.uri}>" if display else f"<{from_.uri}>"
         self.caller = CallerLeg(self, transaction)
         self.called = CalledLeg(self, verdict.routes, transaction.flow)
         self.invited_at = now
@@ -250,7 +251,9 @@ class Call:
         response = event.response
         self._end(Ending(event.reason.code, event.status, "callee"), "failed", now)
         if response is None:
-            self.caller.refuse(event.status, None, refusal_headers(event.reason), now)
+            own = event.reason.code != "FAR_END"
+            added = refusal_headers(event.reason) if own else relayed_headers(event.status, has_reason=False)
+            self.caller.refuse(event.status, None, added, now)
             return
         headers = crossing(response)
         if response.status < 400:

@@ -96,7 +96,8 @@ def test_no_target_that_can_be_reached_is_500() -> None:
     world.caller.invite()
     world.endpoint.send_failed(Flow("udp", *CARRIER), world.now)
     world.settle()
-    assert world.caller.response(500).get("Retry-After") is None
+    refusal = world.caller.response(500)
+    assert (refusal.get("Retry-After"), refusal.get("Reason")) == (None, "Q.850;cause=41")
     assert world.is_clean()
 
 
