@@ -193,7 +193,7 @@ class B2bua:
             self._refuse(transaction, verdict, now)
         elif self.draining and not verdict.emergency:
             self._refuse(transaction, denied(verdict, REASONS["DRAINING"]), now)
-        elif self.settings.session_expires_s and too_small(request):
+        elif self.settings.session_expires_s and not verdict.emergency and too_small(request):
             self.endpoint.respond(transaction, 422, headers=TOO_SMALL, now=now)
         else:
             call_id = self.new_call_id()

@@ -35,6 +35,9 @@ ENDING_MAX_S: Final = 180.0
 """When an ending call is forgotten whatever its legs wait for: more than twice 64·T1, for the caller's ACK and for the
 answer to the BYE after it, which end by themselves in any case."""
 
+UNLIMITED_S: Final = 2**31
+"""The longest emergency call: it is never cut (CONTRACT 6), only ended where a peer is dead."""
+
 
 class Call:
     """One call from the INVITE that was let in to the end of both legs; ``id`` is the gate's own (SIP.md 1)."""
@@ -67,6 +70,8 @@ class Call:
         self.state = State.RESERVING
         self.clock = CallClock(core.deadlines, self.ring)
         longest_s = min(verdict.max_call_s or settings.max_call_s, settings.max_call_s)
+        if verdict.emergency:
+            longest_s = UNLIMITED_S
         self.money = Reservation(call_id, verdict.tenant_id, verdict.tariff, longest_s, settings)
         from_ = request.from_
         display = from_.raw_display.strip()

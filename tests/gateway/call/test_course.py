@@ -210,6 +210,16 @@ def test_an_emergency_call_never_waits_for_the_store() -> None:
     assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"]
 
 
+def test_an_emergency_call_is_not_refused_for_its_session_interval_nor_cut_for_its_length() -> None:
+    world = World(Options(verdict=emergency().verdict, settings=CallSettings(session_expires_s=1800, max_call_s=60)))
+    dialog, _ = world.talk(headers=(("Supported", "timer"), ("Session-Expires", "30")))
+    assert world.caller.response(200, "INVITE").get("Session-Expires") == "90;refresher=uac"
+    world.run(59.0)
+    world.caller.send(dialog, "UPDATE")
+    world.run(10.0)
+    assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"]
+
+
 def test_an_emergency_call_passes_with_the_store_away_and_during_a_drain() -> None:
     world = World(emergency())
     world.store.away = True
