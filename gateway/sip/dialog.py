@@ -159,7 +159,13 @@ class Dialog:
 
     def to_state(self) -> dict[str, Any]:
         """Everything as plain values for JSON, so that another process may carry the dialog on (SIP.md 5)."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"route_set": list(self.route_set)}
+        return {
+            **{name: getattr(self, name) for name in _TEXTS},
+            "route_set": list(self.route_set),
+            "local_seq": self.local_seq,
+            "remote_seq": self.remote_seq,
+            "confirmed": self.confirmed,
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Any], skip: int = 0) -> "Dialog":

@@ -528,8 +528,10 @@ def fault_of(request: Request) -> BadMessage | None:
             for value in request.values("Contact"):
                 if value != "*":
                     parse_name_addr(value)
-    except (BadMessage, BadUri) as bad:
-        return BadMessage(str(bad))
+    except BadMessage as bad:
+        return bad
+    except BadUri as bad_uri:
+        return BadMessage(str(bad_uri))
     return None
 
 

@@ -74,25 +74,27 @@ def test_a_refusal_of_extensions_names_them_and_of_methods_the_ones_there_are() 
     assert "INVITE" in parse(received(method.data)[1][0].data.replace(b'\\"', b"")).values("Allow")
 
 
-@pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["name"])
-def test_the_messages_of_rfc_4475_and_5118(entry: dict[str, object]) -> None:
-    events, output = received((SHARED / str(entry["file"])).read_bytes())
-    verdict, codes = entry["verdict"], entry["codes"]
-    assert isinstance(codes, list)
-    assert len(events) + len(output) == (0 if verdict == "drop" else 1)
-    if verdict == "drop":
-        return
-    status = status_of(output) if output else 0
-    if verdict == "reject":
-        assert status in codes
-    elif verdict == "accept":
-        assert status != 400
-        assert status < 500 or status in codes
-    else:
-        assert status < 500
-    for event in events:
-        assert isinstance(event, InviteArrived | RequestArrived)
-        assert event.request.method == event.request.cseq[1]
+if INDEX:
+
+    @pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["name"])
+    def test_the_messages_of_rfc_4475_and_5118(entry: dict[str, object]) -> None:
+        events, output = received((SHARED / str(entry["file"])).read_bytes())
+        verdict, codes = entry["verdict"], entry["codes"]
+        assert isinstance(codes, list)
+        assert len(events) + len(output) == (0 if verdict == "drop" else 1)
+        if verdict == "drop":
+            return
+        status = status_of(output) if output else 0
+        if verdict == "reject":
+            assert status in codes
+        elif verdict == "accept":
+            assert status != 400
+            assert status < 500 or status in codes
+        else:
+            assert status < 500
+        for event in events:
+            assert isinstance(event, InviteArrived | RequestArrived)
+            assert event.request.method == event.request.cseq[1]
 
 
 def test_all_messages_of_the_rfcs_run_where_they_are_at_hand() -> None:
