@@ -6,7 +6,6 @@ for no store; twice a second the metrics; orders from other processes; and the d
 
 import asyncio
 import contextlib
-import gc
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -35,6 +34,7 @@ from gateway.worker.decide import Decider
 from gateway.worker.directory import DirectoryWatch
 from gateway.worker.ending import Ending
 from gateway.worker.facts import FactCounter, TrafficCounter
+from gateway.worker.garbage import Garbage
 from gateway.worker.orders import follow_orders
 from gateway.worker.plan import Plan
 from gateway.worker.tokens import Tokens, own_call_ids
@@ -74,6 +74,7 @@ class Worker:
         self._ending = ending
         self._meter = Meter(tenant_labels=settings.telemetry.tenant_labels)
         self._metrics = WorkerMetrics(self._meter)
+        self._garbage = Garbage()
         self._traffic = TrafficCounter(self._metrics)
         self._snapshot = SnapshotFile(plan.metrics_dir, self._meter)
         deadlines = Deadlines()
@@ -170,9 +171,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform, self._stopping)))
         self._tick()
-        # what exists now lives as long as the process: the collector need never look at it again
-        gc.collect()
-        gc.freeze()
+        self._garbage.settle_down()
         log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
 
     # what happens rarely
@@ -180,6 +179,8 @@ class Worker:
     def _tick(self) -> None:
         """Twice a second: metrics, and whether this process may still own calls."""
         self._timer = asyncio.get_running_loop().call_later(WRITE_INTERVAL_S, self._tick)
+        if not len(self._b2bua):
+            self._garbage.take_rest(self._clock.monotonic())
         self._traffic.count(self._endpoint.counts)
         self._metrics.active(self._b2bua.census())
         try:

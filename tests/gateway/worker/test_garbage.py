@@ -1,0 +1,39 @@
+import gc
+import time
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.worker.garbage import OLDEST_NEVER, QUIET_COLLECT_S, YOUNG_OBJECTS, Garbage
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+class Ring:
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_the_start_is_frozen_and_the_oldest_left_alone() -> None:
+    Garbage().settle_down()
+    assert gc.get_threshold()[0] == YOUNG_OBJECTS
+    assert gc.get_threshold()[2] == OLDEST_NEVER
+    assert gc.get_freeze_count() > 10_000
+
+
+def test_a_rest_collects_what_slipped_through_but_not_too_often() -> None:
+    garbage = Garbage()
+    ring = Ring()
+    gone = weakref.ref(ring)
+    del ring
+    garbage.take_rest(time.monotonic())
+    assert gone() is not None
+    garbage.take_rest(time.monotonic() + QUIET_COLLECT_S)
+    assert gone() is None
