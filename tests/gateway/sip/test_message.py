@@ -8,7 +8,7 @@ from gateway.sip.build import build_request, build_response, echo_of
 from gateway.sip.errors import BadMessage
 from gateway.sip.grammar import COMPACT_NAMES, HEADER_NAMES, TCHAR
 from gateway.sip.message import DEFAULT_SIZE, Request, Response, Size, parse
-from tests.gateway.sip.torture_cases import ACCEPTED, DROPPED, REFUSED
+from tests.gateway.sip.torture_cases import DROPPED, REFUSED, TAKEN
 
 INVITE = (
     b"INVITE sip:+14255550123@gate.example SIP/2.0\r\n"
@@ -272,7 +272,7 @@ def test_spelling_folding_and_blanks_make_no_difference(data: st.DataObject) -> 
     assert other.top_via.key == plain.top_via.key
 
 
-SEEDS = [case.data for case in (*ACCEPTED, *REFUSED, *DROPPED)]
+SEEDS = [case.data for case in (*TAKEN, *REFUSED, *DROPPED)]
 
 
 @settings(max_examples=300)

@@ -9,7 +9,8 @@ from gateway.sip.deadlines import Deadlines
 from gateway.sip.endpoint import Endpoint, Identity
 from gateway.sip.events import Event, Flow, InviteArrived, RequestArrived, Send
 from gateway.sip.message import parse
-from tests.gateway.sip.torture_cases import ACCEPTED, DROPPED, REFUSED, Case
+from tests.gateway.sip.torture_case import Case
+from tests.gateway.sip.torture_cases import DROPPED, REFUSED, TAKEN
 
 SHARED = Path(__file__).parents[4] / "shared" / "torture"
 INDEX = json.loads((SHARED / "index.json").read_text()) if (SHARED / "index.json").is_file() else []
@@ -31,7 +32,7 @@ def status_of(output: list[Send]) -> int:
     return int(status)
 
 
-@pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", TAKEN, ids=lambda case: case.name)
 def test_awkward_but_right_is_taken(case: Case) -> None:
     events, output = received(case.data)
     if case.expected != "event":
@@ -70,7 +71,7 @@ def test_a_refusal_says_what_was_wrong_and_repeats_what_could_be_read() -> None:
 def test_a_refusal_of_extensions_names_them_and_of_methods_the_ones_there_are() -> None:
     extension = next(case for case in REFUSED if case.expected == 420)
     assert parse(received(extension.data)[1][0].data).values("Unsupported") == ["levitation", "telepathy"]
-    method = next(case for case in ACCEPTED if case.expected == 501)
+    method = next(case for case in TAKEN if case.expected == 501)
     assert "INVITE" in parse(received(method.data)[1][0].data.replace(b'\\"', b"")).values("Allow")
 
 
