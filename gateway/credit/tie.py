@@ -144,6 +144,8 @@ class Tie:
         for partition, reply in enumerate(replies):
             if self._learn(partition, reply):
                 again.add(partition)
+        if link.lost:
+            raise ConnectionError("the connection to Redis was lost again at once")
         self._run_id = run_id
         self.up = True
         self._on_return(again)
