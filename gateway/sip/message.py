@@ -11,7 +11,6 @@ So a header value is always a string that can be encoded, and never holds a line
 """
 
 import re
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from gateway.sip.address import NameAddr, Via, parse_name_addr, parse_via
@@ -158,15 +157,11 @@ class Message:
             return split_values(lines[0])
         return [value for line in lines for value in split_values(line)]
 
-    def header_lines(self) -> Iterator[tuple[str, str]]:
+    def header_lines(self) -> list[tuple[str, str]]:
         """Every header line in its order: the name in registered spelling (unknown ones as they came), the value."""
         if self._lines is None:
-            for name in reversed(self._first):
-                yield name, self._first[name].strip(" \t")
-            return
-        for line in self._lines:
-            name, _, value = line.partition(": ")
-            yield name, value.strip(" \t")
+            return [(name, value.strip(" \t")) for name, value in reversed(self._first.items())]
+        return [(name, value.strip(" \t")) for name, _, value in [line.partition(": ") for line in self._lines]]
 
 
 class Request(Message):
