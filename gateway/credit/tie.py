@@ -119,14 +119,14 @@ class Tie:
             try:
                 await self._connect()
                 attempt = 1
-            except (OSError, ReplyError, ValueError) as error:
-                if self.link is not None:
-                    self.link.cut()
-                if attempt == len(BACKOFF_S):
-                    self._alert("STORE_AWAY", f"Redis at {self._address} cannot be used: {error}")
             except OwnerTakenError as error:
                 self._taken, self.fenced = error, True
                 self._alert("OWNER_TAKEN", str(error))
+            except Exception as error:  # whatever it is: without this task Redis would never be found again
+                if self.link is not None:
+                    self.link.cut()
+                if attempt == len(BACKOFF_S) or not isinstance(error, OSError | ReplyError):
+                    self._alert("STORE_AWAY", f"Redis at {self._address} cannot be used: {error!r}")
             self._first.set()
             if self.link is not None and not self.link.lost:
                 await self._gone.wait()

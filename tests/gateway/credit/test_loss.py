@@ -49,7 +49,7 @@ class Memory:
         self._length = 0
 
     def mark(self) -> None:
-        """All that was acknowledged so far is in the file (a slow disk makes Redis hold it back, two seconds at most)."""
+        """All that was acknowledged is in the file now (behind a slow disk Redis holds it back for a while)."""
         with self._server.client() as redis:
             while redis.info("persistence")["aof_buffer_length"]:
                 time.sleep(0.01)

@@ -1,0 +1,305 @@
+"""What settler, command line and supervisor ask of the store, on a real Redis."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from gateway.call.commands import Answer, Grant, Prove, Release, Reserve, Settle
+from gateway.call.record import CallRecord, decode_record
+from gateway.credit import client
+from gateway.credit.admin import (
+    CreditAdmin,
+    PartitionsChangedError,
+    StoreError,
+    StoreStaleError,
+    StoreUnreachableError,
+)
+from gateway.credit.keys import Keyspace
+from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, decode_order, encode_order
+from gateway.credit.store import Owner
+from gateway.credit.views import AccountView, Applied, OutboxState, Withdrawn
+from policy.verdict import Limits
+from rating.money import MAX_MICROS
+from rating.tariff import Tariff
+
+TARIFF = Tariff(60_000, 500, 60, 6)
+OpenStore = Callable[..., Awaitable[Any]]
+
+
+def reserve(call: str, tenant: str = "t", tariff: Tariff | None = TARIFF) -> Reserve:
+    record = CallRecord(call, tenant, "user_out", caller="+1", number="+44")
+    return Reserve(call, tenant, tariff, 60, 90, Limits(), b"adoption", record.encode())
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def carry_out(bench: Any, *commands: Any) -> None:
+    """Commands in order, each answered or acknowledged."""
+    for command in commands:
+        before = len(bench.ops)
+        bench.store.submit(command)
+        await until(lambda before=before: len(bench.ops) > before)
+
+
+async def test_the_first_start_opens_every_partition(server: Any, redis: Any) -> None:
+    admin = CreditAdmin(server.url, partitions=4)
+    with pytest.raises(StoreStaleError, match="no epoch"):
+        await admin.apply_money_in("t", 1, 5)
+    assert await admin.prepare()
+    assert not await admin.prepare()
+    assert [redis.get(keys.epoch) for keys in Keyspace(4).partitions] == ["1"] * 4
+    await admin.close()
+    other = CreditAdmin(server.url, partitions=8)
+    with pytest.raises(PartitionsChangedError, match="first used with 4"):
+        await other.prepare()
+    await other.close()
+
+
+async def test_a_redis_that_lost_part_of_its_memory_is_not_opened(admin: CreditAdmin, redis: Any) -> None:
+    redis.delete(Keyspace(4).partitions[2].epoch)
+    with pytest.raises(StoreStaleError, match="1 of 4 partitions"):
+        await admin.prepare()
+
+
+async def test_money_in_is_applied_once_in_rising_order(admin: CreditAdmin) -> None:
+    assert await admin.apply_money_in("t", 3, 1_000) == Applied(True, 1_000, 0)
+    assert await admin.apply_money_in("t", 3, 1_000) == Applied(False, 1_000, 0)
+    assert await admin.apply_money_in("t", 2, 1_000) == Applied(False, 1_000, 0)
+    assert await admin.apply_money_in("t", 9, 1_000) == Applied(True, 2_000, 0)
+    assert await admin.account("t") == AccountView("t", 2_000, 0, 9, 0, exists=True)
+    with pytest.raises(StoreError, match="BALANCE_OUT_OF_RANGE"):
+        await admin.apply_money_in("t", 10, MAX_MICROS)
+
+
+async def test_accounts_come_in_the_order_asked(admin: CreditAdmin) -> None:
+    tenants = [f"tenant-{number}" for number in range(1100)]
+    for tenant in ("tenant-7", "tenant-1001"):
+        assert await admin.create_account(tenant, 5, 2)
+        assert not await admin.create_account(tenant, 6, 3)
+    accounts = await admin.accounts(tenants)
+    assert [account.tenant_id for account in accounts] == tenants
+    assert [account.tenant_id for account in accounts if account.exists] == ["tenant-7", "tenant-1001"]
+    assert accounts[7] == AccountView("tenant-7", 5, 0, 2, 0, exists=True)
+
+
+async def test_money_out_is_at_most_what_is_available(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
+    await admin.apply_money_in("t", 1, 100_000)
+    bench = await open_store(server)
+    await carry_out(bench, reserve("c"))
+    assert await admin.withdraw("t", "w0", 39_501, b"{}", exact=True) == Withdrawn(0, 100_000)
+    assert await admin.withdraw("t", "w1", 50_000, b'{"r":1}') == Withdrawn(39_500, 60_500)
+    assert await admin.withdraw("t", "w1", 50_000, b'{"r":1}') == Withdrawn(39_500, 60_500)
+    assert await admin.withdraw("t", "w2", 1, b"{}") == Withdrawn(0, 60_500)
+    [entry] = await admin.read_outbox()
+    assert (entry.kind, entry.charge_id, entry.tenant_id, entry.charge_micros) == ("withdraw", "w1", "t", 39_500)
+    assert (entry.record, entry.owner) == (b'{"r":1}', "")
+
+
+async def test_live_calls_of_one_tenant_or_all(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
+    tenants = [f"tenant {number}" for number in range(6)]
+    bench = await open_store(server, Owner("a/b", 3, "here"))
+    for tenant in tenants:
+        await admin.apply_money_in(tenant, 1, 10**6)
+        await carry_out(bench, reserve(f"call-{tenant[-1]}", tenant))
+    await carry_out(bench, Answer("call-2", tenants[2], 77, b"later"), reserve("free", tenants[2], None))
+    calls = {call.call_id: call for call in await admin.live_calls(tenants[2])}
+    assert set(calls) == {"call-2", "free"}
+    paid, free = calls["call-2"], calls["free"]
+    assert (paid.tenant_id, paid.owner, paid.answered_ms, paid.paid_s) == (tenants[2], "a/b/3", 77, 60)
+    assert (paid.held_micros, paid.tariff, paid.adoption) == (60_500, TARIFF, b"later")
+    assert decode_record(paid.usage).number == "+44"
+    assert (free.paid_s, free.held_micros, free.tariff) == (None, 0, None)
+    assert len(await admin.live_calls()) == 7
+    [worker] = await admin.workers()
+    assert (worker.node, worker.slot, worker.name) == ("a/b", 3, "a/b/3")
+
+
+async def test_the_outbox_keeps_its_entries_until_they_are_trimmed(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
+) -> None:
+    bench = await open_store(server)
+    for tenant in ("t", "u", "v"):
+        await admin.apply_money_in(tenant, 1, 10**6)
+        await carry_out(bench, reserve(f"s-{tenant}", tenant), reserve(f"r-{tenant}", tenant))
+        await carry_out(bench, Settle(f"s-{tenant}", tenant, 1, 500, b"{}"), Release(f"r-{tenant}", tenant, b"{}"))
+    entries = await admin.read_outbox()
+    assert {(entry.charge_id, entry.kind, entry.charge_micros) for entry in entries} == {
+        *((f"s-{tenant}", "settle", 500) for tenant in "tuv"),
+        *((f"r-{tenant}", "release", 0) for tenant in "tuv"),
+    }
+    state = await admin.outbox_state()
+    assert state == OutboxState(6, min(entry.at_unix_ms for entry in entries))
+    views, seen = await admin.snapshot(["v", "t"])
+    assert [view.tenant_id for view in views] == ["v", "t"]
+    assert {entry.charge_id for entry in seen} == {"s-v", "r-v", "s-t", "r-t"}
+    await admin.trim_outbox(entries[:2])
+    left = {entry.charge_id for entry in await admin.read_outbox()}
+    assert left == {entry.charge_id for entry in entries[2:]}
+    for entry in entries:
+        marker = Keyspace(4).partition(entry.tenant_id).call(entry.charge_id)
+        assert (redis.ttl(marker) > 23 * 3600) == (entry in entries[:2])
+    await admin.announce_booked(entries[:2])
+    booked = await admin.read_orders("gate-1/0")
+    assert [set(order.call_ids) for _, order in booked] == [{entry.charge_id for entry in entries[:2]}]
+    await admin.set_aside(entries[2], "the ledger says no")
+    assert entries[2].charge_id not in {entry.charge_id for entry in await admin.read_outbox()}
+    [(_, aside)] = redis.xrange(Keyspace(4).partitions[entries[2].partition].aside)
+    assert aside["why"] == "the ledger says no"
+
+
+async def test_reading_the_outbox_waits_for_an_entry(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
+    bench = await open_store(server)
+    assert await admin.read_outbox(block_s=0.01) == []
+    reading = asyncio.create_task(admin.read_outbox(block_s=10))
+    await admin.ping()
+    bench.store.submit(Release("c", "t", b"{}"))
+    assert [entry.charge_id for entry in await reading] == ["c"]
+
+
+async def test_a_swept_call_has_a_finished_record(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
+) -> None:
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    await carry_out(bench, reserve("answered"), reserve("ringing"), reserve("free", tariff=None))
+    await carry_out(bench, Answer("answered", "t", 1_000, b""), Prove("answered", "t", 31, None))
+    assert await admin.sweep() == []
+    for member in ("answered t", "ringing t", "free t"):
+        redis.zadd(Keyspace(4).partition("t").leases, {member: 1})
+    assert len(await admin.sweep(limit=1)) == 1
+    swept = [*await admin.sweep(), *await admin.sweep()]
+    assert len(swept) == 2
+    entries = {entry.charge_id: entry for entry in await admin.read_outbox()}
+    record = decode_record(entries["answered"].record)
+    assert (record.talk_ms, record.billed_s, record.charge_micros) == (31_000, 60, 60_500)
+    assert (record.answered_ms, record.ended_ms, record.number) == (1_000, 32_000, "+44")
+    assert (record.reason, record.ended_by) == ("INTERNAL", "gate")
+    assert entries["answered"].charge_micros == 60_500
+    assert entries["answered"].owner == "gate-1/0"
+    assert decode_record(entries["ringing"].record).charge_micros == 0
+    account = await admin.account("t")
+    assert (account.balance_micros, account.held_micros, account.calls) == (10**6 - 60_500, 0, 0)
+
+
+async def test_a_call_is_not_swept_soon_after_an_epoch_changed(
+    server: Any, open_admin: Callable[..., Awaitable[CreditAdmin]], open_store: OpenStore, redis: Any
+) -> None:
+    admin = await open_admin(server, sweep_quiet_s=30)
+    bench = await open_store(server)
+    await carry_out(bench, reserve("c", tariff=None))
+    redis.zadd(Keyspace(4).partition("t").leases, {"c t": 1})
+    assert await admin.sweep() == []
+
+
+async def test_orders_reach_live_workers(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
+    first = await open_store(server, Owner("a", 0, "here"))
+    await open_store(server, Owner("a", 1, "here"))
+    await admin.broadcast_order(Funded("t"))
+    await admin.send_order("a/0", HangUp("c"))
+    orders = await admin.read_orders("a/0")
+    assert [order for _, order in orders] == [Funded("t"), HangUp("c")]
+    await admin.trim_orders("a/0", orders[0][0])
+    assert [order for _, order in await admin.read_orders("a/0")] == [HangUp("c")]
+    assert await admin.read_orders("a/0", after=orders[1][0]) == []
+    assert [order for _, order in await admin.read_orders("a/1")] == [Funded("t")]
+    await first.store.stop()
+    await admin.broadcast_order(DirectoryChanged(4))
+    assert [order for _, order in await admin.read_orders("a/0")] == [HangUp("c")]
+
+
+@pytest.mark.parametrize("order", [HangUp("c"), Funded("a b"), DirectoryChanged(7), Booked(("a", "b")), Booked(())])
+def test_orders_are_read_as_written(order: Any) -> None:
+    assert decode_order(encode_order(order)) == order
+
+
+def test_an_unknown_order_is_skipped() -> None:
+    assert decode_order({"order": "dance", "value": "x"}) is None
+    assert decode_order({"order": "directory_changed", "value": "x"}) is None
+
+
+async def test_the_directory_version_never_goes_back(admin: CreditAdmin) -> None:
+    assert await admin.directory_version() == 0
+    for version in (9, 10, 3):
+        await admin.publish_directory(version)
+    assert await admin.directory_version() == 10
+
+
+async def test_epochs_are_raised_and_opened_again(admin: CreditAdmin) -> None:
+    number = await admin.begin_rebuild(Keyspace(4).partition("t").number)
+    assert number == 2
+    with pytest.raises(StoreStaleError, match="rebuilt"):
+        await admin.apply_money_in("t", 1, 5)
+    await admin.open_epoch(Keyspace(4).partition("t").number, number)
+    with pytest.raises(StoreStaleError):
+        await admin.open_epoch(Keyspace(4).partition("t").number, number)
+    assert (await admin.apply_money_in("t", 1, 5)).applied
+
+
+async def test_an_epoch_that_changed_meanwhile_is_looked_up(
+    server: Any, admin: CreditAdmin, open_admin: Callable[..., Awaitable[CreditAdmin]]
+) -> None:
+    await admin.apply_money_in("t", 1, 5)
+    other = await open_admin(server)
+    number = Keyspace(4).partition("t").number
+    await other.open_epoch(number, await other.begin_rebuild(number))
+    assert (await admin.apply_money_in("t", 2, 5)).balance_micros == 10
+
+
+async def test_a_redis_that_is_away_is_said_to_be(server: Any, admin: CreditAdmin) -> None:
+    server.kill()
+    with pytest.raises(StoreUnreachableError, match="start it"):
+        await admin.ping()
+    with pytest.raises(StoreUnreachableError):
+        await admin.read_outbox()
+    server.start()
+    await admin.ping()
+
+
+async def test_a_redis_that_hangs_is_said_to_be(server: Any) -> None:
+    admin = CreditAdmin(server.url, partitions=4, timeout_s=0.2)
+    server.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnreachableError, match="did not answer"):
+            await admin.ping()
+    finally:
+        server.signal(signal.SIGCONT)
+    await admin.close()
+
+
+async def test_what_redis_refuses_is_an_error_of_ours(admin: CreditAdmin, redis: Any) -> None:
+    redis.config_set("maxmemory", 1)
+    with pytest.raises(StoreError, match="refused"):
+        await admin.apply_money_in("t", 1, 5)
+    redis.config_set("maxmemory", 0)
+
+
+async def test_a_forgotten_script_is_sent_again(admin: CreditAdmin, redis: Any) -> None:
+    redis.script_flush()
+    assert (await admin.apply_money_in("t", 1, 5)).applied
+
+
+async def test_both_gates_books_add_up(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
+    """fundings − withdrawals = balance + charged, with two gates on one account."""
+    await admin.apply_money_in("t", 1, 10**6)
+    gates = [await open_store(server, Owner(name, 0, name)) for name in ("one", "two")]
+    for number in range(40):
+        await carry_out(gates[number % 2], reserve(f"c{number}"))
+    granted = [each.call_id for gate in gates for each in gate.results if isinstance(each, Grant)]
+    for position, call in enumerate(granted):
+        await carry_out(gates[int(call[1:]) % 2], Settle(call, "t", 1, 500 + position, b"{}"))
+    taken = (await admin.withdraw("t", "w", 10_000, b"{}")).taken_micros
+    charged = sum(entry.charge_micros for entry in await admin.read_outbox() if entry.kind == "settle")
+    account = await admin.account("t")
+    assert 10**6 - taken == account.balance_micros + charged
+    assert (account.held_micros, len(granted)) == (0, 16)
+
+
+def test_one_group_holds_every_partition_of_a_single_node(server: Any) -> None:
+    assert len(client.Client(server.url, 4, 1.0).groups()[0]) == 4
