@@ -331,9 +331,7 @@ class Call:
 
     def _end(self, ending: Ending, outcome: str, now: float) -> None:
         """Settle or release, once; the legs may need longer."""
-        money, verdict, core = self.money, self.verdict, self.core
-        if money.closed:
-            return
+        verdict, core = self.verdict, self.core
         core.tell(Finished(outcome, ending.reason, verdict.kind, verdict.trunk))
         core.unthirst(self)
         if self.caller.connected:

@@ -298,14 +298,12 @@ class CalledLeg(Leg):
 
     def hear_no_answer(self, attempt: Attempt, timeout: bool, now: float) -> None:
         """A target is silent (Timer B) or cannot be reached, which is a 408 or a 503 (RFC 3261 8.1.3.1)."""
-        if self.winner is None:
-            self._next(408 if timeout else 503, None, now)
+        self._next(408 if timeout else 503, None, now)
 
     def hear_setup_bell(self, now: float) -> None:
         """The target or the ringing takes too long."""
         attempt = self.attempt
-        if attempt is None or self.winner is not None:
-            return
+        assert attempt is not None, "what is dialled has a target"
         silent_at = attempt.since + self.call.core.settings.target_timeout_s
         if now >= self._ring_end:
             self.emit(Stopped(None, REASONS["NO_ANSWER"]), now)

@@ -66,12 +66,13 @@ class Carry:
 class Upkeep:
     """A refresh or probe of the gate's own on one leg."""
 
-    __slots__ = ("ack", "dialog", "leg", "method", "seq")
+    __slots__ = ("ack", "dialog", "leg", "method", "sent", "seq")
 
     def __init__(self, leg: "Leg", method: str, dialog: Dialog) -> None:
         self.leg = leg
         self.method = method
         self.dialog = dialog
+        self.sent: ClientTransaction | None = None
         self.seq = 0
         self.ack: Send | None = None
 

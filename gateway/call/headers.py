@@ -10,6 +10,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
+from gateway.sip.endpoint import ALLOWED
 from gateway.sip.message import Message
 
 Headers = list[tuple[str, str]]
@@ -81,7 +82,7 @@ PRIVATE_PREFIX: Final = "x-callgate-"
 END_TO_END_OPTIONS: Final = frozenset({"100rel", "precondition", "histinfo"})
 """Option tags that two ends agree on through the gate.  ``timer`` is agreed with the gate itself, on each leg."""
 
-CARRIED_METHODS: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "INFO")
+CARRIED_METHODS: Final = ALLOWED
 """What the gate carries inside a dialog; the rest of a side's Allow would promise what does not get through."""
 
 _LISTS_CACHED: Final = 512

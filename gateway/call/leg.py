@@ -54,6 +54,7 @@ class Leg:
     """
 
     __slots__ = (
+        "_offer_at",
         "_offer_in",
         "_offer_out",
         "_open",
@@ -83,6 +84,7 @@ class Leg:
         self._open: list[Carry] = []
         self._offer_in: Carry | None = None
         self._offer_out: Carry | Upkeep | None = None
+        self._offer_at = 0.0
         self._unacked: Carry | None = None
         self._to_ack: Carry | None = None
         self._sdp: tuple[bytes, str] | None = None
@@ -101,10 +103,8 @@ class Leg:
             self._hear_offer(transaction, request, fork, now)
         elif request.method == "OPTIONS":
             self.respond(transaction, 200, headers=_ALLOW, now=now)
-        elif request.method in CARRIED_METHODS:
+        else:  # PRACK and INFO: the endpoint lets nothing else through
             self._pass(transaction, request, fork, now)
-        else:
-            self.respond(transaction, 405, headers=_ALLOW, now=now)
 
     def hear_ack(self, request: Request, now: float) -> None:
         """An ACK of the peer: to the 2xx of its re-INVITE, or a repetition that has had its effect."""
@@ -184,7 +184,7 @@ class Leg:
         request = carry.request
         headers = crossing(request)
         if carry.method in _OFFERS:
-            self._offer_out = carry
+            self._offer_out, self._offer_at = carry, now
             headers += supported(request, self.session.duty is not Duty.NONE)
             headers += self.session.offer_again()
         elif carry.method == "PRACK":
@@ -297,10 +297,9 @@ class Leg:
     def hear_session_bell(self, now: float) -> None:
         """A refresh is to be sent, or one did not come."""
         duty = self.session.duty
-        if self.hung_up:
-            return
-        if duty is Duty.WATCH:
-            self.dead(now)
+        longest_s = self.call.core.settings.ring_timeout_s
+        if duty is Duty.WATCH or (self._offer_out is not None and now > self._offer_at + longest_s):
+            self.dead(now)  # it did not refresh, or never answered an offer
         elif self._offer_out is not None or self._offer_in is not None or self._unacked is not None:
             self.call.clock.wait(self.bell, now + GLARE_RETRY_S)
         elif duty is Duty.PROBE:
@@ -313,12 +312,12 @@ class Leg:
         upkeep = Upkeep(self, method, dialog)
         headers, body = [*_ALLOW], b""
         if method != "OPTIONS":
-            self._offer_out = upkeep
+            self._offer_out, self._offer_at = upkeep, now
             headers += [*self._own_supported(), *self.session.offer_again()]
         if method == "INVITE" and self._sdp is not None:
             body, content_type = self._sdp
             headers.append(("Content-Type", content_type))
-        self.send(method, dialog, upkeep, headers, body, now)
+        upkeep.sent = self.send(method, dialog, upkeep, headers, body, now)
         upkeep.seq = dialog.local_seq
 
     def hear_upkeep(self, upkeep: Upkeep, response: Response, now: float) -> None:
@@ -387,12 +386,15 @@ class Leg:
             self.call.leg_cleared(now)
 
     def _close_open(self, now: float) -> None:
-        """Requests of the peer that still wait for the other side get 487 (RFC 3261 15.1.2)."""
+        """What is open between the peer and the gate ends: its requests get 487 (RFC 3261 15.1.2), ours CANCEL."""
         for carry in self._open:
             carry.answered = True
             self.respond(carry.transaction, 487, now=now)
         self._open.clear()
         self._offer_in = None
+        offer = self._offer_out
+        if offer is not None and offer.method == "INVITE" and offer.sent is not None:
+            self.call.core.endpoint.cancel(offer.sent, now=now)  # else it would wait for its answer for ever
 
     # sending
 

@@ -217,6 +217,7 @@ class Reservation:
     def _close(self) -> None:
         assert not self.closed, "a reservation is settled or released once"
         self.closed = True
+        self._asked = False  # an answer that is still to come means nothing any more
         self._next_ask = self.paid_until = inf
 
     def _pay_until(self, paid_s: int, now: float) -> None:

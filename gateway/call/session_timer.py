@@ -70,18 +70,20 @@ class SessionTimer:
 
     def offer(self) -> Headers:
         """As UAC of the first INVITE: what it carries (RFC 4028 7.1)."""
-        if not self.offer_s:
-            return ()
-        if self._min_se_s > MIN_SESSION_EXPIRES_S:
-            return (("Session-Expires", str(self.offer_s)), ("Min-SE", str(self._min_se_s)))
-        return (("Session-Expires", str(self.offer_s)),)
+        return self._asking(str(self.offer_s)) if self.offer_s else ()
 
     def offer_again(self) -> Headers:
         """As UAC of a later INVITE or UPDATE: who refreshes stays as it is (RFC 4028 7.4)."""
         if self.duty in (Duty.NONE, Duty.PROBE):
             return ()
         refresher = "uac" if self.duty is Duty.REFRESH else "uas"
-        return (("Session-Expires", f"{self.interval_s};refresher={refresher}"),)
+        return self._asking(f"{self.interval_s};refresher={refresher}")
+
+    def _asking(self, expires: str) -> Headers:
+        """Session-Expires, and after a 422 the Min-SE that it brought (RFC 4028 7.3)."""
+        if self._min_se_s > MIN_SESSION_EXPIRES_S:
+            return (("Session-Expires", expires), ("Min-SE", str(self._min_se_s)))
+        return (("Session-Expires", expires),)
 
     def raise_offer(self, response: Response) -> bool:
         """After a 422: offer what it asks for next time; False where it asks for nothing larger or too much."""

@@ -7,7 +7,7 @@ from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from gateway.sip.dialog import Dialog
 from gateway.sip.message import Request
-from tests.gateway.call.world import CARRIER, GATE, OFFER, REPLY, Options, World
+from tests.gateway.call.world import CARRIER, GATE, OFFER, REPLY, Options, World, allow, both_targets
 
 HOLD = OFFER.replace(b"4000", b"4002")
 AGREED = REPLY.replace(b"5000", b"5002")
@@ -335,3 +335,58 @@ def test_a_method_the_gate_does_not_carry_is_405() -> None:
     assert refused
     assert not isinstance(refused[0], Request)
     assert len(world.b2bua) == 1
+
+
+def test_prack_inside_a_re_invite_names_its_cseq() -> None:
+    world = World()
+    _, dialog = world.talk()
+    world.called.send(dialog, "INVITE", body=HOLD, headers=(("Supported", "100rel"),))
+    world.caller.answer("INVITE", 183, body=AGREED, headers=RELIABLE)
+    assert world.called.response(183).get("RSeq") == "17"
+    world.called.send(dialog, "PRACK", headers=(("RAck", f"17 {dialog.local_seq} INVITE"),))
+    assert world.caller.request("PRACK").get("RAck") == f"17 {world.caller.request('INVITE').cseq[0]} INVITE"
+
+
+def test_a_request_that_waits_when_its_target_is_given_up_is_answered() -> None:
+    world = World(Options(verdict=allow(routes=both_targets())))
+    _, from_called = early(world)
+    world.called.send(from_called, "INFO", body=b"1")
+    world.called.answer("INVITE", 503, tag="b1")
+    assert world.called.response(487, "INFO")
+    world.ok(world.caller, "INFO")
+    assert world.called.got(200, "INFO") == []
+
+
+def test_a_request_for_a_fork_that_is_gone_is_481() -> None:
+    world = World(Options(verdict=allow(routes=both_targets())))
+    from_caller, _ = early(world)
+    world.called.answer("INVITE", 503, tag="b1")
+    world.spare.answer("INVITE", 180, tag="s1")
+    world.caller.send(from_caller, "INFO", body=b"1")
+    assert world.caller.response(481, "INFO")
+    assert len(world.b2bua) == 1
+
+
+def test_an_answer_to_a_re_invite_that_comes_after_the_end_is_acknowledged() -> None:
+    world = World()
+    dialog, _ = world.talk()
+    world.caller.send(dialog, "INVITE", body=HOLD)
+    waiting = world.called.pending("INVITE")
+    world.caller.send(dialog, "BYE")
+    assert world.caller.response(487, "INVITE")
+    acks = len(world.called.got("ACK"))
+    world.called.say(waiting, 200, body=AGREED)
+    world.settle()
+    assert len(world.called.got("ACK")) == acks + 1
+    world.ok(world.called, "BYE")
+    assert world.is_clean()
+
+
+def test_a_request_to_a_leg_that_ends_is_481() -> None:
+    world = World()
+    from_caller, from_called = world.talk()
+    world.caller.send(from_caller, "BYE")
+    world.called.send(from_called, "INFO", body=b"1")
+    assert world.called.response(481, "INFO")
+    world.ok(world.called, "BYE")
+    assert world.is_clean()

@@ -64,6 +64,16 @@ def test_a_repeated_or_foreign_grant_changes_nothing() -> None:
     assert money.paid_until == 120.0
 
 
+def test_a_repeated_or_foreign_refusal_or_silence_changes_nothing() -> None:
+    money = talking()
+    assert not money.refuse(Refusal("c1", 0, "NO_CREDIT"), 101.0)
+    assert not money.away(0, 101.0)
+    money.renew(108.0)
+    assert not money.refuse(Refusal("c1", 7, "NO_CREDIT"), 108.1)
+    assert not money.away(7, 108.1)
+    assert (money.refused, money.next_at()) == ("", 110.0)
+
+
 def test_a_refused_tick_is_asked_for_again_50_ms_before_the_end_under_its_number() -> None:
     money = talking()
     first = money.renew(108.0)
@@ -121,6 +131,16 @@ def test_nothing_is_asked_for_beyond_the_longest_call() -> None:
     money = talking(longest_s=10)
     assert money.next_at() == 110.0
     assert money.cut_reason().code == "MAX_DURATION"
+
+
+def test_an_answer_of_the_store_after_the_end_asks_for_nothing() -> None:
+    money = talking()
+    money.renew(108.0)
+    money.settle(8000, 8, b"")
+    assert not money.refuse(Refusal("c1", 1, "NO_CREDIT"), 108.1)
+    assert not money.away(1, 108.1)
+    assert not money.grant(Grant("c1", 1, 20, 2), 108.1)
+    assert money.next_at() == inf
 
 
 def test_talk_is_floored_to_milliseconds_and_ends_at_paid_until() -> None:

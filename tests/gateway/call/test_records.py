@@ -107,3 +107,26 @@ def test_adoption_records_are_small() -> None:
         if isinstance(command, Reserve | Answer):
             assert len(command.adoption) < 700
             assert json.loads(command.adoption)[0] in (adoption.UNANSWERED, adoption.ANSWERED)
+
+
+def test_a_whole_record_encodes_and_reads_back() -> None:
+    record = CallRecord("id", "t", "user_out", caller="\ud800", charge_micros=7, count=3)
+    again = decode_record(record.encode())
+    assert (again.charge_micros, again.count, again.caller) == (7, 3, "?")
+
+
+@pytest.mark.parametrize("data", [b"[]", b"7", b"{}", b"nonsense"])
+def test_what_is_no_record_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"record|Expecting"):
+        decode_record(data)
+
+
+@pytest.mark.parametrize("bad", [{"tick_s": 0}, {"session_expires_s": 89}, {"session_expires_s": -1}])
+def test_settings_that_cannot_be_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        CallSettings(**bad)
+
+
+def test_a_lead_time_of_a_whole_tick_is_half_of_one() -> None:
+    assert CallSettings(tick_s=2, renew_lead_s=2.0).lead_s == 1.0
+    assert CallSettings(tick_s=60, renew_lead_s=2.0).lead_s == 2.0

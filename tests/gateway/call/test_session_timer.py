@@ -245,3 +245,85 @@ def test_off_means_off() -> None:
     world.run(10_000.0)
     assert world.caller.got("OPTIONS") == []
     assert len(world.b2bua) == 1
+
+
+def refreshed_by_re_invite(world: World) -> None:
+    """A called side that leaves the refreshing to the gate and knows no UPDATE."""
+    answered(world, called=(*TIMER, ("Allow", "INVITE, BYE"), ("Session-Expires", "100;refresher=uac")))
+    world.run(50.5)
+
+
+def test_the_200_to_a_refresh_that_repeats_is_acknowledged_again() -> None:
+    world = world_with()
+    refreshed_by_re_invite(world)
+    lost: list[bytes] = []
+
+    def lose(source: tuple[str, int], target: tuple[str, int], data: bytes) -> bool:
+        if data.startswith(b"ACK") and not lost:
+            lost.append(data)
+            return True
+        return False
+
+    world.lose = lose
+    acks = len(world.called.got("ACK"))
+    world.called.answer("INVITE", 200, body=REPLY, headers=(("Session-Expires", "100;refresher=uac"),))
+    world.run(1.0)
+    assert lost
+    assert len(world.called.got("ACK")) == acks + 1
+
+
+def test_a_refresh_that_is_answered_after_the_end_is_acknowledged() -> None:
+    world = world_with()
+    refreshed_by_re_invite(world)
+    waiting = world.called.pending("INVITE")
+    world.called.say(waiting, 100)
+    world.caller.send(world.caller.dialog(), "BYE")
+    acks = len(world.called.got("ACK"))
+    world.called.say(waiting, 200, body=REPLY)
+    world.settle()
+    assert len(world.called.got("ACK")) == acks + 1
+    world.ok(world.called, "BYE")
+    assert world.is_clean()
+
+
+def test_an_offer_that_meets_the_gates_own_refresh_is_491() -> None:
+    world = world_with()
+    refreshed_by_re_invite(world)
+    world.caller.send(world.caller.dialog(), "INVITE", body=REPLY)
+    assert world.caller.response(491)
+    assert len(world.called.got("INVITE")) == 2
+
+
+def test_a_refresh_that_is_too_short_for_the_peer_is_sent_again_longer() -> None:
+    world = world_with()
+    refreshed_by_re_invite(world)
+    world.called.answer("INVITE", 422, headers=(("Min-SE", "300"),))
+    again = world.called.request("INVITE")
+    assert (again.get("Session-Expires"), again.get("Min-SE")) == ("300;refresher=uac", "300")
+
+
+def test_a_re_invite_that_asks_for_too_short_an_interval_is_422() -> None:
+    world = world_with()
+    answered(world, caller=TIMER)
+    world.caller.send(world.caller.dialog(), "UPDATE", headers=(*TIMER, ("Session-Expires", "30")))
+    assert world.caller.response(422, "UPDATE").get("Min-SE") == "90"
+
+
+@pytest.mark.parametrize("knows_timers", [True, False])
+def test_a_peer_that_rings_on_a_re_invite_for_ever_is_dead(knows_timers: bool) -> None:
+    """An open offer puts the gate's own refresh off, but not beyond the longest ringing."""
+    world = world_with()
+    agreed = (*TIMER, ("Allow", "INVITE"), ("Session-Expires", "100;refresher=uac"))
+    answered(world, called=agreed if knows_timers else ())
+    world.caller.send(world.caller.dialog(), "INVITE", body=REPLY)
+    world.called.answer("INVITE", 180)
+    for _ in range(10):
+        world.run(30.0)
+        for transaction in list(world.caller.waiting):
+            world.caller.answer(transaction.method, 200)
+    assert world.caller.response(487, "INVITE")
+    assert world.called.got("CANCEL")
+    assert world.called.got("BYE")
+    world.run(100.0)
+    assert world.is_clean()
+    assert world.endpoint.load == 0

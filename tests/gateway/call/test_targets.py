@@ -2,9 +2,12 @@
 
 import pytest
 
+from gateway.call.clock import Bell
 from gateway.call.commands import Prove, Release, Settle
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
+from gateway.call.targets import hop_of
+from gateway.sip.dialog import Dialog
 from gateway.sip.events import Flow
 from policy.verdict import Route
 from tests.gateway.call.world import (
@@ -322,4 +325,43 @@ def test_no_route_at_all_is_500() -> None:
     world = World(Options(verdict=allow(routes=())))
     world.caller.invite()
     assert "INTERNAL" in (world.caller.response(500).get("Warning") or "")
+    assert world.is_clean()
+
+
+def test_peers_that_name_no_address_are_reached_where_their_last_word_came_from() -> None:
+    """A host name in Contact or Record-Route would have to be resolved; nonsense cannot be."""
+    for contact in ("<sip:pbx.example.com>", "<tel:+1425>", "<sip:10.0.0.2:99999>", "nonsense <"):
+        dialog = Dialog("c", "<sip:a>;tag=1", "1", "<sip:b>;tag=2", "2", contact.strip("<>"))
+        assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", *CARRIER)
+        dialog.route_set = (contact,)
+        assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", *CARRIER)
+
+
+def test_hops_inside_a_dialog() -> None:
+    dialog = Dialog("c", "<sip:a>;tag=1", "1", "<sip:b>;tag=2", "2", "sip:10.9.9.9:5070;transport=tcp")
+    assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("tcp", "10.9.9.9", 5070)
+    dialog.remote_target = "sip:x@[2001:db8::1]"
+    assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", "2001:db8::1", 5060)
+    dialog.remote_target = "sip:x@example.com;maddr=10.8.8.8"
+    assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", "10.8.8.8", 5060)
+    dialog.route_set = ("<sip:10.7.7.7;lr>", "<sip:10.6.6.6;lr>")
+    assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", "10.7.7.7", 5060)
+
+
+def test_a_late_far_end_that_mints_tags_is_swept_up_to_a_limit() -> None:
+    world = World()
+    sent = world.ring()
+    transaction = world.called.pending("INVITE")
+    world.caller.cancel(sent)
+    for number in range(100):
+        world.inject(CARRIER, answer_to(transaction.request, "200 OK", f"x{number}"))
+    assert len(world.called.got("BYE")) == 32 - 1, "one place is the ringing fork's"
+
+
+def test_a_call_that_ends_is_forgotten_whatever_its_legs_wait_for() -> None:
+    world = World()
+    dialog, _ = world.talk()
+    world.caller.send(dialog, "BYE")
+    (call,) = world.b2bua._calls.values()
+    call.ring(Bell.ENDING, world.now)
     assert world.is_clean()
