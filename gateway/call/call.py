@@ -35,6 +35,10 @@ ENDING_MAX_S: Final = 180.0
 """When an ending call is forgotten whatever its legs wait for: more than twice 64·T1, for the caller's ACK and for the
 answer to the BYE after it, which end by themselves in any case."""
 
+ANSWER_WAIT_S: Final = 4.0
+"""How long the 200 waits for a store that says nothing at all, four times as long as the store allows itself: then it
+is relayed unwritten."""
+
 UNLIMITED_S: Final = 2**31
 """The longest emergency call: it is never cut (CONTRACT 6), only ended where a peer is dead."""
 
@@ -187,6 +191,8 @@ class Call:
             self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
         elif self.state is State.DIALLING:
             self.called.hear_setup_bell(now)
+        else:
+            self.happen(Happening.WRITTEN, None, now)
 
     def _longest_bell(self, now: float) -> None:
         self.stop(REASONS["MAX_DURATION"], now)
@@ -229,7 +235,7 @@ class Call:
         self._answer = event
         self.caller.choose(event.fork)
         self.answered_ms = self.core.wall_ms(now)
-        self.clock.wait(Bell.SETUP, _NEVER)
+        self.clock.wait(Bell.SETUP, now + ANSWER_WAIT_S)
         self.clock.wait(Bell.LONGEST, now + money.longest_s)
         self.core.submit(money.answer(now, self.answered_ms, adoption.talking(self.caller, self.called)))
         self.clock.wait(Bell.MONEY, money.next_at())
@@ -333,7 +339,6 @@ class Call:
         """Settle or release, once; the legs may need longer."""
         verdict, core = self.verdict, self.core
         core.tell(Finished(outcome, ending.reason, verdict.kind, verdict.trunk))
-        core.unthirst(self)
         if self.caller.connected:
             self._settle(ending, now)
         else:
@@ -374,6 +379,7 @@ class Call:
             self.clock.stop()
             self.caller.leave()
             self.called.leave()
+            self.core.unthirst(self)
             self.core.remove(self)
 
     def placed(self, now: float) -> None:
@@ -407,8 +413,6 @@ class Call:
             node=self.core.settings.node,
         )
 
-
-_NEVER: Final = float("inf")
 
 _STEPS: Final[dict[State, dict[Happening, tuple[Callable[[Call, Any, float], None], State]]]] = {
     state: {happening: (getattr(Call, action), following) for happening, (action, following) in row.items()}

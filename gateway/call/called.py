@@ -145,7 +145,6 @@ class CalledLeg(Leg):
     __slots__ = ("_forks", "_headers", "_index", "_ring_end", "_routes", "attempt", "winner")
 
     bell: ClassVar = Bell.CALLED_SESSION
-    name: ClassVar = "called"
 
     def __init__(self, call: "Call", routes: tuple[Route, ...], flow: Flow) -> None:
         super().__init__(call, flow)

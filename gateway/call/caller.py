@@ -29,7 +29,6 @@ class CallerLeg(Leg):
     __slots__ = ("_agreed", "_forks", "_invite", "_owed", "_seq", "_tags", "acked", "connected")
 
     bell: ClassVar = Bell.CALLER_SESSION
-    name: ClassVar = "caller"
 
     def __init__(self, call: "Call", transaction: ServerTransaction) -> None:
         super().__init__(call, transaction.flow)

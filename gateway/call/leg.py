@@ -71,7 +71,6 @@ class Leg:
     )
 
     bell: ClassVar[Bell]
-    name: ClassVar[str]
 
     def __init__(self, call: "Call", flow: Flow) -> None:
         self.call = call

@@ -6,6 +6,7 @@ from gateway.call.commands import Grant, Prove, Release, Renew, Reserve, Settle
 from gateway.call.facts import Cut, Finished, Ticked
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
+from policy.verdict import Allow
 from tests.gateway.call.world import REPLY, Options, World, allow
 
 CUT_REASON = 'SIP;cause=402;text="credit exhausted", Q.850;cause=21'
@@ -148,14 +149,31 @@ def test_a_grant_for_a_call_that_is_over_is_ignored() -> None:
 
 
 def test_a_fenced_call_is_dropped_without_a_word() -> None:
-    world = World()
+    world = World(Options(balance=12_000_000))
     world.talk()
+    world.run(10.1)
+    assert Ticked("refused") in world.facts
     world.store.fenced = True
     world.run(60.0)
     assert world.caller.got("BYE") == world.called.got("BYE") == []
     assert world.store.count(Settle) == world.store.count(Release) == 0
     assert world.is_clean()
     assert world.facts[-1] == Finished("fenced", "FENCED", "user_out", "pbx")
+
+
+@pytest.mark.parametrize("state", ["reserving", "answering"])
+def test_a_call_that_is_fenced_before_the_caller_heard_an_answer_is_500(state: str) -> None:
+    """Unanswered calls are not adopted (SIP.md 5), so nobody else will answer the caller."""
+    world = World()
+    world.store.fenced = state == "reserving"
+    world.caller.invite()
+    if state == "answering":
+        world.store.fenced = True
+        world.called.answer("INVITE", 200, tag="b1", body=REPLY)
+        assert world.called.story() == "INVITE ACK BYE"
+        world.ok(world.called, "BYE")
+    assert "FENCED" in (world.caller.response(500).get("Warning") or "")
+    assert world.is_clean()
 
 
 def test_a_limit_reached_in_mid_call_cuts_with_403() -> None:
@@ -243,6 +261,18 @@ def test_a_cut_of_a_call_that_is_never_acked_says_bye_to_the_caller_after_64_t1(
     world.ok(world.caller, "BYE")
     assert settled(world).charge_micros == 2_000_000
     assert world.is_clean()
+
+
+@pytest.mark.parametrize("verdict", [allow(), allow(tariff=None, payer="none")])
+def test_a_store_that_never_says_that_the_answer_is_written_does_not_hold_it_back_for_ever(verdict: Allow) -> None:
+    world = World(Options(verdict=verdict))
+    world.ring()
+    world.store.slow = True
+    world.called.answer("INVITE", 200, tag="b1", body=REPLY)
+    world.run(3.9)
+    assert world.caller.got(200) == []
+    world.run(0.2)
+    assert world.caller.got(200)
 
 
 def test_money_that_ends_while_the_answer_is_being_written_refuses_the_call_free_of_charge() -> None:
