@@ -211,6 +211,10 @@ class Gate:
             found["redis"].append(self.redis.pid)
         return found
 
+    def token(self) -> str:
+        """The bearer token the gate made at its first start."""
+        return (self.folder / "state" / "admin-token").read_text().strip()
+
     def metrics(self) -> dict[str, float]:
         """Every sample of ``/metrics``, labels and all as one name."""
         with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=10) as answer:
@@ -276,8 +280,8 @@ class CommandBooks:
         self._said: dict[tuple[str, str], Any] = {}
 
     def tenants(self) -> Iterable[str]:
-        """The tenants given; reads all their books at once."""
-        asked = [(kind, tenant) for tenant in self._tenants for kind in ("balance", "ledger")]
+        """The tenants given; reads all the books at once."""
+        asked = [(kind, tenant) for tenant in self._tenants for kind in ("balance", "ledger")] + [("reconcile", "")]
         words = [_question(kind, tenant) for kind, tenant in asked]
         answers = self._gate.run_many(words)
         self._said = {key: said.document() for key, said in zip(asked, answers, strict=True)}
@@ -295,12 +299,17 @@ class CommandBooks:
 
     def reconcile(self) -> dict[str, Any]:
         """``callgate reconcile --json``."""
-        found: dict[str, Any] = self._gate.run("reconcile", "--json").document()
+        found: dict[str, Any] = self._said["reconcile", ""]
         return found
 
 
 def _question(kind: str, tenant: str) -> list[str]:
-    return ["balance", tenant, "--json"] if kind == "balance" else ["ledger", "--tenant", tenant, "--json"]
+    questions = {
+        "balance": ["balance", tenant, "--json"],
+        "ledger": ["ledger", "--tenant", tenant, "--json"],
+        "reconcile": ["reconcile", "--json"],
+    }
+    return questions[kind]
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from loadtest.bench.gate import CommandBooks, Gate, Trunks
+from loadtest.audit import HttpBooks, audit
+from loadtest.bench.gate import Gate, Trunks
 from loadtest.bench.processes import Children, free_port
 from loadtest.wire import Address
 
@@ -103,9 +104,7 @@ class GateSubject:
 
     def books_fault(self, charged: int) -> str:
         """The audit of every tenant, and as many charges as answered calls."""
-        from loadtest.audit import audit
-
-        found = audit(CommandBooks(self.gate, [*self._load, *self._dry]))
+        found = audit(HttpBooks(f"http://{self.gate.admin}", self.gate.token()))
         charges = sum(tenant.charges for tenant in found.tenants)
         faults = [*found.faults, *(fault for tenant in found.tenants for fault in tenant.faults)]
         if charges != charged:

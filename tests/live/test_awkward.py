@@ -6,20 +6,37 @@ import re
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loadtest.bench.gate import Gate, Trunks
+from loadtest.bench.processes import Children
 from loadtest.wire import Address
 
 pytestmark = pytest.mark.peer("redis-server")
 
-PBX = "127.0.0.2"
+CARRIER = "127.0.0.3"
 TORTURE = Path(__file__).resolve().parents[3] / "shared" / "torture"
-MakeGate = Callable[..., Gate]
+
+DECK = (
+    "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n"
+    "44,United Kingdom,60000,0,1,1\n1,United States,60000,0,1,1\n"
+)
+PROVISIONING = """
+[[rate_deck]]
+name = "standard"
+currency = "USD"
+file = "deck.csv"
+
+[[tenant]]
+id = "contoso"
+name = "Contoso"
+rate_deck = "standard"
+licensing = "none"
+"""
 
 HEAD = (
     "{method} {uri} SIP/2.0\r\n"
@@ -50,12 +67,12 @@ VERDICTS: list[tuple[str, tuple[str, str], tuple[int, ...]]] = [
 
 
 class Sender:
-    """A socket at the PBX that sends one datagram and takes the final answer."""
+    """A socket at the PBX's address that sends one datagram and takes the final answer."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, host: str) -> None:
         self._gate = gate
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((PBX, 0))
+        self._socket.bind((host, 0))
         self._socket.settimeout(2.0)
         self.here = Address(*self._socket.getsockname())
         self._tokens = 0
@@ -88,11 +105,22 @@ class Sender:
         self._socket.settimeout(2.0)
 
 
-@pytest.fixture
-def gate(make_gate: MakeGate) -> Gate:
-    made = make_gate("contoso", funds="0.000001")
-    made.start()
-    return made
+@pytest.fixture(scope="module")
+def host() -> str:
+    """A PBX's address that nobody else in this machine's tests has, so that any port at it can be listened at."""
+    return f"127.{random.randrange(1, 250)}.{random.randrange(250)}.{random.randrange(1, 250)}"
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory, host: str) -> Iterator[Gate]:
+    """One gate for all of this file, whose tenant has too little money for any call: nothing is dialled."""
+    with Children() as children:
+        trunks = Trunks([host], [CARRIER], [f"sip:{CARRIER}"], access_lines='tenant = "contoso"')
+        made = Gate(children, tmp_path_factory.mktemp("awkward") / "gate", trunks)
+        made.start_redis()
+        made.provision(PROVISIONING, DECK, [("contoso", "0.000001")])
+        made.start()
+        yield made
 
 
 def still_works(gate: Gate, sender: Sender) -> None:
@@ -103,8 +131,8 @@ def still_works(gate: Gate, sender: Sender) -> None:
     assert "Traceback" not in gate.log.read_text()
 
 
-def test_awkward_requests_are_refused_as_they_should_be(gate: Gate) -> None:
-    sender = Sender(gate)
+def test_awkward_requests_are_refused_as_they_should_be(gate: Gate, host: str) -> None:
+    sender = Sender(gate, host)
     pids = gate.pids()
     try:
         for name, (old, new), statuses in VERDICTS:
@@ -119,8 +147,8 @@ def test_awkward_requests_are_refused_as_they_should_be(gate: Gate) -> None:
     assert gate.pids() == pids
 
 
-def test_rubbish_is_survived(gate: Gate) -> None:
-    sender = Sender(gate)
+def test_rubbish_is_survived(gate: Gate, host: str) -> None:
+    sender = Sender(gate, host)
     pids = gate.pids()
     dice = random.Random(11)
     try:
@@ -210,11 +238,7 @@ def _judged(entry: dict[str, Any], status: int) -> bool:
 
 
 @pytest.mark.skipif(not TORTURE.is_dir(), reason=f"the torture messages are not at {TORTURE}")
-def test_the_torture_messages_get_their_verdicts(make_gate: MakeGate, carrier: Address) -> None:
-    host = f"127.{random.randrange(1, 250)}.{random.randrange(250)}.{random.randrange(1, 250)}"
-    trunks = Trunks([host], [carrier.host], [f"sip:{carrier}"], access_lines='tenant = "contoso"')
-    gate = make_gate("contoso", funds="0.000001", trunks=trunks)
-    gate.start()
+def test_the_torture_messages_get_their_verdicts(gate: Gate, host: str) -> None:
     pids = gate.pids()
     entries = json.loads((TORTURE / "index.json").read_text())
     messages = [(TORTURE / entry["file"]).read_bytes() for entry in entries]

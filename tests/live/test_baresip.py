@@ -54,11 +54,11 @@ class Baresip:
         wait_until(self._listens, 15, "baresip", process, self.log)
 
     def command(self, name: str, words: str = "") -> str:
-        """Send one command; what came back within half a second."""
+        """Send one command; what came back within a fifth of a second."""
         body = json.dumps({"command": name, "params": words, "token": "1"})
         with socket.create_connection(("127.0.0.1", self.control), 5) as control:
             control.sendall(f"{len(body)}:{body},".encode())
-            control.settimeout(0.5)
+            control.settimeout(0.2)
             heard = b""
             try:
                 while chunk := control.recv(65536):

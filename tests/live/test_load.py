@@ -28,7 +28,7 @@ def test_the_tester_audits_the_money_over_http(make_gate: MakeGate, tmp_path: Pa
         "--target", f"sip:{gate.sip}", "--source", str(Address(PBX, free_port(PBX))), "--uas", str(carrier),
         "--numbers", str(numbers), "--cps", "60", "--calls", "200", "--hold", "exponential:1.5", "--ring", "0.1",
         "--behaviour", "normal=8,busy=1,cancel=1", "--seed", "3", "--json", "--html", str(report),
-        "--admin", f"http://{gate.admin}", "--token", f"file:{gate.folder / 'state' / 'admin-token'}",
+        "--admin", f"http://{gate.admin}", "--token", gate.token(),
         "--fail-on", "failed > 0 or malformed > 0 or answered < 40 or cut < 1 or refused_by.NO_CREDIT < 1",
     ]  # fmt: skip
     done = subprocess.run(

@@ -25,7 +25,7 @@ PEERS = Path(__file__).parent / "peers"
 MakeGate = Callable[..., Gate]
 
 CALLS = 200
-TENANTS = 40
+TENANTS = 20
 TALK_S = 5
 
 
@@ -34,7 +34,7 @@ def test_every_call_is_cut_on_both_legs_to_the_last_micro(
 ) -> None:
     names = [f"t{place}" for place in range(TENANTS)]
     each = CALLS // TENANTS
-    # five calls of a tenant share one balance, in ticks of a second: money for 5 s of each of them
+    # ten calls of a tenant share one balance, in ticks of a second: money for 5 s of each of them
     gate = make_gate(*names, funds=f"0.{TALK_S * each:03d}", sections={"credit": "tick_s = 1\nrenew_lead_s = 0.5"})
     gate.start()
     callee, caller = Sipp(children, tmp_path, "callee"), Sipp(children, tmp_path, "caller")
