@@ -173,8 +173,10 @@ class Call:
             self.happen(Happening.STORE_AWAY, None, now)
         elif self.money.away(away.tick, now):
             self.core.tell(Ticked("away"))
-            self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
-            self.clock.wait(Bell.MONEY, self.money.next_at())
+            if self.state is State.RESERVING:
+                self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
+            else:
+                self.clock.wait(Bell.MONEY, self.money.next_at())
 
     def _renew(self, now: float) -> None:
         self.core.submit(self.money.renew(now))
@@ -320,7 +322,7 @@ class Call:
 
     def leg_cleared(self, now: float) -> None:
         """A leg has nothing left to wait for."""
-        if self.caller.cleared and self.called.cleared:
+        if self.state is State.ENDING and self.caller.cleared and self.called.cleared:
             self.happen(Happening.CLEARED, None, now)
 
     def dialogs_changed(self, now: float) -> None:
@@ -381,6 +383,8 @@ class Call:
             self.called.leave()
             self.core.unthirst(self)
             self.core.remove(self)
+            self._answer = None
+            del self.caller, self.called, self.clock  # they refer back: without them counting references frees all
 
     def placed(self, now: float) -> None:
         """The first INVITE to the called side is on its way."""

@@ -119,6 +119,7 @@ class Attempt:
         self.given_up = True
         if self.transaction is not None:
             self.core.endpoint.cancel(self.transaction, headers=headers, now=now)
+            self.transaction = None
 
     def sweep(self, response: Response, now: float) -> None:
         """Acknowledge a 2xx that nobody wants and end its dialog, once; repeated it is acknowledged again."""
@@ -234,6 +235,7 @@ class CalledLeg(Leg):
     def _forget(self, attempt: Attempt, now: float) -> None:
         """Its early dialogs are over; later answers to its INVITE sweep themselves up."""
         attempt.given_up = True
+        attempt.transaction = None
         self._close_open(now)
         self._offer_out = None
         self.call.core.legs.pop(attempt.tag, None)
@@ -367,8 +369,8 @@ class CalledLeg(Leg):
             return
         self.hung_up = True
         if self.attempt is not None:
-            self._forget(self.attempt, now)
             self.attempt.give_up(headers, now)
+            self._forget(self.attempt, now)
         self.clear(now)
 
     def say_bye(self, headers: "Iterable[tuple[str, str]]", now: float) -> None:
@@ -378,8 +380,10 @@ class CalledLeg(Leg):
 
     def leave(self) -> None:
         """Requests for this leg are not known any more."""
+        super().leave()
         if self.attempt is not None:
             self.call.core.legs.pop(self.attempt.tag, None)
+        self.attempt = None
 
     def _settle_ack(self, now: float) -> None:
         if self.attempt is not None and self.winner is not None and self.winner.ack is None:

@@ -172,6 +172,8 @@ class CallerLeg(Leg):
 
     def leave(self) -> None:
         """Requests for this leg are not known any more."""
+        super().leave()
+        self._invite = None
         for fork in list(self.dialogs):
             self._drop_fork(fork)
 

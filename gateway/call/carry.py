@@ -52,6 +52,11 @@ class Carry:
         self.answered = False
         self.ack: Send | None = None
 
+    def end(self) -> None:
+        """Its sender has the answer, and of a 2xx to INVITE also acknowledged it: nothing more comes of it."""
+        self.answered = True
+        self.transaction.owner = None
+
     def heard(self, response: Response, now: float) -> None:
         """The far side answered."""
         if self.far is not None:
@@ -82,6 +87,7 @@ class Upkeep:
 
     def failed(self, timeout: bool, now: float) -> None:
         """The peer is gone."""
+        self.sent = None
         self.leg.dead(now)
 
 

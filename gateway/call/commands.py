@@ -2,7 +2,8 @@
 
 All amounts are micro-units, all talk is seconds or milliseconds since the answer, all stored moments are Unix
 milliseconds.  A command is identified by its call and tick (MONEY 3): it may be carried out any number of times and
-has one effect.  Who owns the call (node, slot, generation) and the partition's epoch are added by the store.
+has one effect.  Who owns the call (node, slot, generation) and the partition's epoch are added by the store.  Several
+are made for each call, hence plain slots; nobody changes one.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from policy.verdict import Limits
 from rating.tariff import Tariff
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reserve:
     """Ask for the first tick of a call, talk from 0 to ``end_s``, before it is dialled.
 
@@ -35,7 +36,7 @@ class Reserve:
     tick: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """The called side answered: written before the 200 goes to the caller.  Result: Written or StoreAway."""
 
@@ -45,7 +46,7 @@ class Answer:
     adoption: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Renew:
     """Ask for the next tick, talk from ``start_s`` to ``end_s``.  Result: Grant, Refusal or StoreAway.
 
@@ -60,7 +61,7 @@ class Renew:
     proven_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prove:
     """The call is known to live, or its dialogs changed: refresh lease, proven talk and adoption record.
 
@@ -73,7 +74,7 @@ class Prove:
     adoption: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settle:
     """An answered call is over: take the charge, give the rest back, ``record`` to the outbox; kept until done.
 
@@ -87,7 +88,7 @@ class Settle:
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Release:
     """A call that was never answered is over: all goes back, ``record`` to the outbox; kept until done."""
 
@@ -96,7 +97,7 @@ class Release:
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refused:
     """A call was refused with nothing reserved: ``record`` goes to the stream of refused calls, which may drop."""
 
@@ -109,7 +110,7 @@ class Refused:
 Command = Reserve | Answer | Renew | Prove | Settle | Release | Refused
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Grant:
     """Talk is paid up to ``paid_s`` seconds after the answer; ``held_micros`` is held for the whole call by now.
 
@@ -124,7 +125,7 @@ class Grant:
     final: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Refusal:
     """The tick was not granted; ``code`` is one of policy.reasons (NO_CREDIT, LIMIT_CALLS, …, FENCED)."""
 
@@ -133,7 +134,7 @@ class Refusal:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Written:
     """The store has recorded the answer of the call."""
 
@@ -147,7 +148,7 @@ class Away(Enum):
     STALE = "stale"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreAway:
     """The store did not carry the command out, as far as is known: not connected, timed out, or being rebuilt."""
 

@@ -110,12 +110,15 @@ class Leg:
         carry = self._unacked
         if carry is not None and carry.request.cseq[0] == request.cseq[0]:
             self._unacked = None
+            carry.end()
             self.emit(Acked(self, request, carry), now)
 
     def hear_ack_missing(self, transaction: ServerTransaction, now: float) -> None:
         """The peer never acknowledged the 2xx to its re-INVITE (RFC 3261 13.3.1.4)."""
-        if self._unacked is not None and self._unacked.transaction is transaction:
+        carry = self._unacked
+        if carry is not None and carry.transaction is transaction:
             self._unacked = None
+            carry.end()
             self.emit(Unacked(self), now)
 
     def _hear_offer(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
@@ -215,10 +218,14 @@ class Leg:
             return
         status = relayed_status(event.status)
         if status >= 200:
-            carry.answered = True
             self._open.remove(carry)
             if self._offer_in is carry:
                 self._offer_in = None
+            if carry.method == "INVITE" and status < 300:
+                carry.answered = True
+                self._unacked = carry
+            else:
+                carry.end()
         if response is None:
             self.respond(carry.transaction, status, now=now)
             return
@@ -228,7 +235,6 @@ class Leg:
             if 200 <= status < 300:
                 headers += self.session.accept(carry.request)
                 self._refreshed(carry.fork, carry.request, now)
-                self._unacked = carry if carry.method == "INVITE" else None
         self._keep_sdp(response)
         reason = response.reason if status == response.status else None
         self.respond(
@@ -254,28 +260,35 @@ class Leg:
             if carry.ack is not None:
                 self.call.core.endpoint.resend(carry.ack.data, carry.ack.flow)
             return
-        carry.final = True
-        if self._offer_out is carry:
-            self._offer_out = None
+        self._finish(carry)
+        if status < 300 and carry.method == "INVITE":
+            self._to_ack = carry
+            if self.hung_up:
+                self._ack(carry, None, now)
+        if self.hung_up:
+            return
         if status < 300 and carry.method in _OFFERS:
             self.session.agree(response)
             self._refreshed(carry.fork, response, now)
-            if carry.method == "INVITE":
-                self._to_ack = carry
-                if self.hung_up:
-                    self._ack(carry, None, now)
         self.emit(Returned(self, carry, status, response), now)
         if status in _GONE and self.is_confirmed(carry.fork):
             self.dead(now)
 
     def hear_silence(self, carry: Carry, timeout: bool, now: float) -> None:
         """The peer did not answer a request that was carried to it (RFC 3261 8.1.3.1, 12.2.1.2)."""
-        carry.final = True
-        if self._offer_out is carry:
-            self._offer_out = None
+        self._finish(carry)
+        if self.hung_up:
+            return
         self.emit(Returned(self, carry, 408 if timeout else 503, None), now)
         if self.is_confirmed(carry.fork):
             self.dead(now)
+
+    def _finish(self, carry: Carry) -> None:
+        """The peer has given its final answer, or will never give one."""
+        carry.final = True
+        carry.sent = None
+        if self._offer_out is carry:
+            self._offer_out = None
 
     def is_confirmed(self, fork: int) -> bool:
         """Whether the dialog of ``fork`` is the one the sides talk in."""
@@ -324,6 +337,7 @@ class Leg:
         status = response.status
         if status < 200:
             return
+        upkeep.sent = None
         if self._offer_out is upkeep:
             self._offer_out = None
         if status < 300 and upkeep.method == "INVITE":
@@ -387,13 +401,19 @@ class Leg:
     def _close_open(self, now: float) -> None:
         """What is open between the peer and the gate ends: its requests get 487 (RFC 3261 15.1.2), ours CANCEL."""
         for carry in self._open:
-            carry.answered = True
+            carry.end()
             self.respond(carry.transaction, 487, now=now)
         self._open.clear()
         self._offer_in = None
         offer = self._offer_out
         if offer is not None and offer.method == "INVITE" and offer.sent is not None:
             self.call.core.endpoint.cancel(offer.sent, now=now)  # else it would wait for its answer for ever
+
+    def leave(self) -> None:
+        """The call is over: let go of what refers back to the leg, so that counting references frees the call."""
+        if self._unacked is not None:
+            self._unacked.end()
+        self._offer_in = self._offer_out = self._unacked = self._to_ack = None
 
     # sending
 
