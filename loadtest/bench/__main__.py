@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -74,15 +75,15 @@ def bench(
     raise typer.Exit(1 if any(figures["faults"] for figures in subjects.values()) else 0)
 
 
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """The options of a benchmark that its parts need."""
 
-    def __init__(self, parts: list[str], rates: list[int], seconds: float, dry: int, live: int) -> None:
-        self.parts = parts
-        self.rates = rates
-        self.seconds = seconds
-        self.dry = dry
-        self.live = live
+    parts: list[str]
+    rates: list[int]
+    seconds: float
+    dry: int
+    live: int
 
 
 def _measured(
@@ -103,7 +104,7 @@ def _gate_parts(asked: _Asked, children: Children, folder: Path, where: Places, 
     console.print("callgate: provisioning")
     subject = GateSubject(children, folder, where, asked.dry if "cut" in asked.parts else 0)
     bench = Bench(children, folder)
-    _all_parts(asked, bench, subject, subject, figures)
+    _all_parts(asked, bench, subject, figures)
     if not subject.wait_booked():
         figures["faults"].append("charges were still in the outbox half a minute after the last call")
     fault = subject.books_fault(bench.answered.get(subject.name, 0))
@@ -115,14 +116,14 @@ def _kamailio_parts(asked: _Asked, children: Children, folder: Path, where: Plac
     rich = KamailioSubject(children, folder, where, RICH)
     bench = Bench(children, folder)
     parts = [part for part in asked.parts if part != "cut"]
-    _all_parts(_Asked(parts, asked.rates, asked.seconds, asked.dry, asked.live), bench, rich, rich, figures)
+    _all_parts(replace(asked, parts=parts), bench, rich, figures)
     rich.stop()
     if "cut" in asked.parts:
         poor = KamailioSubject(children, folder, where, str(DRY_TALK_S))
-        _all_parts(_Asked(["cut"], [], 0, asked.dry, 0), bench, poor, poor, figures)
+        _all_parts(replace(asked, parts=["cut"]), bench, poor, figures)
 
 
-def _all_parts(asked: _Asked, bench: Bench, subject: Subject, dry: Subject, figures: dict[str, Any]) -> None:
+def _all_parts(asked: _Asked, bench: Bench, subject: Subject, figures: dict[str, Any]) -> None:
     for part in asked.parts:
         console.print(f"{subject.name}: {part}")
         match part:
@@ -133,7 +134,7 @@ def _all_parts(asked: _Asked, bench: Bench, subject: Subject, dry: Subject, figu
             case "rate":
                 figures["rate"] = [bench.rate(subject, rate, asked.seconds) for rate in asked.rates]
             case "cut":
-                figures["cut"] = bench.cut(dry, asked.dry)
+                figures["cut"] = bench.cut(subject, asked.dry)
             case "capacity":
                 figures["capacity"] = bench.capacity(subject, max(asked.rates), min(asked.seconds, 5.0))
 

@@ -8,7 +8,6 @@ import contextlib
 import csv
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -184,8 +183,3 @@ def _listens(here: Address) -> bool:
     """Whether a UDP socket is bound to this address (``/proc/net/udp``)."""
     host = "".join(f"{int(part):02X}" for part in reversed(here.host.split(".")))
     return f" {host}:{here.port:04X} " in Path("/proc/net/udp").read_text()
-
-
-def pause(seconds: float) -> None:
-    """Let what was sent arrive."""
-    time.sleep(seconds)
