@@ -34,7 +34,10 @@ Family = GaugeMetricFamily | CounterMetricFamily | HistogramMetricFamily
 
 
 class SnapshotFile:
-    """One process' file in the metrics folder; call :meth:`write` every WRITE_INTERVAL_S."""
+    """One process' file in the metrics folder; call :meth:`write` every WRITE_INTERVAL_S.
+
+    A process that must not wait for the disk takes the :meth:`document` on its loop and lets a thread :meth:`put` it.
+    """
 
     def __init__(self, folder: Path, meter: Meter) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +47,15 @@ class SnapshotFile:
 
     def write(self) -> None:
         """Write what was counted so far.  Raises OSError where the folder cannot be written."""
-        self._next.write_text(json.dumps(_document(self._meter), separators=(",", ":")), encoding="utf-8")
+        self.put(self.document())
+
+    def document(self) -> str:
+        """What was counted so far, as the file's text."""
+        return json.dumps(_document(self._meter), separators=(",", ":"))
+
+    def put(self, document: str) -> None:
+        """Make ``document`` the file.  Raises OSError where the folder cannot be written."""
+        self._next.write_text(document, encoding="utf-8")
         self._next.replace(self._path)
 
     def remove(self) -> None:

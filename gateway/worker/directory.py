@@ -1,9 +1,9 @@
 """The directory a worker decides by: read from the ledger off the loop, swapped whole, kept for a start without stores.
 
-A thread with a loop of its own asks the ledger for the directory's version every half second, and reads the directory
-when it has changed: a large deck takes seconds to read, and no SIP message waits for it.  The last directory is also
-kept in the data folder, so that a gate started while its ledger is away knows its tenants and lets emergency calls
-pass (SIP.md 4).
+A thread with a loop of its own reads the directory when it is told that a newer version is published in Redis, or finds
+one itself where nobody could publish it: a large deck takes seconds to read, and no SIP message waits for it.  The last
+directory is also kept in the data folder, so that a gate started while its ledger is away knows its tenants and lets
+emergency calls pass (SIP.md 4).
 """
 
 import asyncio
@@ -19,8 +19,11 @@ from gateway.ledger import Ledger, LedgerError
 from gateway.telemetry.logs import get_logger
 from policy.directory import Directory, Trunk
 
-POLL_S: Final = 0.5
-"""How often the version is asked for (SIP.md 2)."""
+POLL_S: Final = 5.0
+"""How often the ledger is asked for its version although nobody said that it had changed."""
+
+AWAY_POLL_S: Final = 0.5
+"""How often it is asked while it is away."""
 
 FORMAT: Final = 1
 """Raised when Directory changes so that an older snapshot cannot be used."""
@@ -119,7 +122,7 @@ class DirectoryWatch:
                 with contextlib.suppress(LedgerError):
                     version = await self._read_if_changed(ledger, version)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), POLL_S)
+                    await asyncio.wait_for(self._look.wait(), POLL_S if self.ledger_up else AWAY_POLL_S)
                 self._look.clear()
 
     async def _read_if_changed(self, ledger: Ledger, version: int | None) -> int:

@@ -39,7 +39,6 @@ class Turn:
         b2bua: B2bua,
         *,
         monotonic: Callable[[], float],
-        send: Callable[[Flow, bytes], None],
         submit: Callable[[Command], None],
         note: Callable[[Fact], None],
         arm: Callable[[], None],
@@ -51,8 +50,9 @@ class Turn:
         self.tap: Tap | None = None
         self.is_unheard: Callable[[bytes, Flow], bool] | None = None
         """Which messages are dropped without an answer (``unknown_source = "drop"``)."""
+        self.send: Callable[[Flow, bytes], None] = lambda flow, data: None
+        """Where output goes; the transport's own, set when there is one."""
         self._monotonic = monotonic
-        self._send = send
         self._submit = submit
         self._note = note
         self._arm = arm
@@ -106,10 +106,11 @@ class Turn:
                 self._handle(event, now)
         for command in b2bua.take_commands():
             self._submit(command)
+        send, tap = self.send, self.tap
         for flow, data in endpoint.take_output():
-            if self.tap is not None:
-                self.tap(flow, data, now, sent=True)
-            self._send(flow, data)
+            if tap is not None:
+                tap(flow, data, now, sent=True)
+            send(flow, data)
         for fact in b2bua.take_facts():
             self._note(fact)
         self._arm()
@@ -118,7 +119,7 @@ class Turn:
         try:
             self.b2bua.handle(event, now)
         except Exception:
-            self._fault("event", now, event=repr(event))
+            self._fault("event", now, happened=repr(event))
 
     def _fault(self, what: str, now: float, **facts: object) -> None:
         """Log an exception that is being caught, at most so many a second."""

@@ -15,12 +15,11 @@ from gateway.call.commands import Result
 from gateway.call.settings import CallSettings
 from gateway.config.facts import number_plan
 from gateway.config.settings import Settings
-from gateway.credit.admin import CreditAdmin
+from gateway.credit.admin import CreditAdmin, StoreError
 from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, Order
 from gateway.credit.store import CreditStore, Owner, OwnerTakenError, StoreObserver
 from gateway.sip.deadlines import Deadlines
 from gateway.sip.endpoint import Endpoint, Identity
-from gateway.sip.events import Flow
 from gateway.sip.layer import Timers
 from gateway.telemetry.ladder import Ladder, LadderTap
 from gateway.telemetry.logs import get_logger
@@ -50,6 +49,9 @@ STORE_POLL_S: Final = 0.05
 
 CUT_WAIT_S: Final = 2.0
 """How long the answers to BYEs and CANCELs are waited for at the end: a peer that is up answers in milliseconds."""
+
+VERSION_POLL_S: Final = 0.5
+"""How often the published version of the directory is asked for."""
 
 EMPTY_POLL_S: Final = 0.1
 """How often a drain looks whether any call is left."""
@@ -103,7 +105,6 @@ class Worker:
             self._endpoint,
             self._b2bua,
             monotonic=self._clock.monotonic,
-            send=self._send,
             submit=self._store.submit,
             note=FactCounter(self._metrics),
             arm=self._clock.arm,
@@ -113,6 +114,7 @@ class Worker:
         if drops:
             self._turn.is_unheard = sources.is_stranger
         self._transport = Transport(sockets, self._turn, sources.knows if drops else _anyone)
+        self._turn.send = self._transport.send
         self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
         self._directory = DirectoryWatch(
             plan.ledger_url, settings.trunks, settings.data_dir, self._use_directory, keep=plan.slot == 0
@@ -170,6 +172,7 @@ class Worker:
         name = f"{self._settings.node.name}/{self._plan.slot}"
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform, self._stopping)))
+        self._tasks.append(loop.create_task(self._watch_version()))
         self._tick()
         self._garbage.settle_down()
         log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
@@ -178,17 +181,31 @@ class Worker:
 
     def _tick(self) -> None:
         """Twice a second: metrics, and whether this process may still own calls."""
-        self._timer = asyncio.get_running_loop().call_later(WRITE_INTERVAL_S, self._tick)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(WRITE_INTERVAL_S, self._tick)
         if not len(self._b2bua):
             self._garbage.take_rest(self._clock.monotonic())
         self._traffic.count(self._endpoint.counts)
         self._metrics.active(self._b2bua.census())
-        try:
-            self._snapshot.write()
-        except OSError as error:
-            log.error("metrics not written", error=str(error))
+        # a rename may wait for the disk, and no call shall wait with it
+        loop.run_in_executor(None, self._put_metrics, self._snapshot.document())
         if self._store.fenced:
             self.fenced.set()
+
+    def _put_metrics(self, document: str) -> None:
+        try:
+            self._snapshot.put(document)
+        except OSError as error:
+            log.error("metrics not written", error=str(error))
+
+    async def _watch_version(self) -> None:
+        """Have the directory read when a newer version is published (SIP.md 2); twice a second."""
+        while not self._stopping.is_set():
+            with contextlib.suppress(StoreError):
+                if await self._admin.directory_version() > self._decider.directory.version:
+                    self._directory.look()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), VERSION_POLL_S)
 
     def write_ladders(self) -> None:
         """Leave the ladders of the latest calls in the data folder, for ``callgate trace``."""
@@ -221,9 +238,6 @@ class Worker:
 
     def _after_deadlines(self, now: float) -> None:
         self._turn.end(now)
-
-    def _send(self, flow: Flow, data: bytes) -> None:
-        self._transport.send(flow, data)
 
     def _store_up(self, up: bool) -> None:
         self._metrics.redis_up(up)

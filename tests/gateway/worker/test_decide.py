@@ -1,0 +1,121 @@
+"""Who may call: trunks by source, policy's verdict, and the gate's own limits, which emergency calls pass."""
+
+import pytest
+
+from gateway.config.facts import number_plan
+from gateway.config.values import parse_host_rule
+from gateway.sip.events import Flow
+from gateway.sip.message import Request, parse
+from gateway.transport.admission import Gate, Sources
+from gateway.worker.decide import Decider
+from policy.directory import Directory, Tenant, Trunk
+from policy.verdict import Allow, Deny, Verdict
+from rating.deck import load_deck
+
+DECK = "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,UK,20000,0,60,60\n"
+PLAN = number_plan()
+INVITE = (
+    "INVITE sip:{number}@gate SIP/2.0\r\nVia: SIP/2.0/{transport} 127.0.0.2:{via};branch=z9hG4bK1\r\n"
+    "Max-Forwards: 70\r\n"
+    "From: <sip:+14255550000@pbx>;tag=1\r\nTo: <sip:{number}@gate>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n"
+    "Contact: <sip:pbx>\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+class Rig:
+    def __init__(self, max_calls: int = 100, per_second: int = 100) -> None:
+        self.times: list[float] = []
+        self.live = 0
+        self.full = False
+        sources = Sources(
+            {
+                "pbx": [parse_host_rule("127.0.0.2")],
+                "other": [parse_host_rule("127.0.0.2:5099")],
+                "carrier": [parse_host_rule("127.0.0.3")],
+                "gone": [parse_host_rule("127.0.0.4")],
+            }
+        )
+        gate = Gate(max_calls, per_second)
+        self.decider = Decider(sources, gate, PLAN, lambda now: 1_760_000_000_000, self.times.append)
+        self.decider.live_calls = lambda: self.live
+        self.decider.outbox_full = lambda: self.full
+        trunks = {
+            "pbx": Trunk("pbx", "access", tenant="contoso"),
+            "other": Trunk("other", "access", tenant="contoso"),
+            "carrier": Trunk("carrier", "carrier", targets=("sip:127.0.0.3:5090",), emergency=True),
+        }
+        deck = load_deck("standard", DECK.splitlines(), "USD")
+        tenants = {"contoso": Tenant("contoso", rate_deck="standard")}
+        self.decider.directory = Directory(1, trunks, tenants, decks={"standard": deck})
+
+    def ask(
+        self,
+        number: str = "+442079460000",
+        host: str = "127.0.0.2",
+        port: int = 5060,
+        transport: str = "udp",
+        via: int = 5060,
+    ) -> Verdict:
+        text = INVITE.format(number=number, transport=transport.upper(), via=via)
+        request = parse(text.encode())
+        assert isinstance(request, Request)
+        return self.decider(request, Flow(transport, host, port, 1), 10.0)
+
+
+def code(verdict: Verdict) -> str:
+    return verdict.reason.code if isinstance(verdict, Deny) else "allowed"
+
+
+def test_a_call_of_a_known_source_is_allowed_and_timed() -> None:
+    rig = Rig()
+    verdict = rig.ask()
+    assert isinstance(verdict, Allow)
+    assert (verdict.tenant_id, verdict.trunk) == ("contoso", "pbx")
+    assert len(rig.times) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.9", "127.0.0.4"])
+def test_a_source_without_trunk_is_refused(host: str) -> None:
+    assert code(Rig().ask(host=host)) == "UNKNOWN_SOURCE"
+
+
+def test_on_a_stream_the_port_of_the_via_names_the_trunk() -> None:
+    rig = Rig()
+    by_via = rig.ask(port=41234, transport="tcp", via=5099)
+    assert isinstance(by_via, Allow)
+    assert by_via.trunk == "other"
+    by_source = rig.ask(port=5099, transport="tcp", via=5060)
+    assert isinstance(by_source, Allow)
+    assert by_source.trunk == "pbx"
+
+
+def test_the_gate_takes_so_many_calls_and_keeps_two_percent_for_emergencies() -> None:
+    rig = Rig(max_calls=100)
+    rig.live = 98
+    assert code(rig.ask()) == "GATE_CALLS"
+    assert code(rig.ask("911")) == "allowed"
+    rig.live = 97
+    assert code(rig.ask()) == "allowed"
+
+
+def test_the_gate_takes_so_many_calls_a_second_and_emergencies_beside_them() -> None:
+    rig = Rig(per_second=2)
+    assert [code(rig.ask()) for _ in range(3)] == ["allowed", "allowed", "GATE_CALLS_PER_SECOND"]
+    emergency = rig.ask("911")
+    assert isinstance(emergency, Allow)
+    assert emergency.emergency
+
+
+def test_a_refusal_for_the_gates_limits_still_says_whose_call_it_was() -> None:
+    rig = Rig()
+    rig.full = True
+    verdict = rig.ask()
+    assert isinstance(verdict, Deny)
+    assert (verdict.reason.code, verdict.tenant_id, verdict.trunk) == ("OUTBOX_FULL", "contoso", "pbx")
+    assert verdict.number == "+442079460000"
+
+
+def test_a_call_that_policy_refuses_takes_no_token() -> None:
+    rig = Rig(per_second=1)
+    assert code(rig.ask("+999")) not in ("allowed", "GATE_CALLS_PER_SECOND")
+    assert code(rig.ask()) == "allowed"

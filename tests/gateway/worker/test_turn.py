@@ -1,0 +1,160 @@
+"""The turn with stand-ins for the quiet rooms: what goes where, in which order, and what a fault leaves standing."""
+
+from typing import Any
+
+import pytest
+
+from gateway.call.commands import Written
+from gateway.sip.events import Flow, Send
+from gateway.worker import turn as turn_module
+from gateway.worker.turn import FAULTS_LOGGED_PER_S, Turn
+
+PEER = Flow("udp", "127.0.0.2", 5060, 1)
+
+
+class Endpoint:
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.output: list[Send] = []
+        self.told: list[tuple[str, Any]] = []
+
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        if data == b"bad":
+            raise RuntimeError("a bug")
+        self.events.append(data)
+
+    def take_events(self) -> list[Any]:
+        events, self.events = self.events, []
+        return events
+
+    def take_output(self) -> list[Send]:
+        output, self.output = self.output, []
+        return output
+
+    def connection_lost(self, flow: Flow, now: float) -> None:
+        self.told.append(("lost", flow))
+
+    def send_failed(self, flow: Flow, now: float) -> None:
+        self.told.append(("failed", flow))
+
+
+class B2bua:
+    """Answers each event with an output, a command and a fact; ``again`` makes one more event of the first."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.commands: list[Any] = []
+        self.facts: list[Any] = []
+
+    def handle(self, event: Any, now: float) -> None:
+        if event == b"broken":
+            raise RuntimeError("a bug")
+        if event == b"again":
+            self.endpoint.events.append(b"more")
+        self.endpoint.output.append(Send(PEER, b"re:" + event))
+        self.commands.append(b"do:" + event)
+        self.facts.append(b"fact:" + event)
+
+    def resolve(self, result: Any, now: float) -> None:
+        if result.call_id == "broken":
+            raise RuntimeError("a bug")
+        self.endpoint.output.append(Send(PEER, result.call_id.encode()))
+
+    def take_commands(self) -> list[Any]:
+        commands, self.commands = self.commands, []
+        return commands
+
+    def take_facts(self) -> list[Any]:
+        facts, self.facts = self.facts, []
+        return facts
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.endpoint = Endpoint()
+        self.done: list[Any] = []
+        self.turn = Turn(
+            self.endpoint,  # type: ignore[arg-type]
+            B2bua(self.endpoint),  # type: ignore[arg-type]
+            monotonic=lambda: self.now,
+            submit=self.done.append,
+            note=self.done.append,
+            arm=lambda: self.done.append("armed"),
+        )
+        self.turn.send = lambda flow, data: self.done.append((flow, data))
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_turn_ends_once_for_all_messages_that_came(rig: Rig) -> None:
+    rig.turn.hear(b"one", PEER)
+    rig.turn.hear(b"two", PEER)
+    assert rig.done == []
+    rig.turn.end_turn()
+    sent = [(PEER, b"re:one"), (PEER, b"re:two")]
+    assert rig.done == [b"do:one", b"do:two", *sent, b"fact:one", b"fact:two", "armed"]
+
+
+def test_events_that_events_make_belong_to_the_same_turn(rig: Rig) -> None:
+    rig.turn.hear(b"again", PEER)
+    rig.turn.end_turn()
+    assert [each for each in rig.done if isinstance(each, tuple)] == [(PEER, b"re:again"), (PEER, b"re:more")]
+
+
+def test_a_fault_in_a_message_or_event_leaves_the_others_standing(rig: Rig) -> None:
+    for data in (b"bad", b"broken", b"good"):
+        rig.turn.hear(data, PEER)
+    rig.turn.end_turn()
+    assert (PEER, b"re:good") in rig.done
+    rig.turn.resolve(Written("broken"))
+    rig.turn.resolve(Written("fine"))
+    assert (PEER, b"fine") in rig.done
+    assert rig.turn.faults == 3
+
+
+def test_a_peer_that_finds_a_fault_does_not_fill_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+
+    class Log:
+        def exception(self, event: str, **facts: object) -> None:
+            logged.append(event)
+
+    monkeypatch.setattr(turn_module, "log", Log())
+    for _ in range(50):
+        rig.turn.hear(b"bad", PEER)
+    assert len(logged) == FAULTS_LOGGED_PER_S
+    rig.now += 1.5
+    rig.turn.hear(b"bad", PEER)
+    assert len(logged) == FAULTS_LOGGED_PER_S + 1
+    assert rig.turn.faults == 51
+
+
+def test_what_is_not_wanted_is_not_heard(rig: Rig) -> None:
+    rig.turn.is_unheard = lambda data, flow: data == b"stranger"
+    rig.turn.hear(b"stranger", PEER)
+    rig.turn.hear(b"friend", PEER)
+    rig.turn.end_turn()
+    assert b"do:friend" in rig.done
+    assert b"do:stranger" not in rig.done
+
+
+def test_a_tap_sees_what_comes_and_goes(rig: Rig) -> None:
+    seen: list[tuple[bytes, bool]] = []
+
+    def tap(flow: Flow, data: bytes, now: float, *, sent: bool) -> None:
+        seen.append((data, sent))
+
+    rig.turn.tap = tap
+    rig.turn.hear(b"x", PEER)
+    rig.turn.end_turn()
+    assert seen == [(b"x", False), (b"re:x", True)]
+
+
+def test_transport_troubles_reach_the_endpoint(rig: Rig) -> None:
+    rig.turn.connection_lost(PEER)
+    rig.turn.send_failed(PEER)
+    assert rig.endpoint.told == [("lost", PEER), ("failed", PEER)]
