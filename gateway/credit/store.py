@@ -320,6 +320,7 @@ class CreditStore:
         if self._again_with_text(command, reply, self._on_answer, self._requests.answer):
             return
         if type(reply) is list and reply[0] != b"STALE":
+            self._heed_fence(command.call_id, reply)
             self._on_result(StoreAway(command.call_id, 0, Away.STALE))
             return
         self._missed(command, self._why(command.tenant_id, reply))
@@ -327,6 +328,7 @@ class CreditStore:
     def _on_prove(self, command: Prove, reply: Any, seconds: float) -> None:
         self._time("prove", reply, seconds)
         if type(reply) is list and reply[0] != b"STALE":
+            self._heed_fence(command.call_id, reply)
             return
         if self._again_with_text(command, reply, self._on_prove, self._requests.prove):
             return
@@ -360,6 +362,7 @@ class CreditStore:
     def _on_merge(self, live: Live, reply: Any, seconds: float) -> None:
         self._time("merge", reply, seconds)
         if type(reply) is list and reply[0] != b"STALE":
+            self._heed_fence(live.call_id, reply)
             if reply[0] == b"ALERT":
                 self._alert(reply[1].decode(), f"call {live.call_id} of tenant {live.tenant_id} was not merged")
             return
@@ -387,11 +390,17 @@ class CreditStore:
         if self._again_with_text(command, reply, on_reply, pack):
             return
         if type(reply) is list and reply[0] != b"STALE":
+            self._heed_fence(command.call_id, reply)
             if reply[0] == b"ALERT":
                 self._alert(reply[1].decode(), f"tick {command.tick} of call {command.call_id} was not granted")
             self._on_result(Refusal(command.call_id, command.tick, _REFUSALS.get(reply[0], "INTERNAL")))
             return
         self._on_result(StoreAway(command.call_id, command.tick, self._why(command.tenant_id, reply)))
+
+    def _heed_fence(self, call_id: str, reply: Any) -> None:
+        """Another owner answers for this call now: it is not ours to say again."""
+        if reply[0] == b"FENCED":
+            self._keeper.drop(call_id)
 
     def _again_with_text(
         self, command: Command, reply: Any, on_reply: OnReply, pack: Callable[[Any, str], bytes]
@@ -412,7 +421,7 @@ class CreditStore:
             return Away.STALE
         if isinstance(reply, ReplyError):
             self._alert("REDIS_ERROR", f"Redis answered: {reply}")
-            if str(reply).startswith(_CUTTING) and self._tie.link is not None:
+            if _is_cutting(str(reply)) and self._tie.link is not None:
                 self._tie.link.cut()
         return Away.UNREACHABLE
 
@@ -501,3 +510,8 @@ class CreditStore:
         if now - self._alerted.get(code, -SAME_ALERT_S) >= SAME_ALERT_S:
             self._alerted[code] = now
             self._observer.alert(code, text)
+
+
+def _is_cutting(error: str) -> bool:
+    """Redis 6.2 wraps what a command inside a script was refused for in a text of its own."""
+    return error.startswith(_CUTTING) or " -READONLY" in error

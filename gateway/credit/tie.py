@@ -101,6 +101,7 @@ class Tie:
             self.link.send(self._claim(ttl_ms=0), lambda *_: None)
             with suppress(OSError, ReplyError):
                 await asyncio.wait_for(self.link.ask("PING"), self._timeout_s)
+        self.up = False  # by our own will: nobody need be told that Redis is away
         if self.link is not None:
             self.link.cut()
 

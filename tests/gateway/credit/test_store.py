@@ -371,6 +371,7 @@ async def test_a_slot_has_one_holder(server: Any, admin: CreditAdmin, open_store
     assert (worker.name, worker.epoch, worker.alive) == ("gate-1/0", 2, True)
     await again.store.stop()
     assert not (await admin.workers())[0].alive
+    assert again.ups == [True]  # its own end is no outage
 
 
 async def test_a_restarted_slot_fences_the_older_start(
@@ -385,6 +386,7 @@ async def test_a_restarted_slot_fences_the_older_start(
     assert await result(newer) == Grant("c", 1, 120, 120_000)
     older.store.submit(Renew("c", "t", 1, 60, 120, 60))
     assert await result(older) == Refusal("c", 1, "FENCED")
+    assert older.store._keeper.live == {}
     older.store.submit(Settle("c", "t", 1, 1, b"{}"))
     await until(lambda: not older.store.unbooked)
     assert (await admin.account("t")).held_micros == 120_000
