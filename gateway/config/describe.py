@@ -1,4 +1,4 @@
-"""Every key of the TOML files with its type, default and meaning: what documentation and its test are made from."""
+"""Every key of the TOML files with its default and meaning: what documentation and its test are made from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
