@@ -34,8 +34,8 @@ class DirectoryReader:
         """One version of everything, all from one snapshot of the ledger.  Raises LedgerAway."""
         async with self._database.read() as connection:
             version = await directory_version(connection)
-            tenant_rows = (await connection.execute(select(tenants))).mappings().all()
-            user_rows = (await connection.execute(select(users))).mappings().all()
+            tenant_rows = (await connection.execute(select(tenants).order_by(tenants.c.id))).mappings().all()
+            user_rows = (await connection.execute(select(users).order_by(users.c.id))).mappings().all()
             number_rows = (await connection.execute(select(service_numbers))).mappings().all()
             files = await self._missing_files(connection, now_ms)
         for (name, digest), packed in files.items():

@@ -10,6 +10,7 @@ Which database errors mean "away" and which mean "this row cannot be stored" is 
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,16 @@ def _engine(url: str, is_sqlite: bool) -> AsyncEngine:
     engine = create_async_engine(
         url, pool_size=POOL_CONNECTIONS, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "isolation_level": None}
     )
+    event.listen(engine.sync_engine, "do_connect", _try_sqlite)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _try_sqlite(_dialect: object, _record: object, words: list[Any], _options: object) -> None:
+    """Open the file once without a thread: where that fails, aiosqlite would leave a thread of its own behind."""
+    with contextlib.closing(sqlite3.connect(words[0], timeout=0)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master")
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -139,7 +147,10 @@ def away_errors() -> Iterator[None]:
 
 def is_row_error(error: BaseException) -> bool:
     """Whether the database refused what a row says (it will refuse it again), not whether it could not work."""
-    return isinstance(error, DataError | IntegrityError)
+    if isinstance(error, DataError | IntegrityError):
+        return True
+    # asyncpg refuses a value before it is sent, with a DataError of its own that SQLAlchemy calls a plain Error.
+    return isinstance(error, DBAPIError) and type(getattr(error.orig, "__cause__", None)).__name__ == "DataError"
 
 
 _HINTS = (

@@ -13,6 +13,9 @@ from gateway.ledger.tables import settings
 if TYPE_CHECKING:
     from alembic.config import Config
 
+MIGRATION_LOCK = 0xCA119A7E
+"""The lock that lets one process migrate at a time; any number that nobody else uses in this database."""
+
 DEFAULT_PARTITIONS = 256
 
 
@@ -40,6 +43,8 @@ def _revision(connection: Connection) -> str | None:
 def _upgrade(connection: Connection) -> None:
     from alembic import command
 
+    if connection.dialect.name == "postgresql":  # SQLite's writers come one at a time anyway
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -16,6 +16,12 @@ from gateway.ledger import CallEntry, Ledger, LedgerAway, engine
 Call = Callable[..., CallEntry]
 
 
+@pytest.fixture
+def ledger_url(tmp_path: Path) -> str:
+    """What goes wrong with a file goes wrong with SQLite."""
+    return f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}"
+
+
 async def all_postings(ledger: Ledger) -> int:
     return len([posting async for posting in ledger.postings("contoso")])
 

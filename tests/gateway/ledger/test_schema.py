@@ -61,7 +61,8 @@ def test_urls_of_the_settings(tmp_path: Path) -> None:
         assert "secret" not in str(refused.value)
 
 
-async def test_sqlite_is_durable_and_checks_references(ledger: Ledger, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+async def test_sqlite_is_durable_and_checks_references(ledger: Ledger) -> None:
     async with ledger.database.read() as connection:
         asked = {name: await connection.exec_driver_sql(f"PRAGMA {name}") for name in ("journal_mode", "synchronous")}
         assert {name: answer.scalar() for name, answer in asked.items()} == {"journal_mode": "wal", "synchronous": 2}
