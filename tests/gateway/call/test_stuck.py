@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.call.commands import Refused, Release, Reserve, Settle
 from gateway.call.settings import CallSettings
-from gateway.sip.message import Request, Response
+from gateway.sip.message import Request, Response, parse
 from tests.gateway.call.world import OFFER, REPLY, Options, Phone, World, allow, both_targets
 
 BALANCE = 60_000_000
@@ -173,10 +173,13 @@ def rest(world: World, vanish: bool) -> None:
         world.run(40.0)
 
 
-def said_bye(world: World, tag: str) -> bool:
-    """Whether a BYE was sent in a dialog with this tag, by either side of it."""
+def said_bye(world: World, answer: Request | Response) -> bool:
+    """Whether a BYE was sent in the dialog that this 2xx made, by either side of it."""
     return any(
-        isinstance(message, Request) and message.method == "BYE" and tag in (message.to.tag, message.from_.tag)
+        isinstance(message, Request)
+        and message.method == "BYE"
+        and message.call_id == answer.call_id
+        and answer.to.tag in (message.to.tag, message.from_.tag)
         for _, _, _, message in world.sent
     )
 
@@ -204,9 +207,9 @@ def test_nothing_is_ever_stuck(begin: str, acts: list[str], vanish: bool, paid: 
     assert sorted(reserved) == sorted(closed), "each call is closed once"
     assert world.store.balances["contoso"] >= 0
     if not vanish:
-        answers = {m.to.tag for _, source, _, m in world.sent if is_answer(m) and source != world.caller.address}
-        for tag in answers:
-            assert said_bye(world, tag), f"the dialog {tag} was answered and never ended"
+        answers = [message for message in map(parse, world.arrived) if is_answer(message)]
+        for answer in answers:
+            assert said_bye(world, answer), f"{answer.to} was answered and never ended"
 
 
 def is_answer(message: Request | Response) -> bool:

@@ -282,6 +282,8 @@ class World:
         self.lose: Callable[[tuple[str, int], tuple[str, int], bytes], bool] = lambda source, target, data: False
         self.sent: list[tuple[float, tuple[str, int], tuple[str, int], Request | Response]] = []
         """Everything that was sent: when, from, to, what."""
+        self.arrived: list[bytes] = []
+        """What reached the gate."""
         self._travelling: list[Dated] = []
         self._steps = 0
 
@@ -350,6 +352,7 @@ class World:
     def _arrive(self, source: tuple[str, int], flow: Flow, data: bytes) -> None:
         target, back = (flow.host, flow.port), Flow("udp", *source)
         if target == GATE:
+            self.arrived.append(data)
             self.endpoint.receive(data, back, self.now)
         elif target in self.phones:
             self.phones[target].endpoint.receive(data, back, self.now)
