@@ -365,3 +365,13 @@ def test_a_call_that_ends_is_forgotten_whatever_its_legs_wait_for() -> None:
     (call,) = world.b2bua._calls.values()
     call.ring(Bell.ENDING, world.now)
     assert world.is_clean()
+
+
+def test_a_target_by_tcp_is_called_by_tcp() -> None:
+    route = Route("carrier", "sip:10.0.0.3:5060;transport=tcp", NUMBER)
+    world = World(Options(verdict=allow(routes=(route,))))
+    world.caller.invite()
+    sent = world.called.request("INVITE")
+    assert sent.uri == f"sip:{NUMBER}@10.0.0.3:5060;transport=tcp"
+    assert sent.top_via.transport == "TCP"
+    assert str(sent.contact) == "<sip:10.0.0.1:5060;transport=tcp>"
