@@ -59,6 +59,12 @@ class CreditAdmin(Streams):
         async with self._client.asking() as redis:
             await cast(Awaitable[Any], redis.ping())
 
+    async def run_id(self) -> str:
+        """Which run of Redis answers: another one may lack the last writes of the one before (MONEY 6)."""
+        async with self._client.asking() as redis:
+            info = await redis.info("server")
+        return str(info["run_id"])
+
     async def prepare(self) -> bool:
         """Make a Redis ready at the first start: fix the partition count, open epoch 1 where no partition has one.
 

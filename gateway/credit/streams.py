@@ -103,8 +103,9 @@ class Streams(ABC):
                 reply = await self._read(dict.fromkeys((keys.refused for keys in group), "0-0"), count, 0.0)
             for name, some in reply:
                 for entry_id, fields in some:
-                    tenant_id = fields[b"tenant"].decode()
-                    entries.append(RefusedEntry(numbers[name], entry_id.decode(), tenant_id, fields[b"record"]))
+                    tenant_id = fields.get(b"tenant", b"").decode("utf-8", "replace")
+                    record = fields.get(b"record", b"")
+                    entries.append(RefusedEntry(numbers[name], entry_id.decode(), tenant_id, record))
         return entries
 
     async def trim_refused(self, entries: Sequence[RefusedEntry]) -> None:
@@ -189,7 +190,15 @@ def _unix_ms(entry_id: bytes) -> int:
 
 
 def outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
-    """One stream entry; of a swept call the record is completed here."""
+    """One stream entry; one that cannot be read must not hide those behind it, so it comes as ``broken``."""
+    try:
+        return _outbox_entry(partition, entry_id, fields)
+    except (KeyError, ValueError, IndexError, TypeError):
+        return OutboxEntry(partition, entry_id.decode(), "broken", "", "", 0, repr(fields).encode(), "")
+
+
+def _outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
+    """Of a swept call the record is completed here."""
     charge_id, _, tenant_id = fields[b"call"].decode().partition(" ")
     kind, record = fields[b"kind"].decode(), fields[b"record"]
     if kind == "sweep":

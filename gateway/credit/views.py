@@ -76,13 +76,13 @@ class OutboxEntry:
 
     ``charge_id`` is unique for ever: the call id, or the id of the withdrawal.  ``charge_micros`` is what left the
     balance.  ``record`` is the call record as JSON (gateway.call.record), of a withdrawal whatever was given to
-    it.  ``owner`` names the worker ``node/slot`` that keeps the charge until it is told that it is booked; empty
-    where none does.
+    it, of a ``broken`` entry, which cannot be read, all its fields as they are.  ``owner`` names the worker
+    ``node/slot`` that keeps the charge until it is told that it is booked; empty where none does.
     """
 
     partition: int
     entry_id: str
-    kind: Literal["settle", "release", "sweep", "withdraw"]
+    kind: Literal["settle", "release", "sweep", "withdraw", "broken"]
     charge_id: str
     tenant_id: str
     charge_micros: int

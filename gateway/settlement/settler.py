@@ -149,7 +149,7 @@ class Settler:
 
     async def _settle_in(self) -> bool:
         """Done at the start, and again when Redis was away or another run of it answers."""
-        run_id = await _run_id(self._credit)
+        run_id = await self._credit.run_id()
         if self._settled.is_set() and run_id == self._run_id:
             return False
         if self._run_id and run_id != self._run_id:
@@ -219,11 +219,6 @@ class Settler:
         if await self._ledger.announce_due_decks():
             log.info("a rate deck came into effect")
         return False
-
-
-async def _run_id(credit: CreditAdmin) -> str:
-    async with credit._client.asking() as redis:
-        return str((await redis.info("server"))["run_id"])
 
 
 def _failed(job: _Job, why: str) -> float:

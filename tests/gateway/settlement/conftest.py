@@ -158,15 +158,6 @@ def record(call_id: str, tenant: str, talk_ms: int, charge: int) -> bytes:
     return whole.encode()
 
 
-if not hasattr(CreditAdmin, "run_id"):  # TEMPORARY
-
-    async def _run_id(self):
-        async with self._client.asking() as redis:
-            return (await redis.info("server"))["run_id"]
-
-    CreditAdmin.run_id = _run_id
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     running = Server(tmp_path)

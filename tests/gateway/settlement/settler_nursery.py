@@ -14,15 +14,6 @@ from gateway.ledger import Ledger
 from gateway.settlement import Settler, settler
 from gateway.telemetry.logs import configure
 
-if not hasattr(CreditAdmin, "run_id"):  # TEMPORARY
-
-    async def _run_id(self):
-        async with self._client.asking() as redis:
-            return (await redis.info("server"))["run_id"]
-
-    CreditAdmin.run_id = _run_id
-
-
 settler.BOOK_S = settler.WATCH_S = 0.003
 """Hardly any rest, so that a kill nearly always finds it between two steps."""
 
