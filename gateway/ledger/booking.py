@@ -242,20 +242,20 @@ def _call_row(entry: CallEntry) -> tuple[Value, ...]:
         raise _unbookable("a charge needs an id and an amount that is not negative")
     try:
         record = json.loads(entry.record)
-        answered_ms = int(record["answered_ms"])
+        answered_ms = int(record.get("answered_ms", 0))  # the record of an unanswered call leaves it out
         return (
             entry.charge_id,
             entry.tenant_id,
             answered_ms or int(record["invited_ms"]),
             cast(str, record["kind"]),
-            cast(str, record["user_id"]),
-            cast(str, record["trunk"]),
+            cast(str, record.get("user_id", "")),
+            cast(str, record.get("trunk", "")),
             answered_ms > 0,
-            int(record["talk_ms"]),
+            int(record.get("talk_ms", 0)),
             entry.charge_micros,
             entry.record,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unbookable(f"its call record cannot be read: {error!r}") from error
 
 

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from gateway.call import records
+from gateway.call.records import Ending
 from gateway.ledger import BookedBatch, BrokenEntry, CallEntry, Ledger, WithdrawalEntry, booking
 from gateway.ledger.tables import set_aside
+from policy.reasons import REASONS
+from policy.verdict import Deny
 
 Call = Callable[..., CallEntry]
 
@@ -54,6 +58,16 @@ async def test_a_free_call_is_a_record_without_a_posting(ledger: Ledger, call: C
     assert await ledger.book([call(charge=0, charge_id="call-0001")]) == BookedBatch(0, 1)
     assert await amounts(ledger) == []
     assert len(await usage(ledger)) == 1
+
+
+async def test_the_record_of_a_refused_call_is_booked_as_the_call_room_writes_it(ledger: Ledger) -> None:
+    """It names neither answer nor talk; once every such record was set aside as unreadable."""
+    verdict = Deny(REASONS["NO_RATE"], tenant_id="contoso", kind="user_out", caller="+1", dialled="+2")
+    opening = records.opening(verdict, "c1", "sip", "gate-1", "pbx", 5)
+    record = records.unanswered(opening, "", 7, Ending("NO_RATE", 404, "gate"))
+    assert await ledger.book([CallEntry("c1", "contoso", 0, record)]) == BookedBatch(1, 0)
+    (found,) = [row async for row in ledger.usage("contoso", refused=True)]
+    assert (found.reason, found.sip_status, found.answered_ms, found.talk_ms) == ("NO_RATE", 404, 0, 0)
 
 
 async def test_a_withdrawal_is_booked_once_by_its_reference(ledger: Ledger) -> None:
