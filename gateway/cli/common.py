@@ -20,6 +20,7 @@ from gateway.admin.token import TokenError
 from gateway.cli.output import Failure, fail
 from gateway.config import settings as config
 from gateway.config.problems import ConfigError
+from gateway.credit.address import AddressError
 from gateway.credit.admin import StoreError
 from gateway.credit.embedded import EmbeddedError
 from gateway.ledger import LedgerError
@@ -36,6 +37,7 @@ EXPECTED: Final = (
     NotFound,
     TokenError,
     ConfigError,
+    AddressError,
     StoreError,
     EmbeddedError,
     LedgerError,
