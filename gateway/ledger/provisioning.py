@@ -16,7 +16,14 @@ from typing import Any
 from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.config.provisioning import Provisioning, RateDeckEntry, TenantEntry, UserEntry
+from gateway.config.provisioning import (
+    DialRuleEntry,
+    LimitsEntry,
+    Provisioning,
+    RateDeckEntry,
+    TenantEntry,
+    UserEntry,
+)
 from gateway.ledger import decks, journal
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import Change, DeckVersion
@@ -230,7 +237,8 @@ async def _apply_rows(
     for start in range(0, len(tenant_ids), IN_CHUNK):
         chunk = tenant_ids[start : start + IN_CHUNK]
         rows = await connection.execute(select(table).where(table.c.tenant_id.in_(chunk)))
-        known |= {key_of(dict(row)): dict(row) for row in rows.mappings()}
+        for row in map(dict, rows.mappings()):
+            known[key_of(row)] = row
     differing = {key: _differences(known[key], row) for key, row in wanted.items() if key in known}
     changed = {key: fields for key, fields in differing.items() if fields}
     gone = [key for key in known if key not in wanted]
@@ -269,8 +277,8 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "failure_policy": entry.failure_policy or "",
         "time_zone": entry.time_zone,
         "minimum_funding_micros": entry.minimum_funding_micros,
-        "limits": _json(entry.limits.model_dump(by_alias=False, exclude_defaults=True)),
-        "dial_plan": _json([[rule.pattern, rule.translation] for rule in entry.dial_plan]),
+        "limits": _limits_text(entry.limits),
+        "dial_plan": _dial_plan_text(entry.dial_plan),
         "more": _json(entry.model_dump(mode="json", by_alias=False, include=_TENANT_MORE, exclude_defaults=True)),
     }
 
@@ -287,9 +295,17 @@ def _user_row(tenant_id: str, entry: UserEntry) -> Row:
         "blocked": entry.blocked,
         "barred_toll_free": entry.barred_toll_free,
         "spend_limit_per_month_micros": entry.spend_limit_per_month_micros,
-        "limits": _json(entry.limits.model_dump(by_alias=False, exclude_defaults=True)),
-        "dial_plan": _json([[rule.pattern, rule.translation] for rule in entry.dial_plan]),
+        "limits": _limits_text(entry.limits),
+        "dial_plan": _dial_plan_text(entry.dial_plan),
     }
+
+
+def _limits_text(limits: LimitsEntry) -> str:
+    return _json(limits.model_dump(by_alias=False, exclude_defaults=True)) if limits.model_fields_set else "{}"
+
+
+def _dial_plan_text(rules: Sequence[DialRuleEntry]) -> str:
+    return _json([[rule.pattern, rule.translation] for rule in rules]) if rules else "[]"
 
 
 def _json(value: object) -> str:

@@ -15,10 +15,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
-from openpyxl import Workbook
-from openpyxl.cell import WriteOnlyCell
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
 from gateway.call.record import CallRecord
 from rating.money import format_cents
 
@@ -148,9 +144,17 @@ class _JsonRows:
 
 
 class _ExcelRows:
-    """A workbook whose rows go to a temporary file as they come.  Texts are texts: nothing a peer sent is a formula."""
+    """A workbook whose rows go to a temporary file as they come.  Texts are texts: nothing a peer sent is a formula.
+
+    openpyxl is loaded here, for whoever wants a workbook: it takes longer to load than most commands run.
+    """
 
     def __init__(self, out: BinaryIO) -> None:
+        from openpyxl import Workbook
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+        self._cell, self._illegal = WriteOnlyCell, ILLEGAL_CHARACTERS_RE
         self._out = out
         self._book = Workbook(write_only=True)
         self._rows = 0
@@ -170,7 +174,7 @@ class _ExcelRows:
     def _excel_cells(self, row: list[Value]) -> Iterator[object]:
         for value in row:
             if isinstance(value, str):
-                cell = WriteOnlyCell(self._sheet, ILLEGAL_CHARACTERS_RE.sub("�", value))
+                cell = self._cell(self._sheet, self._illegal.sub("�", value))
                 cell.data_type = "s"
                 yield cell
             else:
