@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ import pytest
 
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.views import LiveCall
-from loadtest.bench.gate import Gate
+from loadtest.bench.gate import Gate, Trunks
 from loadtest.bench.processes import Children, free_port
 from loadtest.bench.sipp import Sipp
 from loadtest.wire import Address, Dialog, Heard, hear, reason_code, request, response, sdp, sip_cause, uri_in
@@ -25,15 +26,16 @@ pytestmark = pytest.mark.peer("sipp", "redis-server")
 
 PBX = "127.0.0.2"
 MakeGate = Callable[..., Gate]
+MakePhone = Callable[..., "Phone"]
 
 
 class Phone:
     """One caller on a UDP socket who does what the test says, one call at a time."""
 
-    def __init__(self, gate: Address) -> None:
+    def __init__(self, gate: Address, host: str = PBX) -> None:
         self.gate = gate
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind((PBX, 0))
+        self.sock.bind((host, 0))
         self.sock.settimeout(10)
         self.here = Address(*self.sock.getsockname())
         self._calls = 0
@@ -80,11 +82,11 @@ class Phone:
 
 
 @pytest.fixture
-def phones() -> Iterator[Callable[[Gate], Phone]]:
+def phones() -> Iterator[MakePhone]:
     made: list[Phone] = []
 
-    def make(gate: Gate) -> Phone:
-        made.append(Phone(gate.sip))
+    def make(gate: Gate, host: str = PBX) -> Phone:
+        made.append(Phone(gate.sip, host))
         return made[-1]
 
     yield make
@@ -167,9 +169,11 @@ def test_a_second_gate_of_the_same_name_is_refused(make_gate: MakeGate, children
 
 
 def test_without_stores_the_gate_starts_says_so_and_works_when_they_come(
-    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp, carrier: Address
 ) -> None:
-    gate = make_gate("contoso")
+    emergency = "options_ping_s = 0\nemergency = true"
+    trunks = Trunks([PBX], [carrier.host], [f"sip:{carrier}"], [], 'tenant = "contoso"', emergency)
+    gate = make_gate("contoso", trunks=trunks)
     ledger = gate.folder / "state" / "ledger.sqlite3"
     gate.start()
     gate.stop()
@@ -185,6 +189,9 @@ def test_without_stores_the_gate_starts_says_so_and_works_when_they_come(
     assert "ledger" in json.dumps(problem)
     phone = phones(gate)
     assert phone.call("+442079460000")[1].status == 503
+    dialog, final = phone.call("911")
+    assert final.status == 200, "the directory read last says whose number it is"
+    assert phone.hang_up(dialog).status == 200
     ledger.rmdir()
     ledger.with_suffix(".away").rename(ledger)
     assert redis is None
@@ -245,9 +252,7 @@ async def test_two_workers_behind_one_caller_socket_share_its_calls(
     assert gate.stop() == 0
 
 
-def test_an_operator_hangs_up_and_the_gate_says_why(
-    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
-) -> None:
+def test_an_operator_hangs_up_and_the_gate_says_why(make_gate: MakeGate, phones: MakePhone, callee: Sipp) -> None:
     gate = make_gate("contoso")
     gate.start()
     phone = phones(gate)
@@ -260,9 +265,7 @@ def test_an_operator_hangs_up_and_the_gate_says_why(
     assert gate.stop() == 0
 
 
-def test_money_that_arrives_in_time_keeps_a_call_up(
-    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
-) -> None:
+def test_money_that_arrives_in_time_keeps_a_call_up(make_gate: MakeGate, phones: MakePhone, callee: Sipp) -> None:
     gate = make_gate("contoso", funds="0.004", sections={"credit": "tick_s = 2\nrenew_lead_s = 1.0"})
     gate.start()
     phone = phones(gate)
@@ -277,11 +280,61 @@ def test_money_that_arrives_in_time_keeps_a_call_up(
     assert gate.stop() == 0
 
 
+def test_a_target_that_is_gone_is_told_by_icmp_and_the_next_one_tried_at_once(
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp, carrier: Address
+) -> None:
+    gone = Address(carrier.host, free_port(carrier.host))
+    trunks = Trunks([PBX], [carrier.host], [f"sip:{gone}", f"sip:{carrier}"], access_lines='tenant = "contoso"')
+    gate = make_gate("contoso", trunks=trunks)
+    gate.start()
+    phone = phones(gate)
+    began_s = time.monotonic()
+    dialog, final = phone.call("+442079460000")
+    assert final.status == 200
+    assert time.monotonic() - began_s < 3.0, "target_timeout_s is 4: it was not waited for"
+    assert phone.hang_up(dialog).status == 200
+    assert gate.stop() == 0
+
+
+def test_the_gates_own_limits_and_strangers(make_gate: MakeGate, phones: MakePhone, callee: Sipp) -> None:
+    gate = make_gate("contoso", sections={"sip": 'max_calls_per_second = 1\nunknown_source = "drop"'})
+    gate.start()
+    phone = phones(gate)
+    first, second = phone.call("+442079460000")[1], phone.call("+442079460001")[1]
+    assert first.status == 200
+    assert (second.status, reason_code(second)) == (503, "GATE_CALLS_PER_SECOND")
+    assert int(second.first("retry-after")) >= 1
+    stranger = phones(gate, "127.0.0.9")
+    stranger.sock.settimeout(1.5)
+    stranger.invite("+442079460002")
+    with pytest.raises(TimeoutError):
+        stranger.sock.recv(65535)
+    assert gate.stop() == 0
+
+
+def test_roles_run_by_themselves(
+    make_gate: MakeGate, phones: MakePhone, children: Children, callee: Sipp, tmp_path: Path
+) -> None:
+    gate = make_gate("contoso")
+    program = [sys.executable, "-c", "from gateway.cli import main; main()", "serve", "--role"]
+    logs = {role: tmp_path / f"{role}.log" for role in ("settler", "admin", "worker")}
+    for role, log in logs.items():
+        children.start([*program, role], log, cwd=gate.folder, env=gate._environment())
+    until(lambda: all("callgate ready" in log.read_text() for log in logs.values()), 30)
+    until(lambda: ready(gate)[0] == 200)
+    phone = phones(gate)
+    dialog, final = phone.call("+442079460000")
+    assert final.status == 200
+    assert phone.hang_up(dialog).status == 200
+    assert gate.wait_booked()
+    assert gate.run("reconcile", "--json").document()["drift_micros"] == 0
+
+
 # bad days
 
 
 def test_while_redis_is_away_calls_end_when_paid_time_ends_and_are_booked_when_it_is_back(
-    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp
 ) -> None:
     gate = make_gate("contoso", sections={"credit": "tick_s = 4"})
     gate.start()
@@ -305,7 +358,7 @@ def test_while_redis_is_away_calls_end_when_paid_time_ends_and_are_booked_when_i
 
 
 def test_a_killed_worker_is_back_at_once_on_the_same_sockets(
-    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp
 ) -> None:
     gate = make_gate("contoso")
     gate.start()
@@ -321,7 +374,7 @@ def test_a_killed_worker_is_back_at_once_on_the_same_sockets(
 
 
 def test_a_dead_embedded_redis_is_started_again_and_calls_go_on(
-    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp
 ) -> None:
     gate = make_gate("contoso", own_redis=False)
     gate.start()
@@ -355,7 +408,7 @@ def redis_pids(gate: Gate) -> list[int]:
 
 
 async def test_a_drain_refuses_new_calls_and_leaves_answered_ones_to_the_next_process(
-    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp
 ) -> None:
     gate = make_gate("contoso", sections={"sip": "drain_s = 2"})
     gate.start()
@@ -373,7 +426,7 @@ async def test_a_drain_refuses_new_calls_and_leaves_answered_ones_to_the_next_pr
 
 
 def test_cut_on_drain_hangs_up_both_sides(
-    make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp, monkeypatch: pytest.MonkeyPatch
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = make_gate("contoso", sections={"sip": "drain_s = 1"})
     start = gate.children.start
@@ -394,7 +447,7 @@ def test_cut_on_drain_hangs_up_both_sides(
     assert callee.statistics()["SuccessfulCall"] == 1
 
 
-def test_a_second_interrupt_ends_a_drain(make_gate: MakeGate, phones: Callable[[Gate], Phone], callee: Sipp) -> None:
+def test_a_second_interrupt_ends_a_drain(make_gate: MakeGate, phones: MakePhone, callee: Sipp) -> None:
     gate = make_gate("contoso", sections={"sip": "drain_s = 60"})
     gate.start()
     assert phones(gate).call("+442079460000")[1].status == 200
