@@ -33,6 +33,12 @@ def tenants(*names: str, **keys: str) -> str:
 
 
 @pytest.fixture
+def books() -> tuple[Callable[..., str], str]:
+    """What a test provisions that makes its gate itself: :func:`tenants` and the deck."""
+    return tenants, DECK
+
+
+@pytest.fixture
 def children() -> Iterator[Children]:
     with Children() as started:
         yield started

@@ -34,10 +34,10 @@ class Phone:
 
     def __init__(self, gate: Address, host: str = PBX) -> None:
         self.gate = gate
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind((host, 0))
         self.sock.settimeout(10)
-        self.here = Address(*self.sock.getsockname())
+        self.here = Address(*self.sock.getsockname()[:2])
         self._calls = 0
 
     def invite(self, number: str) -> Dialog:
@@ -60,6 +60,13 @@ class Phone:
         else:
             self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-1"))
         return dialog, final
+
+    def answer(self, method: str) -> Heard:
+        """Be called: wait for a request of this method and answer it with 200."""
+        asked = self.wait(lambda heard: heard.status == 0 and heard.method == method)
+        body = sdp(self.here, 2) if method == "INVITE" else ""
+        self.send(response(asked, 200, "callee", f"sip:{self.here}", body))
+        return asked
 
     def hang_up(self, dialog: Dialog) -> Heard:
         dialog.cseq += 1
@@ -252,6 +259,33 @@ async def test_two_workers_behind_one_caller_socket_share_its_calls(
     assert gate.stop() == 0
 
 
+def test_a_call_over_ipv6(children: Children, tmp_path: Path, books: tuple[Callable[..., str], str]) -> None:
+    tenants, deck = books
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as free:
+        free.bind(("::1", 0))
+        sip = Address("::1", free.getsockname()[1])
+    caller, callee = Phone(sip, "::1"), Phone(sip, "::1")
+    trunks = Trunks([f"[::1]:{caller.here.port}"], [str(callee.here)], [f"sip:{callee.here}"], [], 'tenant = "contoso"')
+    gate = Gate(children, tmp_path / "gate", trunks, sip, own_redis=False)
+    gate.provision(tenants("contoso"), deck, [("contoso", "10")])
+    gate.start()
+    dialog = caller.invite("+442079460000")
+    assert callee.answer("INVITE").first("via").startswith(f"SIP/2.0/UDP {sip}")
+    final = caller.wait(lambda heard: heard.status == 200)
+    dialog.remote = final.first("to")
+    dialog.learn(uri_in(final.first("contact")), [])
+    caller.send(request(dialog, "ACK", "z9hG4bK-ack"), dialog.next_hop)
+    assert dialog.next_hop == sip
+    callee.wait(lambda heard: heard.method == "ACK")
+    dialog.cseq += 1
+    caller.send(request(dialog, "BYE", "z9hG4bK-bye"), dialog.next_hop)
+    callee.answer("BYE")
+    assert caller.wait(lambda heard: heard.method == "BYE").status == 200
+    for phone in (caller, callee):
+        phone.sock.close()
+    assert gate.stop() == 0
+
+
 def test_an_operator_hangs_up_and_the_gate_says_why(make_gate: MakeGate, phones: MakePhone, callee: Sipp) -> None:
     gate = make_gate("contoso")
     gate.start()
@@ -370,6 +404,24 @@ def test_a_killed_worker_is_back_at_once_on_the_same_sockets(
     assert final.status == 200
     assert phone.hang_up(dialog).status == 200
     assert worker_pids(gate) != first
+    assert gate.stop() == 0
+
+
+def test_no_process_outlives_a_killed_supervisor(make_gate: MakeGate, phones: MakePhone, callee: Sipp) -> None:
+    gate = make_gate("contoso")
+    gate.start()
+    orphans = [pid for role in ("worker", "settler", "admin") for pid in gate.pids()[role]]
+    assert len(orphans) == 3
+    process = gate.process
+    assert process is not None
+    process.kill()
+    process.wait(10)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+    gate.start()
+    phone = phones(gate)
+    dialog, final = phone.call("+442079460000")
+    assert final.status == 200
+    assert phone.hang_up(dialog).status == 200
     assert gate.stop() == 0
 
 
