@@ -9,7 +9,7 @@ from typing import Final
 
 from gateway.sip.errors import BadMessage
 from gateway.sip.grammar import LWS, PARAMS, QUOTED, TCHAR, is_token, quote, split_params, unquote
-from gateway.sip.uri import SIP_PORT, SIPS_PORT
+from gateway.sip.uri import MAX_PORT, SIP_PORT, SIPS_PORT
 
 MAGIC_COOKIE: Final = "z9hG4bK"
 """How a branch begins that is unique in space and time (8.1.1.7)."""
@@ -181,4 +181,7 @@ def parse_via(text: str) -> Via:
     found = _VIA(text) or _LOOSE_VIA(text)
     if found is None:
         raise BadMessage(f"Via {text[:80]!r} cannot be read; write SIP/2.0/UDP host:port;branch=…")
-    return Via(found, text)
+    via = Via(found, text)
+    if via.key[2] and not 0 < via.port <= MAX_PORT:
+        raise BadMessage(f"Via {text[:80]!r} names port {via.key[2][:10]}; a port is 1 to {MAX_PORT}")
+    return via

@@ -15,6 +15,7 @@ from gateway.sip.events import Flow
 
 SIP_PORT: Final = 5060
 SIPS_PORT: Final = 5061
+MAX_PORT: Final = 65_535
 REMEMBERED: Final = 2048
 """URIs kept parsed: the gate's own Contact and its peers' come with every in-dialog request."""
 
@@ -166,8 +167,8 @@ def _parse_sip(scheme: str, rest: str) -> SipUri:
     if host[0] == "[":
         host = _ipv6(host[1:-1])
     port_number = int(port) if port else 0
-    if port and not 0 < port_number <= 65535:
-        raise BadUri(f"port {port} is not between 1 and 65535")
+    if port and not 0 < port_number <= MAX_PORT:
+        raise BadUri(f"port {port} is not between 1 and {MAX_PORT}")
     return SipUri(
         host,
         port_number,

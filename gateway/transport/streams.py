@@ -138,7 +138,7 @@ class Streams:
                 _, connection = await self.loop.create_connection(
                     lambda: Connection(self, opened_to=(host, port)), host, port
                 )
-        except OSError:  # TimeoutError is one
+        except (OSError, OverflowError):  # TimeoutError is an OSError; a port above 65535 is an OverflowError
             pass
         waiting = self._waiting.pop((host, port), [])
         if connection is None or not all(connection.send(data) for data in waiting):

@@ -104,15 +104,25 @@ class Turn:
         while events := endpoint.take_events():
             for event in events:
                 self._handle(event, now)
+        # One command, message or fact that causes a fault must not take those of other calls with it.
         for command in b2bua.take_commands():
-            self._submit(command)
+            try:
+                self._submit(command)
+            except Exception:
+                self._fault("command", now, command=repr(command))
         send, tap = self.send, self.tap
         for flow, data in endpoint.take_output():
-            if tap is not None:
-                tap(flow, data, now, sent=True)
-            send(flow, data)
+            try:
+                if tap is not None:
+                    tap(flow, data, now, sent=True)
+                send(flow, data)
+            except Exception:
+                self._fault("message out", now, peer=f"{flow.transport}:{flow.host}:{flow.port}", message=data)
         for fact in b2bua.take_facts():
-            self._note(fact)
+            try:
+                self._note(fact)
+            except Exception:
+                self._fault("fact", now, fact=repr(fact))
         self._arm()
 
     def _handle(self, event: Event, now: float) -> None:

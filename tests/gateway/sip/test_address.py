@@ -162,3 +162,10 @@ def test_splitting_never_fails_and_loses_nothing_but_commas_and_blanks(text: str
 @given(st.text())
 def test_quoting(text: str) -> None:
     assert unquote(quote(text)) == text
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_a_hop_names_a_port_that_exists(port: str) -> None:
+    """An answer to such a port could not be sent, and once took the answers of other calls with it."""
+    with pytest.raises(BadMessage, match="a port is 1 to 65535"):
+        parse_via(f"SIP/2.0/UDP 192.0.2.1:{port};branch=z9hG4bKa")

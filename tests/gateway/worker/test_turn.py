@@ -116,6 +116,22 @@ def test_a_fault_in_a_message_or_event_leaves_the_others_standing(rig: Rig) -> N
     assert rig.turn.faults == 3
 
 
+def test_a_fault_on_the_way_out_leaves_what_else_goes_out_standing(rig: Rig) -> None:
+    done = rig.done.append
+
+    def unless_bad(what: object) -> None:
+        if b"bad" in str(what).encode():
+            raise OverflowError("port must be 0-65535")
+        done(what)
+
+    rig.turn._submit = rig.turn._note = unless_bad
+    rig.turn.send = lambda flow, data: unless_bad((flow, data))
+    rig.turn.endpoint.events.extend([b"bad 1", b"good"])  # type: ignore[attr-defined]
+    rig.turn.end_turn()
+    assert rig.done == [b"do:good", (PEER, b"re:good"), b"fact:good", "armed"]
+    assert rig.turn.faults == 3
+
+
 def test_a_peer_that_finds_a_fault_does_not_fill_the_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[str] = []
 
