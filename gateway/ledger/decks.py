@@ -122,15 +122,11 @@ async def read_file(connection: AsyncConnection, version: DeckVersion) -> bytes:
     return found
 
 
-async def is_any_due(connection: AsyncConnection, now_ms: int) -> bool:
-    """Whether the moment of a version has come that nobody has been told of."""
-    return await connection.scalar(select(decks.c.name).where(_due(now_ms)).limit(1)) is not None
-
-
 async def announce_due(connection: AsyncConnection, now_ms: int) -> None:
     """Mark the versions whose moment has come as told of."""
-    await connection.execute(update(decks).where(_due(now_ms)).values(announced=True))
+    await connection.execute(update(decks).where(is_due(now_ms)).values(announced=True))
 
 
-def _due(now_ms: int) -> ColumnElement[bool]:
+def is_due(now_ms: int) -> ColumnElement[bool]:
+    """The moment of a version has come and nobody has been told."""
     return decks.c.announced.is_(False) & (decks.c.effective_from_ms <= now_ms)

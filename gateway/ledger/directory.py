@@ -37,7 +37,7 @@ class DirectoryReader:
 
     async def read(self, trunks: Mapping[str, Trunk], now_ms: int) -> Directory:
         """One version of everything, all from one snapshot of the ledger.  Raises LedgerAway."""
-        async with self._database.read() as connection:
+        async with self._database.read(snapshot=True) as connection:
             version = await directory_version(connection)
             tenant_rows = (await connection.execute(select(tenants).order_by(tenants.c.id))).mappings().all()
             user_rows = (await connection.execute(select(*_USER_COLUMNS).order_by(users.c.id))).all()

@@ -67,6 +67,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _engine(url, self.is_sqlite)
+        self._writing = self.engine.execution_options(callgate_begin="BEGIN IMMEDIATE")
+        self._looking = self.engine.execution_options(callgate_begin="")
         self._writers = asyncio.Lock()
 
     async def close(self) -> None:
@@ -78,15 +80,15 @@ class Database:
         """A transaction that may write; commits at the end, rolls back on an exception.  Raises LedgerAway."""
         async with self._turn():
             with away_errors():
-                async with self.engine.execution_options(callgate_write=True).begin() as connection:
+                async with self._writing.begin() as connection:
                     yield connection
 
     @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that sees one snapshot (WAL; REPEATABLE READ on PostgreSQL).  Raises LedgerAway."""
+    async def read(self, *, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Only reads; with ``snapshot`` all of them see the same moment, else each its own.  Raises LedgerAway."""
         with away_errors():
-            async with self.engine.connect() as connection:
-                if not self.is_sqlite:
+            async with (self.engine if snapshot else self._looking).connect() as connection:
+                if snapshot and not self.is_sqlite:
                     await connection.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
 
@@ -128,8 +130,10 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("callgate_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    # A single SELECT is a snapshot by itself; a BEGIN around it would be three trips to the connection's thread.
+    begin = connection.get_execution_options().get("callgate_begin", "BEGIN")
+    if begin:
+        connection.exec_driver_sql(begin)
 
 
 @contextlib.contextmanager

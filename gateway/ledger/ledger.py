@@ -131,16 +131,16 @@ class Ledger:
         async with self.database.read() as connection:
             return await schema.directory_version(connection)
 
-    async def announce_due_decks(self) -> bool:
-        """Raise the directory's version where a deck loaded for later has come into effect; True where it did."""
+    async def announce_due_decks(self) -> int:
+        """The directory's version, raised where a deck that was loaded for later has come into effect."""
         now_ms = self._now_ms()
         async with self.database.read() as connection:
-            if not await decks.is_any_due(connection, now_ms):
-                return False
+            version, due = await schema.version_and_due_deck(connection, decks.is_due(now_ms))
+        if not due:
+            return version
         async with self.database.write() as connection:
             await decks.announce_due(connection, now_ms)
-            await schema.raise_directory_version(connection)
-        return True
+            return await schema.raise_directory_version(connection)
 
     # Money
 

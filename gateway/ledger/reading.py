@@ -214,7 +214,7 @@ async def _lines_and_records(
 
 async def totals(database: Database, tenant_ids: Collection[str] | None) -> list[Totals]:
     """The sums over each tenant's postings, call records and accounts, in one snapshot; reads every row."""
-    async with database.read() as connection:
+    async with database.read(snapshot=True) as connection:
         balances = await _sums(connection, accounts.c.tenant_id, accounts.c.balance_micros, accounts.c.name == CREDIT)
         sides = await _sums(connection, accounts.c.tenant_id, accounts.c.balance_micros)
         lines = await _sums(connection, postings.c.tenant_id, postings.c.amount_micros)

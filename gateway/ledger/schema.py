@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, insert, inspect, select, update
+from sqlalchemy import ColumnElement, Connection, insert, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger.engine import Database
 from gateway.ledger.errors import PartitionsFixed
-from gateway.ledger.tables import settings
+from gateway.ledger.tables import decks, settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -95,6 +95,14 @@ async def raise_directory_version(connection: AsyncConnection) -> int:
     version = await directory_version(connection) + 1
     await write_setting(connection, "directory_version", str(version))
     return version
+
+
+async def version_and_due_deck(connection: AsyncConnection, due: ColumnElement[bool]) -> tuple[int, bool]:
+    """The directory's version and whether a deck is ``due``, by one look."""
+    version = select(settings.c.value).where(settings.c.name == "directory_version").scalar_subquery()
+    deck = select(decks.c.name).where(due).limit(1).scalar_subquery()
+    row = (await connection.execute(select(version, deck))).one()
+    return int(row[0] or 0), row[1] is not None
 
 
 async def directory_version(connection: AsyncConnection) -> int:

@@ -29,8 +29,8 @@ is in the ledger well within a second."""
 WATCH_S: Final = 0.4
 """Gauges are at most one second old (CONTRACT 8), and the process writes them down each half second."""
 
-REFUSED_S: Final = 1.0
-"""Refused calls move no money; their records may come a second later."""
+REFUSED_S: Final = 2.0
+"""Refused calls move no money; their records may come two seconds later."""
 
 SWEEP_S: Final = 5.0
 """Leases outlive paid-until by 30 s anyway (MONEY 5)."""
@@ -41,7 +41,7 @@ SWEEP_MAX: Final = 1_000
 RUN_ID_S: Final = 1.0
 """How soon a Redis that was restarted unnoticed is told again what it may have forgotten."""
 
-DIRECTORY_S: Final = 1.0
+DIRECTORY_S: Final = 2.0
 """How late a rate deck may come into effect; workers take up to half a second more to read it."""
 
 BACKOFF_MIN_S: Final = 0.1
@@ -51,7 +51,7 @@ BACKOFF_MAX_S: Final = 1.0
 LAST_TURN_S: Final = 5.0
 """At the stop, how long the last charges are booked for; what is left waits for the next settler."""
 
-WATCH_SHARE: Final = 0.05
+WATCH_SHARE: Final = 0.02
 """Watching takes at most this share of the time, whatever the number of tenants."""
 
 log = get_logger("settlement")
@@ -216,9 +216,7 @@ class Settler:
 
     async def _publish_directory(self) -> bool:
         """Its version, where whoever changed it could not tell Redis; and decks that were loaded for this moment."""
-        if await self._ledger.announce_due_decks():
-            log.info("a rate deck came into effect")
-        version = await self._ledger.directory_version()
+        version = await self._ledger.announce_due_decks()
         if version != self._directory_version:
             await self._credit.publish_directory(version)
             self._directory_version = version

@@ -207,12 +207,11 @@ async def test_a_deck_loaded_for_later_comes_into_use_at_its_moment(ledger: Ledg
     for _ in range(2):
         await ledger.load_deck("standard", rows, currency="USD", effective_from_ms=later)
     assert [(deck.version, deck.in_use) for deck in await ledger.decks()] == [(2, False), (1, True)]
-    assert not await ledger.announce_due_decks()
     before = await ledger.directory_version()
+    assert await ledger.announce_due_decks() == before
     clock.ms = later
-    assert await ledger.announce_due_decks()
-    assert not await ledger.announce_due_decks()
-    assert await ledger.directory_version() == before + 1
+    assert await ledger.announce_due_decks() == before + 1
+    assert await ledger.announce_due_decks() == await ledger.directory_version() == before + 1
     assert (await ledger.directory({})).decks["standard"].lookup("33", "out", 0) is not None
 
 
