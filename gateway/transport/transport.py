@@ -24,6 +24,8 @@ from gateway.transport.udp import UdpPort
 ROUTES_MAX: Final = 4096
 """Flows whose way out is kept ready-made; forgotten all at once when full (each peer has a few)."""
 
+PORT_MAX: Final = 65535
+
 Route = Callable[[bytes], None]
 
 
@@ -122,12 +124,10 @@ class Transport:
     def send(self, flow: Flow, data: bytes) -> None:
         """Send ``data`` on ``flow``; failures are told later, by ``send_failed``."""
         route = self._routes.get(flow)
-        if route is None:
-            route = self._find_route(flow)
-            if route is None:
-                return self._look_up(flow, data)
-        route(data)
-        return None
+        if route is not None or (route := self._find_route(flow)) is not None:
+            route(data)
+        else:
+            self._look_up(flow, data)
 
     def _find_route(self, flow: Flow) -> Route | None:
         """The way out for a flow, remembered; None where its host is a name that must be looked up first."""
@@ -149,6 +149,8 @@ class Transport:
         return route
 
     def _route_to(self, flow: Flow, address: str) -> Route:
+        if not 0 < flow.port <= PORT_MAX:
+            return partial(self._no_way, flow)
         if flow.transport != "udp":
             return partial(self.streams.send_to, address, flow.port)
         port = self._udp.get(flow.local) or self._own_port(address)

@@ -233,8 +233,10 @@ async def test_a_host_name_is_looked_up_once_and_used(side: Side) -> None:
     await peer.transport.close()
 
 
-async def test_an_address_of_a_family_without_socket_fails(side: Side) -> None:
-    flow = Flow("udp", "::1", 5060)
+@pytest.mark.parametrize(
+    "flow", [Flow("udp", "::1", 5060), Flow("tcp", "127.0.0.1", 0), Flow("udp", "127.0.0.1", 70000)]
+)
+async def test_what_no_socket_can_reach_fails(side: Side, flow: Flow) -> None:
     side.transport.send(flow, b"x")
     await side.ears.until(lambda: side.ears.failed == [flow])
 
