@@ -31,7 +31,6 @@ from gateway.ledger.errors import (
     PartitionsFixed,
     ProvisioningRefused,
     ReferenceConflict,
-    UnknownDeck,
     UnknownTenant,
 )
 from gateway.ledger.ledger import Ledger
@@ -61,7 +60,6 @@ __all__ = [
     "ProvisioningRefused",
     "ReferenceConflict",
     "Totals",
-    "UnknownDeck",
     "UnknownTenant",
     "WithdrawalEntry",
     "ledger_url",

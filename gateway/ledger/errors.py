@@ -59,15 +59,6 @@ class ProvisioningRefused(LedgerRefused):
     """The provisioning document or a rate deck contradicts itself or the ledger; nothing of it was applied."""
 
 
-class UnknownDeck(LedgerRefused):
-    """No such rate deck in the ledger."""
-
-    http_status = 404
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no rate deck {name!r}", "see `callgate rates list`")
-
-
 class PartitionsFixed(LedgerRefused):
     """The number of partitions is fixed at first start (MONEY 3) and another one was asked for."""
 

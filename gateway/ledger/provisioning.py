@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.config.provisioning import (
@@ -67,11 +68,15 @@ async def provision(database: Database, document: Provisioning, now_ms: int, dry
                 await raise_directory_version(connection)
     except _DryRun:
         pass
+    except DBAPIError as error:
+        raise ProvisioningRefused(
+            f"the ledger refuses a row: {error.orig}", "somebody changed it meanwhile: try again"
+        ) from error
     return changes
 
 
 async def load_deck(
-    database: Database, file: decks.DeckFile, now_ms: int, effective_from_ms: int | None, dry_run: bool = False
+    database: Database, file: decks.DeckFile, now_ms: int, effective_from_ms: int | None
 ) -> list[Change]:
     """Add a version of one deck, in use from ``effective_from_ms`` (None: now).  Raises as :func:`provision`."""
     packed, deck = await asyncio.to_thread(_read, file)
@@ -81,10 +86,9 @@ async def load_deck(
         if any(_same(each, file, begins_ms, now_ms) for each in known):
             return []
         await _check_deck_currency(connection, file.name, deck.currency)
-        if not dry_run:
-            await decks.insert_version(connection, file, packed, deck, now_ms, begins_ms)
-            if begins_ms <= now_ms:
-                await raise_directory_version(connection)
+        await decks.insert_version(connection, file, packed, deck, now_ms, begins_ms)
+        if begins_ms <= now_ms:
+            await raise_directory_version(connection)
     return [Change("changed" if any(each.name == file.name for each in known) else "added", "rate deck", file.name)]
 
 

@@ -11,8 +11,8 @@ from gateway.telemetry import metrics
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
 
-TOLD_AFTER: Final = 5
-"""Looks, about a second apart: a Redis that lost its last writes is told them again by its workers within that time."""
+TOLD_AFTER: Final = 10
+"""Looks, some 0.4 s apart: a Redis that lost its last writes is told them again by its workers within that time."""
 
 log = get_logger("settlement")
 

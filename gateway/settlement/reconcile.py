@@ -7,7 +7,7 @@ books a few times a second, a look takes milliseconds.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,6 +19,9 @@ from gateway.settlement.outbox import withdrawn_reference
 
 LOOKS: Final = 50
 """How often a busy tenant is looked at before it is given up."""
+
+DOUBTS: Final = 3
+"""Glances in a row at which a tenant's balances differ before it is looked at: about a second."""
 
 LOOK_PAUSE_S: Final = 0.02
 
@@ -103,22 +106,36 @@ async def compare(ledger: Ledger, credit: CreditAdmin, tenant_ids: Collection[st
     raise StoreError(f"{len(waiting)} tenants ({busy}) were booked during every one of {LOOKS} looks: try again")
 
 
-async def drifting(
-    ledger: Ledger, credit: CreditAdmin, accounts: Sequence[LedgerAccount], views: Sequence[AccountView]
-) -> list[Drift]:
-    """The tenants among these that drift: only those whose balances differ at a glance are looked at.
+class DriftWatch:
+    """Watches for drift all the time, at little cost: balances are compared at a glance, and only where they go on to
+    differ is a tenant looked at in one instant.  A busy tenant differs at most glances, by charges that are just on
+    their way; one that drifts differs at every glance."""
 
-    A tenant that is booked during the look is left for the next time.  Raises LedgerAway or StoreError.
-    """
-    suspect = [
-        account.tenant_id
-        for account, view in zip(accounts, views, strict=True)
-        if account.balance_micros != view.balance_micros or account.money_in_seq > view.applied_seq
-    ]
-    found: dict[str, Drift] = {}
-    for start in range(0, len(suspect), TENANTS_AT_ONCE):
-        found |= await _look(ledger, credit, await ledger.accounts(suspect[start : start + TENANTS_AT_ONCE]))
-    return [drift for drift in found.values() if drift.drift_micros]
+    def __init__(self, ledger: Ledger, credit: CreditAdmin) -> None:
+        self._ledger = ledger
+        self._credit = credit
+        self._doubts: Counter[str] = Counter()
+
+    async def glance(self, accounts: Iterable[LedgerAccount], views: Iterable[AccountView]) -> list[Drift]:
+        """The tenants that drift, from what ledger and Redis said one after the other.
+
+        One that is booked during the look is left for the next glance.  Raises LedgerAway or StoreError.
+        """
+        differing = [
+            account.tenant_id
+            for account, view in zip(accounts, views, strict=True)
+            if account.balance_micros != view.balance_micros or account.money_in_seq > view.applied_seq
+        ]
+        self._doubts = Counter({tenant_id: self._doubts[tenant_id] + 1 for tenant_id in differing})
+        suspect = [tenant_id for tenant_id in differing if self._doubts[tenant_id] >= DOUBTS]
+        found: dict[str, Drift] = {}
+        for start in range(0, len(suspect), TENANTS_AT_ONCE):
+            some = await self._ledger.accounts(suspect[start : start + TENANTS_AT_ONCE])
+            found |= await _look(self._ledger, self._credit, some)
+        drifting = [drift for drift in found.values() if drift.drift_micros]
+        for tenant_id in found.keys() - {drift.tenant_id for drift in drifting}:
+            del self._doubts[tenant_id]
+        return drifting
 
 
 async def _look(ledger: Ledger, credit: CreditAdmin, before: Sequence[LedgerAccount]) -> dict[str, Drift]:

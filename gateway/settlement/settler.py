@@ -18,7 +18,7 @@ from gateway.ledger import Ledger, LedgerAccount, LedgerAway, LedgerError
 from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
 from gateway.settlement.gauges import Gauges
 from gateway.settlement.outbox import READ_EACH, book_outbox, book_refused
-from gateway.settlement.reconcile import drifting
+from gateway.settlement.reconcile import DriftWatch
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
 
@@ -78,6 +78,7 @@ class Settler:
         self._ledger = ledger
         self._credit = credit
         self._gauges = Gauges(meter or Meter())
+        self._drift = DriftWatch(ledger, credit)
         self._run_id = ""
         self._settled = asyncio.Event()
         self._accounts: list[LedgerAccount] = []
@@ -187,7 +188,7 @@ class Settler:
         await make_accounts(self._credit, accounts, views)
         await apply_all_money_in(self._ledger, self._credit, accounts, views)
         if not behind:
-            self._gauges.drift(await drifting(self._ledger, self._credit, accounts, views))
+            self._gauges.drift(await self._drift.glance(accounts, views))
         self._gauges.redis_up(True)
         self._gauges.ledger_up(True)
 

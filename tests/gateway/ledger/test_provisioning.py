@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.config.provisioning import Provisioning, parse
-from gateway.ledger import Ledger, LedgerRefused, ProvisioningRefused, UnknownTenant
+from gateway.ledger import Ledger, LedgerRefused, ProvisioningRefused, UnknownTenant, provisioning
 from policy.directory import DialRule, ServiceNumber, Tenant, TenantLimits, Trunk, User
 from rating.tariff import Tariff
 
@@ -160,6 +160,17 @@ async def test_a_number_has_one_owner(ledger: Ledger, document: Document) -> Non
     await refused(ledger, document({"id": "fabrikam", "service_number": [service]}), "belongs to tenant 'contoso'")
     await ledger.provision(document({"id": "contoso", "service_number": [service]}))
     await refused(ledger, document({"id": "fabrikam", "user": [ALICE]}), "belongs to tenant 'contoso'")
+
+
+async def test_a_number_taken_at_the_same_moment(
+    ledger: Ledger, document: Document, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_early(*_: object) -> None:
+        """The check, made before the other tenant got the number."""
+
+    await ledger.provision(document({"id": "contoso", "user": [ALICE]}))
+    monkeypatch.setattr(provisioning, "_check_numbers", too_early)
+    await refused(ledger, document({"id": "fabrikam", "user": [ALICE]}), "somebody changed it meanwhile")
 
 
 async def test_a_deck_in_another_currency_is_refused(ledger: Ledger, document: Document) -> None:

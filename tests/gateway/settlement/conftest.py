@@ -75,10 +75,10 @@ class Server:
 class Nursery:
     """Settlers in a process of their own, one after the other; ``kill`` is kill -9 of the present one."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, partitions: int = PARTITIONS, *, hasty: bool = True) -> None:
         program = str(Path(__file__).with_name("settler_nursery.py"))
         self._log = (folder / "settler.log").open("ab")
-        words = [sys.executable, program, str(folder), url, "4"]
+        words = [sys.executable, program, str(folder), url, str(partitions), "hasty" if hasty else "calm"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=self._log, text=True)
         self.pid = self._start()

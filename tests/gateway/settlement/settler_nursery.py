@@ -1,6 +1,7 @@
 """Starts a settler for each line on standard input and says its process id: forked, so that it works after 30 ms.
 
-Arguments: the data folder, the URL of Redis, the number of partitions.
+Arguments: the data folder, the URL of Redis, the number of partitions, and ``hasty`` for one that hardly rests, so
+that a kill nearly always finds it between two steps.
 """
 
 import asyncio
@@ -14,8 +15,7 @@ from gateway.ledger import Ledger
 from gateway.settlement import Settler, settler
 from gateway.telemetry.logs import configure
 
-settler.BOOK_S = settler.WATCH_S = 0.003
-"""Hardly any rest, so that a kill nearly always finds it between two steps."""
+HASTY_S = 0.003
 
 
 async def settle(folder: str, url: str, partitions: str) -> None:
@@ -27,10 +27,13 @@ async def settle(folder: str, url: str, partitions: str) -> None:
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead need no waiting for
     configure("info", "json", "settler")
+    folder, url, partitions, pace = sys.argv[1:]
+    if pace == "hasty":
+        settler.BOOK_S = settler.WATCH_S = HASTY_S
     for _ in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            asyncio.run(settle(*sys.argv[1:]))
+            asyncio.run(settle(folder, url, partitions))
         print(pid, flush=True)
 
 
