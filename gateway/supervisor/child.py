@@ -27,6 +27,9 @@ COMMAND: Final = (sys.executable, "-m", "gateway.supervisor.process")
 KILL_AFTER_S: Final = 5.0
 """How long a process may take to end beyond what it was given, before it is killed."""
 
+LOST: Final = -1
+"""The exit status told of a process that could not even be started."""
+
 log = get_logger("supervisor")
 
 
@@ -66,7 +69,7 @@ class Child:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set() and not self.given_up:
             began_s = loop.time()
-            status = await self._run_once()
+            status = await self._try_once()
             if self._stopping.is_set():
                 return
             self.given_up = status == GIVEN_UP
@@ -80,8 +83,29 @@ class Child:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
 
+    async def _try_once(self) -> int:
+        """Run it once; a start that fails (no memory, no file descriptor) or output nobody can read is a death too."""
+        try:
+            status = await self._run_once()
+        except (OSError, ValueError) as error:
+            log.error("process lost", name=self.name, error=repr(error))
+            status = await self._put_down()
+        self.ready = False
+        try:
+            if self._process is not None:
+                self._died(self._process.pid)
+        except OSError as error:  # a full disk: what is kept about a dead process is the least of it
+            log.error("traces of a process left", name=self.name, error=str(error))
+        return status
+
+    async def _put_down(self) -> int:
+        """End what is left of a process that can no longer be followed."""
+        self.signal(signal.SIGKILL)
+        return await self._process.wait() if self._process is not None else LOST
+
     async def _run_once(self) -> int:
         """Start it and return its exit status when it has ended."""
+        self._process = None
         process = await asyncio.create_subprocess_exec(
             *self._command,
             # for whoever reads `ps`: the plan says the same
@@ -101,10 +125,7 @@ class Child:
                 self._changed()
             else:  # a library printed something: standard output belongs to the supervisor's own line
                 sys.stderr.write(line.decode(errors="replace"))
-        status = await process.wait()
-        self.ready = False
-        self._died(process.pid)
-        return status
+        return await process.wait()
 
     def signal(self, number: signal.Signals) -> None:
         """Send the process a signal, if it runs."""

@@ -10,6 +10,7 @@ stays up where live calls wait in it for the next process (SIP.md 5).
 import asyncio
 import contextlib
 import signal
+import subprocess
 import sys
 from typing import Final
 
@@ -127,7 +128,7 @@ class Supervisor:
     async def _start_redis(self, embedded: EmbeddedRedis) -> bool:
         try:
             await embedded.ensure()
-        except EmbeddedError as error:
+        except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
             log.error("embedded redis does not run", error=str(error))
             return False
         return True

@@ -84,10 +84,13 @@ class DirectoryWatch:
         """Set once a directory has been read from the ledger."""
 
     def start(self) -> None:
-        """Use the snapshot, if there is one, and begin to read."""
-        spare = load_snapshot(self._file)
-        if spare is not None:
-            self._changed(replace(spare, trunks=self._trunks))
+        """Use the snapshot, or where there is none the trunks alone, and begin to read.
+
+        Trunks stand in the settings: with them an emergency call finds its carrier although neither ledger nor
+        snapshot has ever been read (SIP.md 4).
+        """
+        spare = load_snapshot(self._file) or Directory()
+        self._changed(replace(spare, trunks=self._trunks))
         self._our_loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="directory", daemon=True)
         self._thread.start()

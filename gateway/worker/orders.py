@@ -27,10 +27,18 @@ async def follow_orders(admin: CreditAdmin, worker: str, perform: Callable[[Orde
     while not stop.is_set():
         try:
             for entry_id, order in await admin.read_orders(worker, after, BLOCK_S):
-                perform(order)
+                _try(perform, order)
                 after = entry_id
             if after != "0-0":
                 await admin.trim_orders(worker, after)
         except StoreError as error:
             log.warning("orders unreadable", error=str(error), again_in_s=AWAY_S)
             await asyncio.sleep(AWAY_S)
+
+
+def _try(perform: Callable[[Order], None], order: Order) -> None:
+    """One order that causes a fault must not keep the worker from hearing the next."""
+    try:
+        perform(order)
+    except Exception:
+        log.exception("order caused a fault", order=repr(order))

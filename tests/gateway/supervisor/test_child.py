@@ -108,3 +108,42 @@ async def test_a_pause_ends_when_the_gate_ends(plan: Plan, monkeypatch: pytest.M
     await watched.until("child.deaths == 1")
     await watched.child.stop(0.0)
     await asyncio.wait_for(watched.keeping, 5)
+
+
+async def test_a_disk_too_full_to_note_a_death_does_not_end_the_keeping(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(plan, READS_PLAN + "print('ready', flush=True); sys.stdin.read()", monkeypatch)
+    deaths: list[int] = []
+
+    def died(pid: int) -> None:
+        deaths.append(pid)
+        raise OSError(28, "No space left on device")
+
+    watched.child._died = died
+    await watched.until("child.ready")
+    first = watched.child.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    await watched.until(f"child.ready and child.pid != {first}")
+    await watched.child.stop(1.0)
+    await asyncio.wait_for(watched.keeping, 5)
+    assert deaths[0] == first
+
+
+async def test_a_process_that_cannot_be_started_is_tried_again(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "BACKOFF_S", (0.0,))
+    watched = Watched(plan, "", monkeypatch)
+    watched.child._command = ("/nowhere/python",)
+    await watched.until("child.deaths >= 3")
+    assert watched.died == []
+    await watched.child.stop(1.0)
+    await asyncio.wait_for(watched.keeping, 5)
+
+
+async def test_a_process_that_prints_without_end_is_started_anew(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "BACKOFF_S", (0.0,))
+    watched = Watched(plan, READS_PLAN + "print('x' * 200_000, flush=True); sys.stdin.read()", monkeypatch)
+    await watched.until("child.deaths >= 2")
+    await watched.child.stop(1.0)
+    await asyncio.wait_for(watched.keeping, 5)

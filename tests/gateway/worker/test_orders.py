@@ -74,3 +74,23 @@ async def test_orders_go_on_after_redis_was_away(redis: EmbeddedRedis, monkeypat
     await asyncio.gather(following, return_exceptions=True)
     await reader.close()
     await admin.close()
+
+
+async def test_an_order_that_causes_a_fault_does_not_stop_the_next(redis: EmbeddedRedis) -> None:
+    admin, stop = CreditAdmin(redis.url), asyncio.Event()
+    performed = Performed()
+
+    def perform(order: Order) -> None:
+        if order == HangUp("broken"):
+            raise RuntimeError("a bug")
+        performed(order)
+
+    await admin.send_order(WORKER, HangUp("broken"))
+    await admin.send_order(WORKER, HangUp("call-1"))
+    following = asyncio.create_task(follow_orders(admin, WORKER, perform, stop))
+    await performed.until(1)
+    assert performed.orders == [HangUp("call-1")]
+    stop.set()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await admin.close()
