@@ -27,8 +27,8 @@ COMMAND: Final = (sys.executable, "-m", "gateway.supervisor.process")
 KILL_AFTER_S: Final = 5.0
 """How long a process may take to end beyond what it was given, before it is killed."""
 
-LOST: Final = -1
-"""The exit status told of a process that could not even be started."""
+LOST: Final = 127
+"""The exit status told of a process that could not even be started: what a shell says."""
 
 log = get_logger("supervisor")
 

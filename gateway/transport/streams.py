@@ -104,10 +104,13 @@ class Streams:
             del self._per_host[flow.host]
         self.hears.lost(flow)
 
-    def send_on(self, local: int, data: bytes) -> bool:
-        """Write on the connection with this number; False where it is gone."""
-        connection = self._by_local.get(local)
-        return connection is not None and connection.send(data)
+    def send_on(self, flow: Flow, data: bytes) -> bool:
+        """Write on the connection of this flow; False where it is gone.
+
+        A worker that was restarted counts its connections anew, so the number alone may be a stranger's.
+        """
+        connection = self._by_local.get(flow.local)
+        return connection is not None and connection.flow == flow and connection.send(data)
 
     def send_to(self, host: str, port: int, data: bytes) -> None:
         """Write on an open connection to this peer, or open one (RFC 3261 18.1.1)."""

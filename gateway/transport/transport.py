@@ -187,7 +187,7 @@ class Transport:
         if slot != self._sockets.slot:
             if self._handoff is not None:
                 self._handoff.send(slot, WRITE, flow, data)
-        elif not self.streams.send_on(flow.local, data):
+        elif not self.streams.send_on(flow, data):
             self.streams.send_to(flow.host, _port_without_connection(flow, data), data)
 
     # what comes in

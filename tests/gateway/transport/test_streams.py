@@ -124,6 +124,23 @@ async def test_an_answer_without_its_connection_goes_to_the_port_of_its_via(side
     await peer.transport.close()
 
 
+async def test_an_answer_for_a_connection_before_a_restart_does_not_go_to_a_stranger(side: Side) -> None:
+    """A restarted worker counts its connections anew: the number is another peer's by now."""
+    reader, writer = await asyncio.open_connection(side.host, side.port)
+    peer = await open_side()
+    writer.write(OPTIONS % (5060, b"x"))
+    await side.ears.until(lambda: len(side.ears.messages) == 1)
+    before = side.ears.messages[0][1]._replace(port=peer.port)
+    side.transport.send(before, OK % peer.port)
+    await peer.ears.until(lambda: [data for data, _ in peer.ears.messages] == [OK % peer.port])
+    writer.write(OPTIONS % (5060, b"y"))
+    await side.ears.until(lambda: len(side.ears.messages) == 2)
+    side.transport.send(side.ears.messages[1][1], b"mine")
+    assert await reader.readexactly(4) == b"mine"
+    writer.close()
+    await peer.transport.close()
+
+
 async def test_a_refused_connection_is_told_for_the_flow_that_was_used(side: Side) -> None:
     with socket.socket() as gone:
         gone.bind(("127.0.0.1", 0))
