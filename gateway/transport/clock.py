@@ -14,9 +14,9 @@ from typing import Final
 
 from gateway.sip.deadlines import Deadlines
 
-DEADLINES_PER_TURN: Final = 64
-"""Deadlines fired before the sockets are looked at again: cutting a call costs about 0.1 ms, so that 64 at once keep
-a datagram waiting for less than 10 ms."""
+DEADLINES_PER_TURN: Final = 16
+"""Deadlines fired before what they led to is sent and the sockets are looked at again: cutting a call costs about
+0.1 ms, so that of many calls that run dry at once no BYE waits more than 2 ms for those behind it."""
 
 ROUND_UP_S: Final = 0.0005
 """uvloop counts timers in whole milliseconds and rounds; half of one more keeps a timer from firing just too early
@@ -39,7 +39,7 @@ class Clock:
         monotonic: Callable[[], float] = time.monotonic,
         wall_s: Callable[[], float] = time.time,
     ) -> None:
-        """``after(now)`` is called after deadlines have fired: the worker ends its turn there."""
+        """``after(now)`` is called after deadlines have fired, whatever they raised: the worker ends its turn there."""
         self.monotonic = monotonic
         self._offset_ms = (wall_s() - monotonic()) * 1000.0
         self._deadlines = deadlines
@@ -87,8 +87,12 @@ class Clock:
     def _fire(self) -> None:
         self._timer = None
         now = self.monotonic()
+        fired = True
         try:
-            if self._deadlines.run(now, DEADLINES_PER_TURN):
-                self._after(now)
+            fired = self._deadlines.run(now, DEADLINES_PER_TURN) > 0
         finally:
-            self.arm()
+            try:
+                if fired:
+                    self._after(now)
+            finally:
+                self.arm()
