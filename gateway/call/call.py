@@ -340,14 +340,14 @@ class Call:
     def _end(self, ending: Ending, outcome: str, now: float) -> None:
         """Settle or release, once; the legs may need longer."""
         verdict, core = self.verdict, self.core
+        self.clock.stop()
+        if self.state is State.ENDING:  # first, so that no fault below keeps the call for ever
+            self.clock.wait(Bell.ENDING, now + ENDING_MAX_S)
         core.tell(Finished(outcome, ending.reason, verdict.kind, verdict.trunk))
         if self.caller.connected:
             self._settle(ending, now)
         else:
             self._release(ending, now)
-        self.clock.stop()
-        if self.state is State.ENDING:
-            self.clock.wait(Bell.ENDING, now + ENDING_MAX_S)
 
     def _settle(self, ending: Ending, now: float) -> None:
         money = self.money

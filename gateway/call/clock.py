@@ -68,11 +68,13 @@ class CallClock:
 
     def _fire(self, now: float) -> None:
         self._entry, self._set_at = None, -inf  # while bells ring nothing is set: once, below, is enough
-        for bell in _BELLS:
-            if self._due[bell] <= now:
-                self._due[bell] = inf
-                self._ring(bell, now)
-        self._set_at = inf
-        earliest = min(self._due)
-        if earliest < inf:
-            self._set(earliest)
+        try:
+            for bell in _BELLS:
+                if self._due[bell] <= now:
+                    self._due[bell] = inf
+                    self._ring(bell, now)
+        finally:  # where a bell raises, those behind it are due at once, and a call never waits for nothing
+            self._set_at = inf
+            earliest = min(self._due)
+            if earliest < inf:
+                self._set(earliest)

@@ -3,6 +3,9 @@
 A heap entry is a plain list, so that cancelling is one store and never a search: a cancelled entry stays in the
 heap until its moment passes or until cancelled entries outnumber the live ones, and is then dropped.  The heap
 reads no clock; the loud room that owns the loop asks :meth:`Deadlines.next_at` and calls :meth:`Deadlines.run`.
+
+Deadlines are a way into the call machine like messages are: what one of them raises is a bug, which goes to
+``on_fault``, and those of all other calls fire as if nothing had been.
 """
 
 from collections import deque
@@ -12,6 +15,9 @@ from typing import Any, Final, Generic, TypeVar
 
 Fire = Callable[[float], None]
 """What is called when a deadline comes, with the present moment in monotonic seconds."""
+
+OnFault = Callable[[Exception, float], None]
+"""What is told of an exception that a deadline raised, while it is being caught, and of the present moment."""
 
 Deadline = list[Any]
 """An entry ``[at_s, sequence, fire]``; ``fire`` is None once it has fired or was cancelled."""
@@ -29,12 +35,21 @@ LINE_PAUSE_S: Final = 0.001
 Item = TypeVar("Item")
 
 
-class Deadlines:
-    """A heap of moments (monotonic seconds) and what to call when they come; one per worker."""
+def _let_it_rise(fault: Exception, now: float) -> None:
+    raise fault
 
-    __slots__ = ("_cancelled", "_heap", "_sequence")
+
+class Deadlines:
+    """A heap of moments (monotonic seconds) and what to call when they come; one per worker.
+
+    ``on_fault`` hears what a deadline raised; unless it is set, the exception leaves :meth:`run`, and what was due
+    behind it fires in the next run.
+    """
+
+    __slots__ = ("_cancelled", "_heap", "_sequence", "on_fault")
 
     def __init__(self) -> None:
+        self.on_fault: OnFault = _let_it_rise
         self._heap: list[Deadline] = []
         self._sequence = 0
         self._cancelled = 0
@@ -83,8 +98,11 @@ class Deadlines:
                 self._cancelled -= 1
                 continue
             entry[2] = None
-            fire(now)
             fired += 1
+            try:
+                fire(now)
+            except Exception as fault:
+                self.on_fault(fault, now)
         return fired
 
     def _compact(self) -> None:
@@ -124,11 +142,13 @@ class DelayLine(Generic[Item]):
 
     def _run(self, now: float) -> None:
         queue, fired = self._queue, 0
-        while queue and queue[0][0] <= now and fired < LINE_BATCH:
-            due, item = queue.popleft()
-            self._fire(item, due, now)
-            fired += 1
-        self._armed = bool(queue)
-        if queue:
-            due = queue[0][0]
-            self._deadlines.at(due if due > now else now + LINE_PAUSE_S, self._run)
+        try:
+            while queue and queue[0][0] <= now and fired < LINE_BATCH:
+                due, item = queue.popleft()
+                self._fire(item, due, now)
+                fired += 1
+        finally:  # an item that raises is lost, the line goes on with the next
+            self._armed = bool(queue)
+            if queue:
+                due = queue[0][0]
+                self._deadlines.at(due if due > now else now + LINE_PAUSE_S, self._run)

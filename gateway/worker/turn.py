@@ -2,8 +2,8 @@
 wants sent and done goes out.
 
 Everything here is a plain call on the event loop: no task, future or lock for a message (DESIGN, Speed).  A turn ends
-once for all datagrams that were waiting, so that the store gets their commands together.  A fault in one message or
-one event is logged and counted, and the next one is heard: nothing a peer sends stops a worker.
+once for all datagrams that were waiting, so that the store gets their commands together.  A fault in one message,
+event or deadline is logged and counted, and the next one is heard: nothing a peer sends stops a worker.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Turn:
         self.endpoint = endpoint
         self.b2bua = b2bua
         self.faults = 0
-        """Messages and events that raised; each is a bug."""
+        """Messages, events and deadlines that raised; each is a bug."""
         self.tap: Tap | None = None
         self.is_unheard: Callable[[bytes, Flow], bool] | None = None
         """Which messages are dropped without an answer (``unknown_source = "drop"``)."""
@@ -91,6 +91,12 @@ class Turn:
         except Exception:
             self._fault("result", now, call_id=result.call_id, result=repr(result))
         self.end(now)
+
+    # what the clock tells
+
+    def deadline_failed(self, fault: Exception, now: float) -> None:
+        """A deadline raised this, which is being caught: the others fire all the same."""
+        self._fault("deadline", now, fault=repr(fault))
 
     # the end of a turn
 

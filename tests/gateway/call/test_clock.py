@@ -82,3 +82,25 @@ def test_stopped_it_rings_nothing_even_from_within_a_ring() -> None:
     deadlines.run(10.0)
     assert rung == [Bell.MONEY]
     assert len(deadlines) == 0
+
+
+def test_a_bell_that_raises_keeps_no_other_from_ringing() -> None:
+    deadlines, faults, rung = Deadlines(), [], []
+    deadlines.on_fault = lambda fault, now: faults.append(str(fault))
+
+    def ring(bell: Bell, now: float) -> None:
+        rung.append((bell, now))
+        if bell is Bell.MONEY:
+            waiting.wait(Bell.ENDING, 9.0)
+            raise RuntimeError("broken")
+
+    waiting = CallClock(deadlines, ring)
+    for bell in (Bell.MONEY, Bell.SETUP):
+        waiting.wait(bell, 1.0)
+    deadlines.run(1.0)
+    assert rung == [(Bell.MONEY, 1.0), (Bell.SETUP, 1.0)]
+    assert faults == ["broken"]
+    deadlines.run(9.0)
+    assert rung[2:] == [(Bell.ENDING, 9.0)]
+    waiting.wait(Bell.SETUP, 10.0)
+    assert deadlines.next_at() == 10.0

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from gateway.sip.deadlines import COMPACT_ABOVE, LINE_BATCH, LINE_PAUSE_S, Deadlines, DelayLine
 
 
@@ -110,3 +112,50 @@ def test_an_item_may_be_added_while_the_line_is_being_emptied() -> None:
         deadlines.run(now)
     assert fired == [1.0, 2.0, 3.0]
     assert len(deadlines) == 0
+
+
+def broken(now: float) -> None:
+    raise RuntimeError("broken")
+
+
+def test_a_deadline_that_raises_is_told_of_and_the_others_fire() -> None:
+    deadlines, fired, faults = Deadlines(), [], []
+    deadlines.on_fault = lambda fault, now: faults.append((str(fault), now))
+    for at_s, fire in ((1.0, fired.append), (2.0, broken), (3.0, fired.append)):
+        deadlines.at(at_s, fire)
+    assert deadlines.run(4.0) == 3
+    assert fired == [4.0, 4.0]
+    assert faults == [("broken", 4.0)]
+
+
+def test_unless_somebody_wants_to_hear_of_it_what_a_deadline_raises_is_raised() -> None:
+    deadlines, fired = Deadlines(), []
+    deadlines.at(1.0, broken)
+    deadlines.at(1.0, fired.append)
+    with pytest.raises(RuntimeError, match="broken"):
+        deadlines.run(1.0)
+    assert deadlines.run(1.0) == 1
+    assert fired == [1.0]
+
+
+def test_an_item_that_raises_does_not_stop_its_line() -> None:
+    deadlines, fired, faults = Deadlines(), [], []
+    deadlines.on_fault = lambda fault, now: faults.append(now)
+
+    def fire(item: str, due: float, now: float) -> None:
+        if item == "bad":
+            raise RuntimeError("broken")
+        fired.append(item)
+
+    line: DelayLine[str] = DelayLine(deadlines, 1.0, fire)
+    for item in ("a", "bad", "b"):
+        line.add(item, 0.0)
+    deadlines.run(1.0)
+    assert (fired, faults, deadlines.next_at()) == (["a"], [1.0], 1.0 + LINE_PAUSE_S)
+    deadlines.run(1.0 + LINE_PAUSE_S)
+    assert fired == ["a", "b"]
+    line.add("bad", 2.0)
+    deadlines.run(3.0)
+    line.add("c", 4.0)
+    deadlines.run(5.0)
+    assert fired == ["a", "b", "c"]

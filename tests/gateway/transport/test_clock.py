@@ -80,7 +80,8 @@ async def test_a_deadline_that_raises_does_not_stop_the_clock() -> None:
     deadlines, done = Deadlines(), asyncio.Event()
     loop, caught = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _, what: caught.append(what["exception"]))
-    clock = Clock(deadlines, nothing)
+    turns: list[float] = []
+    clock = Clock(deadlines, turns.append)
 
     def broken(now: float) -> None:
         raise RuntimeError("broken")
@@ -91,6 +92,7 @@ async def test_a_deadline_that_raises_does_not_stop_the_clock() -> None:
     await asyncio.wait_for(done.wait(), 5)
     clock.stop()
     assert [str(error) for error in caught] == ["broken"]
+    assert len(turns) == 2, "a turn ends also where a deadline raised"
 
 
 async def test_a_stopped_clock_fires_nothing() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.call.commands import Written
+from gateway.sip.deadlines import Deadlines
 from gateway.sip.events import Flow, Send
 from gateway.worker import turn as turn_module
 from gateway.worker.turn import FAULTS_LOGGED_PER_S, Turn
@@ -114,6 +115,20 @@ def test_a_fault_in_a_message_or_event_leaves_the_others_standing(rig: Rig) -> N
     rig.turn.resolve(Written("fine"))
     assert (PEER, b"fine") in rig.done
     assert rig.turn.faults == 3
+
+
+def test_a_fault_in_a_deadline_is_one_like_any_other(rig: Rig) -> None:
+    deadlines = Deadlines()
+    deadlines.on_fault = rig.turn.deadline_failed
+
+    def broken(now: float) -> None:
+        raise RuntimeError("a bug")
+
+    deadlines.at(1.0, broken)
+    deadlines.at(2.0, rig.done.append)
+    deadlines.run(3.0)
+    assert rig.done == [3.0]
+    assert rig.turn.faults == 1
 
 
 def test_a_fault_on_the_way_out_leaves_what_else_goes_out_standing(rig: Rig) -> None:
