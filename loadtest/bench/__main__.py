@@ -61,13 +61,13 @@ def bench(
     if shutil.which("sipp") is None:
         raise typer.BadParameter("sipp is not on PATH (Debian: apt-get install sip-tester)")
     asked = _Asked(wanted, rates, seconds, dry, live)
+    about = _about()
     subjects: dict[str, dict[str, Any]] = {}
     with _folder(keep) as folder:
         if gate:
             subjects[GateSubject.name] = _measured(asked, folder / "callgate", _gate_parts)
         if peer and modules():
             subjects[KamailioSubject.name] = _measured(asked, folder / "kamailio", _kamailio_parts)
-    about = _about()
     if as_json:
         typer.echo(json.dumps({**about, "subjects": subjects}, indent=2))
     else:
@@ -150,10 +150,12 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def _about() -> dict[str, Any]:
+    """What a reader must know to judge the figures; asked before the first part."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "command": "python -m loadtest.bench " + " ".join(sys.argv[1:]),
         "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
     }
 

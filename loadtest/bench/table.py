@@ -12,7 +12,10 @@ Figures = Mapping[str, Any]
 
 def print_table(console: Console, subjects: Mapping[str, Figures], about: Mapping[str, Any]) -> None:
     """Print what was measured, the machine above it and what is wrong below it."""
-    machine = f"{about['cores']} cores, Python {about['python']}, SIPp and everything else on the same cores"
+    machine = (
+        f"{about['cores']} cores, load average {about['load_average']} before, Python {about['python']}, "
+        "SIPp and everything else on the same cores"
+    )
     console.print(f"[bold]{about['date']}[/] · {machine} · {about['command']}")
     names = list(subjects)
     table = Table("", *names, box=None, pad_edge=False)
@@ -33,6 +36,7 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
         for role, spent in load["us_per_call"].items():
             yield f"{role}, µs a call at {load['cps']} calls/s", f"{spent:.0f}"
         yield f"failed / retransmitted of {load['calls']}", f"{load['failed']} / {load['retransmissions']}"
+        yield f"processors idle at {load['cps']} calls/s", f"{load['idle_share']:.0%}"
     if "delay" in figures:
         yield from _delay(figures["delay"])
     if "cut" in figures:

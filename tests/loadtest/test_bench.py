@@ -93,7 +93,15 @@ def test_two_sipps_are_joined_by_the_called_number(tmp_path: Path) -> None:
 
 def test_the_table_shows_every_subject_and_every_fault(capsys: pytest.CaptureFixture[str]) -> None:
     summary = {"count": 2, "min": -1.0, "p50": 1.5, "p90": 2.0, "p99": 2.0, "max": None}
-    load = {"cps": 500, "calls": 10, "ok": 10, "failed": 0, "retransmissions": 0, "us_per_call": {"worker": 321.4}}
+    load = {
+        "cps": 500,
+        "calls": 10,
+        "ok": 10,
+        "failed": 0,
+        "retransmissions": 0,
+        "idle_share": 0.4,
+        "us_per_call": {"worker": 321.4},
+    }
     ours = {
         "faults": ["11 charges for 10 answered calls"],
         "rate": [load],
@@ -102,7 +110,13 @@ def test_the_table_shows_every_subject_and_every_fault(capsys: pytest.CaptureFix
         "memory": {"calls": 10, "bytes_per_call": 9_000},
         "capacity": {"cps": 2000},
     }
-    about = {"cores": 2, "python": "3", "date": "2026-01-01", "command": "python -m loadtest.bench"}
+    about = {
+        "cores": 2,
+        "load_average": 0.1,
+        "python": "3",
+        "date": "2026-01-01",
+        "command": "python -m loadtest.bench",
+    }
     print_table(Console(width=200), {"callgate": ours, "other": {"faults": []}}, about)
     shown = capsys.readouterr().out
     for text in ("worker, µs a call at 500 calls/s", "321", "1.50 / 2.00", "9 of 10", "9.0", "2000", "11 charges"):
