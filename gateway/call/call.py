@@ -280,8 +280,10 @@ class Call:
         """The caller does not want the call any more (RFC 3261 9.2, 15.1.2)."""
         reason = REASONS["CANCELLED"]
         self._end(Ending(reason.code, reason.sip_status, "caller"), "cancelled", now)
-        self.caller.refuse(reason.sip_status, None, (), now)
-        self.called.abandon(event.headers, now)
+        try:
+            self.caller.refuse(reason.sip_status, None, (), now)
+        finally:
+            self.called.abandon(event.headers, now)
 
     def refuse(self, event: Stopped | HungUp, now: float) -> None:
         """The call ends before the caller heard an answer."""
@@ -289,8 +291,10 @@ class Call:
         by = "callee" if isinstance(event, HungUp) else "gate"
         outcome = "failed" if reason.code in ("FAR_END", "NO_ANSWER") else "refused"
         self._end(Ending(reason.code, reason.sip_status, by), outcome, now)
-        self.caller.refuse(reason.sip_status, None, refusal_headers(reason), now)
-        self.called.abandon(ending_headers(reason), now)
+        try:
+            self.caller.refuse(reason.sip_status, None, refusal_headers(reason), now)
+        finally:
+            self.called.abandon(ending_headers(reason), now)
 
     def hang_up_other(self, event: HungUp, now: float) -> None:
         """A side hung up: the other one gets its BYE."""
@@ -299,15 +303,20 @@ class Call:
         self._other(event.leg).hang_up(event.headers, now)
 
     def hang_up_both(self, event: Any, now: float) -> None:
-        """The gate ends an answered call: the called side gets its BYE at once, the caller as soon as may be."""
+        """The gate ends an answered call: the called side gets its BYE at once, the caller as soon as may be.
+
+        A fault in the one leg, which the turn counts, never leaves the other one talking.
+        """
         reason = event.reason if isinstance(event, Stopped) else REASONS["NO_ACK"]
         paid_until = self.money.paid_until
         self._end(Ending(reason.code, 200, "gate"), "cut", now)
         headers = ending_headers(reason)
-        self.called.hang_up(headers, now)
-        if now >= paid_until:
-            self.core.tell(Cut(now - paid_until))
-        self.caller.hang_up(headers, now)
+        try:
+            self.called.hang_up(headers, now)
+            if now >= paid_until:
+                self.core.tell(Cut(now - paid_until))
+        finally:
+            self.caller.hang_up(headers, now)
 
     def drop(self, event: Stopped, now: float) -> None:
         """Another worker owns the call now: forget it without a word to anybody (SIP.md 1)."""

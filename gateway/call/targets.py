@@ -1,8 +1,8 @@
 """Where requests go: the next hop of a new leg, of a redirect, and of a request inside a dialog, as flows.
 
 Targets are literal addresses: the loud room has resolved names before policy put them into a route.  A peer that
-names itself by a host name in Contact is reached where its last message came from, which is also what gets through
-a NAT.
+names itself by a host name in Contact, or wants a transport that the gate does not speak, is reached where its last
+message came from, which is also what gets through a NAT.
 """
 
 import re
@@ -23,6 +23,9 @@ TARGETS_CACHED: Final = 2048
 REDIRECTS_MAX: Final = 5
 """Contacts of redirects that are dialled for one call: more is a loop, or somebody fishing with our calls."""
 
+SPOKEN: Final = frozenset({"udp", "tcp"})
+"""Transports that the gate speaks; any word may stand in a peer's ``;transport=``, and ``sips:`` means tls."""
+
 _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*").fullmatch
 
 
@@ -35,10 +38,15 @@ class Target(NamedTuple):
 
 @lru_cache(TARGETS_CACHED)
 def _hop(target: str) -> tuple[str, Flow]:
-    """What follows ``user@`` in the Request-URI of a target, and its flow; raises BadUri where it is no SIP URI."""
+    """What follows ``user@`` in the Request-URI of a target, and its flow.
+
+    Raises BadUri where it is no SIP URI, or one of a transport that the gate does not speak.
+    """
     uri = parse_uri(target)
     if not isinstance(uri, SipUri):
         raise BadUri(f"target {target[:80]!r} is not a SIP URI; write sip:host:port")
+    if uri.transport not in SPOKEN:
+        raise BadUri(f"target {target[:80]!r} is to be reached by {uri.transport[:20]}; use udp or tcp")
     bare = SipUri(uri.host, uri.port, scheme=uri.scheme, params=uri.params)
     return str(bare).partition(":")[2], uri.flow()
 
@@ -46,7 +54,7 @@ def _hop(target: str) -> tuple[str, Flow]:
 def target_of(route: Route) -> Target:
     """The Request-URI and flow of a route; a number that is a whole URN is the Request-URI itself (RFC 5031).
 
-    Raises BadUri where the route's target cannot be read, which the settings have checked before.
+    Raises BadUri where the route's target cannot be read, which the settings have checked before, or be reached.
     """
     rest, flow = _hop(route.target)
     if route.number.startswith("urn:"):
@@ -58,7 +66,8 @@ def target_of(route: Route) -> Target:
 def redirected(response: Response, route: Route) -> list[Route]:
     """The routes a 3xx names (RFC 3261 8.1.3.4), best first: those of its Contacts that name the same number elsewhere.
 
-    Another number would be another price than the one that was reserved for; a host name would have to be resolved.
+    Another number would be another price than the one that was reserved for; a host name would have to be resolved;
+    a transport that the gate does not speak leads nowhere.
     """
     found: list[tuple[float, Route]] = []
     for value in response.values("Contact"):
@@ -67,7 +76,7 @@ def redirected(response: Response, route: Route) -> list[Route]:
             uri = parse_uri(contact.uri)
         except (BadMessage, BadUri):
             continue
-        if not isinstance(uri, SipUri) or _ADDRESS(uri.host) is None:
+        if not isinstance(uri, SipUri) or _ADDRESS(uri.host) is None or uri.transport not in SPOKEN:
             continue
         if uri.user.lstrip("+") != route.number.lstrip("+"):
             continue
@@ -78,7 +87,7 @@ def redirected(response: Response, route: Route) -> list[Route]:
 
 
 def hop_of(dialog: Dialog, otherwise: Flow) -> Flow:
-    """Where requests inside a dialog go (RFC 3261 12.2.1.1); ``otherwise`` where it names no literal address."""
+    """Where requests inside a dialog go (RFC 3261 12.2.1.1); ``otherwise`` where nothing it names can be reached."""
     return (_flow_of_route(dialog.route_set[0]) if dialog.route_set else _flow_to(dialog.remote_target)) or otherwise
 
 
@@ -96,7 +105,7 @@ def _flow_to(uri: str) -> Flow | None:
         parsed = parse_uri(uri)
     except BadUri:
         return None
-    if not isinstance(parsed, SipUri):
+    if not isinstance(parsed, SipUri) or parsed.transport not in SPOKEN:
         return None
     host = parsed.params.get("maddr", "") or parsed.host
     if _ADDRESS(host) is None:

@@ -2,12 +2,16 @@
 
 import pytest
 
+from gateway.call.call import ENDING_MAX_S
+from gateway.call.called import CalledLeg
+from gateway.call.caller import CallerLeg
 from gateway.call.commands import Grant, Prove, Release, Renew, Reserve, Settle
 from gateway.call.facts import Cut, Finished, Ticked
+from gateway.call.leg import Leg
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from policy.verdict import Allow
-from tests.gateway.call.world import REPLY, Options, World, allow
+from tests.gateway.call.world import REPLY, Options, Phone, World, allow
 
 CUT_REASON = 'SIP;cause=402;text="credit exhausted", Q.850;cause=21'
 
@@ -35,6 +39,43 @@ def test_a_call_is_cut_on_both_legs_at_the_moment_its_money_ends() -> None:
     assert Finished("cut", "NO_CREDIT", "user_out", "pbx") in world.facts
     assert decode_record(settled(world).record).ended_by == "gate"
     assert world.is_clean()
+
+
+@pytest.mark.parametrize("word", ["ws", "sctp", "tls"])
+@pytest.mark.parametrize("who", ["caller", "called"])
+def test_a_contact_of_a_transport_the_gate_does_not_speak_saves_nobody_from_the_cut(who: str, word: str) -> None:
+    world = World(Options(balance=5_000_000))
+    phone: Phone = getattr(world, who)
+    phone.endpoint.contact = lambda flow, user="": f"<sip:{phone.address[0]};transport={word}>"  # type: ignore[method-assign]
+    world.talk()
+    world.run(5.001)
+    for side in (world.caller, world.called):
+        (bye,) = side.got("BYE")
+        assert bye.at_s == 1005.0
+        world.ok(side, "BYE")
+    assert world.called.story() == "INVITE ACK BYE"
+    assert settled(world).charge_micros == 5_000_000
+    assert world.is_clean()
+
+
+@pytest.mark.parametrize("leg", ["caller", "called"])
+def test_a_fault_in_one_leg_does_not_leave_the_other_one_talking(leg: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, faults = World(Options(balance=5_000_000)), []
+    world.deadlines.on_fault = lambda fault, now: faults.append(str(fault))
+    world.talk()
+
+    def broken(self: Leg, headers: object, now: float) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(CalledLeg if leg == "called" else CallerLeg, "say_bye", broken, raising=False)
+    world.run(5.001)
+    assert faults == ["broken"]
+    assert len(world.caller.got("BYE")) == (leg == "called")
+    assert len(world.called.got("BYE")) == (leg == "caller")
+    assert settled(world).charge_micros == 5_000_000
+    world.ok(world.caller if leg == "called" else world.called, "BYE")
+    world.run(ENDING_MAX_S)
+    assert world.is_clean(), "and it is forgotten all the same"
 
 
 def test_a_late_deadline_bills_no_more_than_was_paid_for() -> None:

@@ -270,6 +270,17 @@ def test_a_redirect_to_another_number_would_be_another_price_and_is_relayed() ->
     assert world.spare.story() == ""
 
 
+def test_a_redirect_to_a_transport_the_gate_does_not_speak_is_passed_over() -> None:
+    world = World(Options(settings=CallSettings(follow_redirects=True, session_expires_s=0)))
+    world.caller.invite()
+    contacts = (f"<sip:{NUMBER}@10.0.0.4;transport=ws>", f"<sips:{NUMBER}@10.0.0.4>", f"<sip:{NUMBER}@10.0.0.4>;q=0.1")
+    world.called.answer("INVITE", 302, headers=tuple(("Contact", contact) for contact in contacts))
+    assert world.spare.request("INVITE").uri == f"sip:{NUMBER}@10.0.0.4"
+    world.spare.answer("INVITE", 404)
+    assert world.caller.response(404)
+    assert world.is_clean()
+
+
 def test_redirects_that_go_round_in_a_circle_end() -> None:
     world = World(Options(settings=CallSettings(follow_redirects=True, session_expires_s=0)))
     world.caller.invite()
@@ -315,10 +326,11 @@ def test_the_store_learns_which_target_would_have_to_be_cancelled() -> None:
 
 
 def test_a_route_that_cannot_be_dialled_gives_way() -> None:
-    routes = (Route("carrier", "tel:+1", NUMBER), *both_targets())
-    world = World(Options(verdict=allow(routes=routes)))
-    world.caller.invite()
-    assert world.called.got("INVITE")
+    for target in ("tel:+1", "sip:10.0.0.4;transport=ws", "sips:10.0.0.4"):
+        world = World(Options(verdict=allow(routes=(Route("carrier", target, NUMBER), *both_targets()))))
+        world.caller.invite()
+        assert world.called.got("INVITE")
+        assert not world.spare.seen
 
 
 def test_no_route_at_all_is_500() -> None:
@@ -329,8 +341,9 @@ def test_no_route_at_all_is_500() -> None:
 
 
 def test_peers_that_name_no_address_are_reached_where_their_last_word_came_from() -> None:
-    """A host name in Contact or Record-Route would have to be resolved; nonsense cannot be."""
-    for contact in ("<sip:pbx.example.com>", "<tel:+1425>", "<sip:10.0.0.2:99999>", "nonsense <"):
+    """A host name in Contact or Record-Route would have to be resolved; nonsense and strange transports cannot be."""
+    strange = [f"<sip:10.0.0.2;transport={word}>" for word in ("ws", "sctp", "tls", "x")]
+    for contact in ("<sip:pbx.example.com>", "<tel:+1425>", "<sip:10.0.0.2:99999>", "<sips:10.0.0.2>", *strange, "?<"):
         dialog = Dialog("c", "<sip:a>;tag=1", "1", "<sip:b>;tag=2", "2", contact.strip("<>"))
         assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", *CARRIER)
         dialog.route_set = (contact,)
