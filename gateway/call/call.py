@@ -320,6 +320,7 @@ class Call:
 
     def drop(self, event: Stopped, now: float) -> None:
         """Another worker owns the call now: forget it without a word to anybody (SIP.md 1)."""
+        self.caller.silent = self.called.silent = True
         if not self.money.closed:
             self.money.closed = True
             self.core.tell(Finished("fenced", event.reason.code, self.verdict.kind, self.verdict.trunk))

@@ -83,6 +83,8 @@ class Attempt:
     def heard(self, response: Response, now: float) -> None:
         """A response to the INVITE; of what comes after the attempt was given up only a 2xx still matters."""
         self.heard_any = True
+        if self.leg.silent:
+            return
         if not self.given_up:
             if response.status > 100:
                 self.leg.hear_answer(self, response, now)

@@ -50,7 +50,8 @@ class Leg:
     """One side of a call.
 
     ``dialogs`` are its live dialogs by fork; ``flow`` is where the peer's last word came from; ``hung_up`` is set when
-    the leg begins to end, ``cleared`` when nothing of it is left to wait for.
+    the leg begins to end, ``cleared`` when nothing of it is left to wait for.  A ``silent`` leg belongs to another
+    worker: whatever still comes for it here is neither answered nor acknowledged (SIP.md 1).
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class Leg:
         "flow",
         "hung_up",
         "session",
+        "silent",
     )
 
     bell: ClassVar[Bell]
@@ -80,6 +82,7 @@ class Leg:
         self.allows_update = False
         self.hung_up = False
         self.cleared = False
+        self.silent = False
         self._open: list[Carry] = []
         self._offer_in: Carry | None = None
         self._offer_out: Carry | Upkeep | None = None
@@ -251,6 +254,8 @@ class Leg:
 
     def hear_reply(self, carry: Carry, response: Response, now: float) -> None:
         """The peer's answer to a request that was carried to it."""
+        if self.silent:
+            return
         status = response.status
         if status < 200:
             if status > 100 and carry.method == "INVITE":
@@ -335,7 +340,7 @@ class Leg:
     def hear_upkeep(self, upkeep: Upkeep, response: Response, now: float) -> None:
         """The peer's answer to the gate's own refresh or probe: any but 481 and 408 proves that it is there."""
         status = response.status
-        if status < 200:
+        if status < 200 or self.silent:
             return
         upkeep.sent = None
         if self._offer_out is upkeep:
@@ -410,7 +415,11 @@ class Leg:
             self.call.core.endpoint.cancel(offer.sent, now=now)  # else it would wait for its answer for ever
 
     def leave(self) -> None:
-        """The call is over: let go of what refers back to the leg, so that counting references frees the call."""
+        """The call is over: act no more, and let go of what refers back, so that counting references frees the call."""
+        self.hung_up = True
+        for carry in self._open:
+            carry.end()
+        self._open.clear()
         if self._unacked is not None:
             self._unacked.end()
         self._offer_in = self._offer_out = self._unacked = self._to_ack = None

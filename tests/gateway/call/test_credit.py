@@ -5,13 +5,13 @@ import pytest
 from gateway.call.call import ENDING_MAX_S
 from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
-from gateway.call.commands import Grant, Prove, Release, Renew, Reserve, Settle
+from gateway.call.commands import Grant, Prove, Refusal, Release, Renew, Reserve, Settle
 from gateway.call.facts import Cut, Finished, Ticked
 from gateway.call.leg import Leg
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from policy.verdict import Allow
-from tests.gateway.call.world import REPLY, Options, Phone, World, allow
+from tests.gateway.call.world import CARRIER, OFFER, REPLY, Options, Phone, World, allow, answer_to
 
 CUT_REASON = 'SIP;cause=402;text="credit exhausted", Q.850;cause=21'
 
@@ -200,6 +200,48 @@ def test_a_fenced_call_is_dropped_without_a_word() -> None:
     assert world.store.count(Settle) == world.store.count(Release) == 0
     assert world.is_clean()
     assert world.facts[-1] == Finished("fenced", "FENCED", "user_out", "pbx")
+
+
+@pytest.mark.parametrize("status", [200, 488])
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE", "INFO"])
+@pytest.mark.parametrize("by", ["caller", "called"])
+def test_a_call_that_is_fenced_says_nothing_to_answers_that_come_later(by: str, method: str, status: int) -> None:
+    world = World()
+    dialogs = dict(zip(("caller", "called"), world.talk(), strict=True))
+    asked = world.called if by == "caller" else world.caller
+    asks = world.caller if by == "caller" else world.called
+    asks.send(dialogs[by], method, body=OFFER)
+    asked.pending(method)
+    world.b2bua.resolve(Refusal(next(world.b2bua.calls(world.now)).id, 1, "FENCED"), world.now)
+    assert world.is_clean()
+    heard, told = asks.story(), len(asked.got("ACK"))
+    asked.answer(method, status, body=REPLY if status == 200 else b"")
+    world.run(3.0)
+    assert asks.story() == heard
+    assert len(asked.got("ACK")) == told
+
+
+@pytest.mark.parametrize("status", [200, 404, 481])
+def test_a_call_that_is_fenced_does_not_act_on_the_answer_to_its_own_refresh(status: int) -> None:
+    world = World(Options(settings=CallSettings(tick_s=10, session_expires_s=90)))
+    world.talk()
+    world.run(60.0)
+    waiting = [phone for phone in (world.caller, world.called) if phone.waiting]
+    assert waiting
+    world.b2bua.resolve(Refusal(next(world.b2bua.calls(world.now)).id, 1, "FENCED"), world.now)
+    for phone in waiting:
+        phone.answer(phone.waiting[0].method, status)
+    world.run(200.0)
+    assert world.is_clean()
+    assert world.caller.got("BYE") == world.called.got("BYE") == []
+
+
+def test_a_call_that_is_fenced_does_not_acknowledge_its_answer_again() -> None:
+    world = World()
+    world.talk()
+    world.b2bua.resolve(Refusal(next(world.b2bua.calls(world.now)).id, 1, "FENCED"), world.now)
+    world.inject(CARRIER, answer_to(world.called.request("INVITE"), "200 OK", "b1"))
+    assert len(world.called.got("ACK")) == 1
 
 
 @pytest.mark.parametrize("state", ["reserving", "answering"])
