@@ -6,9 +6,10 @@ from gateway.call.commands import Release, Settle
 from gateway.call.facts import Finished, Placed, Ticked
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
+from gateway.sip.events import Flow
 from policy.reasons import REASONS
 from policy.verdict import Deny, Route
-from tests.gateway.call.world import CALLER, EPOCH_MS, NUMBER, OFFER, REPLY, Options, World, allow
+from tests.gateway.call.world import CALLER, EPOCH_MS, GATE, NUMBER, OFFER, REPLY, Options, World, allow
 
 
 def test_a_call_from_invite_to_the_callers_bye() -> None:
@@ -247,6 +248,19 @@ def test_a_draining_gate_takes_no_new_calls() -> None:
     assert world.caller.response(503).get("Retry-After") is not None
     assert "DRAINING" in (world.caller.response(503).get("Warning") or "")
     assert world.store.count(Release) == 0
+
+
+def test_a_draining_gate_says_so_to_who_asks() -> None:
+    """A dispatcher in front sends no more calls where OPTIONS gets what an INVITE would."""
+    world = World()
+    for status in (200, 503):
+        world.caller.endpoint.request(
+            "OPTIONS", f"sip:{GATE[0]}", Flow("udp", *GATE), from_="<sip:10.0.0.2>;tag=1", to=f"<sip:{GATE[0]}>",
+            call_id=f"ping-{status}", cseq=1, now=world.now,
+        )  # fmt: skip
+        world.settle()
+        assert world.caller.response(status, "OPTIONS")
+        world.b2bua.drain(world.now)
 
 
 def test_the_end_of_a_drain_refuses_what_is_unanswered_and_leaves_what_talks() -> None:
