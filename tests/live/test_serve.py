@@ -68,6 +68,13 @@ class Phone:
         self.send(response(asked, 200, "callee", f"sip:{self.here}", body))
         return asked
 
+    def ask(self) -> Heard:
+        """OPTIONS outside any dialog: does the gate take calls?"""
+        target = f"sip:{self.gate}"
+        dialog = Dialog(self.here, f"{self.here.port}-o", f"<{target}>;tag=o", f"<{target}>", target, target, self.gate)
+        self.send(request(dialog, "OPTIONS", "z9hG4bK-o"))
+        return self.wait(lambda heard: heard.method == "OPTIONS")
+
     def hang_up(self, dialog: Dialog) -> Heard:
         dialog.cseq += 1
         self.send(request(dialog, "BYE", f"z9hG4bK-{dialog.call_id}-bye"), dialog.next_hop)
@@ -173,6 +180,14 @@ def test_a_second_gate_of_the_same_name_is_refused(make_gate: MakeGate, children
     said = refused_start(second)
     assert "another live gate uses this node.name" in said
     assert gate.stop() == 0
+
+
+def test_another_number_of_partitions_is_refused(make_gate: MakeGate) -> None:
+    gate = make_gate("contoso", own_redis=False)
+    gate.start()
+    assert gate.stop() == 0
+    gate.config.write_text(gate.config.read_text().replace('url = "embedded"', 'url = "embedded"\npartitions = 128'))
+    assert "partitions" in refused_start(gate)
 
 
 def test_without_stores_the_gate_starts_says_so_and_works_when_they_come(
@@ -473,6 +488,7 @@ async def test_a_drain_refuses_new_calls_and_leaves_answered_ones_to_the_next_pr
     _, final = phone.call("+442079460001")
     assert (final.status, reason_code(final)) == (503, "DRAINING")
     assert final.first("retry-after")
+    assert phone.ask().status == 503
     assert process.wait(20) == 0
     assert len(await live_calls(gate)) == 1
 
