@@ -112,7 +112,7 @@ class B2bua:
             call.fund(now)
 
     def drain(self, now: float) -> None:
-        """Take no new calls but emergency ones (SIP.md 5), and say so to who asks before it sends any (RFC 3261 11.2)."""
+        """Take no new calls but emergency ones (SIP.md 5), and say so to who asks by OPTIONS (RFC 3261 11.2)."""
         self.draining = True
         self.endpoint.available_status = REASONS["DRAINING"].sip_status
 

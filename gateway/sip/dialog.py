@@ -4,7 +4,7 @@ A dialog is made by a request that came in (UAS) or by a response to a request o
 several, one for each To tag (12.1, 13.2.2.4).  It is plain state: nothing here is sent or timed.
 """
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.sip.address import parse_name_addr
 from gateway.sip.errors import BadMessage, BadUri
@@ -157,38 +157,8 @@ class Dialog:
             and request.from_.tag == self.remote_tag
         )
 
-    def to_state(self) -> dict[str, Any]:
-        """Everything as plain values for JSON, so that another process may carry the dialog on (SIP.md 5)."""
-        return {
-            **{name: getattr(self, name) for name in _TEXTS},
-            "route_set": list(self.route_set),
-            "local_seq": self.local_seq,
-            "remote_seq": self.remote_seq,
-            "confirmed": self.confirmed,
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], skip: int = 0) -> "Dialog":
-        """The dialog that ``to_state`` described; ``skip`` is added to its CSeq number, as gaps are legal (12.2.2).
-
-        Raises ValueError where something is missing or of another kind.
-        """
-        try:
-            return cls(
-                *(str(state[name]) for name in _TEXTS),
-                route_set=tuple(str(route) for route in state["route_set"]),
-                local_seq=int(state["local_seq"]) + skip,
-                remote_seq=int(state["remote_seq"]),
-                confirmed=bool(state["confirmed"]),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not the state of a dialog: {error!r}") from error
-
     def __repr__(self) -> str:
         return f"<Dialog {self.call_id} {self.local_tag}/{self.remote_tag}>"
-
-
-_TEXTS: Final = ("call_id", "local", "local_tag", "remote", "remote_tag", "remote_target")
 
 
 def _target(message: Message, otherwise: str) -> str:

@@ -52,10 +52,6 @@ class Clock:
         """The Unix time in milliseconds of a monotonic moment, floored."""
         return int(now * 1000.0 + self._offset_ms)
 
-    def monotonic_of(self, unix_ms: int) -> float:
-        """The monotonic moment, in seconds, of a stored Unix time in milliseconds."""
-        return (unix_ms - self._offset_ms) / 1000.0
-
     def start(self) -> None:
         """Begin to fire deadlines on the running loop."""
         self._loop = asyncio.get_running_loop()

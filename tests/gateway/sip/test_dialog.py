@@ -1,8 +1,6 @@
 """Dialogs: tags, targets, routes and numbers of both sides."""
 
-import json
 
-import pytest
 
 from gateway.sip.build import build_response
 from gateway.sip.dialog import Dialog
@@ -103,18 +101,6 @@ def test_whose_request_it_is() -> None:
     assert not dialog.owns(request(within.replace(b"tag=t1", b"tag=t2")))
     assert not dialog.owns(request(within.replace(b"tag=f1", b"tag=f2")))
     assert not dialog.owns(request(within.replace(b"c1", b"c2")))
-
-
-def test_another_process_carries_the_dialog_on() -> None:
-    dialog = Dialog.as_client(answer(200, "t1"), "sip:bob@gate.example")
-    dialog.remote_seq = 4
-    state = json.loads(json.dumps(dialog.to_state()))
-    adopted = Dialog.from_state(state, skip=100)
-    assert adopted.request("BYE").cseq == 108
-    assert {**adopted.to_state(), "local_seq": 7} == dialog.to_state()
-    for broken in ({}, {**state, "route_set": None}, {**state, "local_seq": None}):
-        with pytest.raises(ValueError, match="not the state of a dialog"):
-            Dialog.from_state(broken)
 
 
 def test_each_fork_has_a_dialog_of_its_own_and_a_far_side_without_a_tag_has_one_too() -> None:

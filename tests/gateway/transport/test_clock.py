@@ -16,11 +16,6 @@ def test_a_step_of_the_wall_clock_moves_no_stored_moment() -> None:
     assert clock.unix_ms(60.0) == before == 1_700_000_010_000
 
 
-def test_unix_milliseconds_go_there_and_back() -> None:
-    clock = Clock(Deadlines(), nothing, monotonic=lambda: 50.0, wall_s=lambda: 1_700_000_000.0)
-    assert clock.monotonic_of(clock.unix_ms(61.5)) == 61.5
-
-
 async def test_deadlines_fire_in_order_and_never_early() -> None:
     fired: list[tuple[str, float]] = []
     deadlines, done, turns = Deadlines(), asyncio.Event(), []
