@@ -13,7 +13,8 @@ from gateway.call.b2bua import B2bua
 from gateway.call.commands import Command, Result
 from gateway.call.facts import Fact
 from gateway.sip.endpoint import Endpoint
-from gateway.sip.events import Event, Flow
+from gateway.sip.events import Event, Flow, InviteArrived, RequestArrived
+from gateway.sip.transaction import ServerTransaction
 from gateway.telemetry.logs import get_logger
 
 FAULTS_LOGGED_PER_S: Final = 10
@@ -136,6 +137,15 @@ class Turn:
             self.b2bua.handle(event, now)
         except Exception:
             self._fault("event", now, happened=repr(event))
+            if isinstance(event, InviteArrived | RequestArrived) and event.transaction.owner is None:
+                self._answer_fault(event.transaction, now)
+
+    def _answer_fault(self, transaction: ServerTransaction, now: float) -> None:
+        """Nobody will answer this request any more, and a transaction without an answer would stand for ever."""
+        try:
+            self.endpoint.respond(transaction, 500, now=now)
+        except Exception:
+            self._fault("answer to a fault", now)
 
     def _fault(self, what: str, now: float, **facts: object) -> None:
         """Log an exception that is being caught, at most so many a second."""

@@ -6,7 +6,9 @@ import pytest
 
 from gateway.call.commands import Written
 from gateway.sip.deadlines import Deadlines
+from gateway.sip.endpoint import Endpoint as RealEndpoint
 from gateway.sip.events import Flow, Send
+from gateway.sip.identity import Identity
 from gateway.worker import turn as turn_module
 from gateway.worker.turn import FAULTS_LOGGED_PER_S, Turn
 
@@ -189,3 +191,24 @@ def test_transport_troubles_reach_the_endpoint(rig: Rig) -> None:
     rig.turn.connection_lost(PEER)
     rig.turn.send_failed(PEER)
     assert rig.endpoint.told == [("lost", PEER), ("failed", PEER)]
+
+
+def test_a_request_that_causes_a_fault_is_answered_with_500(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the endpoint itself: once the caller was left with a 100, and its transaction for ever."""
+    endpoint = RealEndpoint(Identity("127.0.0.1", 5060), Deadlines(), iter("abcdefgh").__next__)
+    rig.turn.endpoint = endpoint
+
+    def broken(event: Any, now: float) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(rig.turn.b2bua, "handle", broken)
+    rig.turn.hear(
+        b"INVITE sip:+1@gate SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.2:5060;branch=z9hG4bKa\r\nMax-Forwards: 70\r\n"
+        b"From: <sip:a@pbx>;tag=1\r\nTo: <sip:+1@gate>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n"
+        b"Contact: <sip:a@127.0.0.2>\r\nContent-Length: 0\r\n\r\n",
+        PEER,
+    )
+    rig.turn.end_turn()
+    (sent,) = [each for each in rig.done if isinstance(each, tuple)]
+    assert sent[0][:3] == PEER[:3]
+    assert sent[1].startswith(b"SIP/2.0 500 ")
