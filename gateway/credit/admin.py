@@ -4,6 +4,7 @@ Who asks here (settler, command line, supervisor, admin process) may wait; what 
 repeat as on the hot path, by the same scripts.  The streams between processes are in ``streams``.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar, cast
@@ -27,7 +28,11 @@ AT_ONCE: Final = 500
 """Commands in one pipeline: some 100 kB of replies, so that no other client of Redis waits long behind them."""
 
 SWEEP_QUIET_S: Final = 30
-"""After a change of epoch nothing is swept for so long: live owners say their calls again first (MONEY 5)."""
+"""After a change of epoch, or after Redis was away, nothing is swept for so long: live owners say their calls again
+first (MONEY 5), and what they charged meanwhile."""
+
+POSTPONE_S: Final = 3600.0
+"""A lease that cannot be swept (an invariant would break) is tried again after so long: a person has to look at it."""
 
 _ACCOUNT_FIELDS: Final = ("balance", "held", "applied", "calls")
 _LIVE_FIELDS: Final = (
@@ -48,7 +53,10 @@ class CreditAdmin(Streams):
         self, url: str, *, partitions: int = 256, timeout_s: float = 5.0, sweep_quiet_s: int = SWEEP_QUIET_S
     ) -> None:
         super().__init__(Client(url, partitions, timeout_s))
-        self._sweep_quiet_ms = sweep_quiet_s * 1000
+        self._sweep_quiet_s = sweep_quiet_s
+        self._swept_run_id = ""
+        self._quiet_until_s = 0.0
+        self._postponed: dict[str, float] = {}
 
     async def close(self) -> None:
         """Close the connections."""
@@ -212,30 +220,60 @@ class CreditAdmin(Streams):
         ]
 
     async def sweep(self, limit: int = 1000) -> list[Swept]:
-        """Close calls whose lease has run out, at most ``limit``; charged up to their last proven moment (MONEY 5)."""
-        partitions, swept = self._client.keys.partitions, []
-        async with self._client.asking():
-            now_ms = await self._now_ms()
-            asked = (("ZRANGEBYSCORE", keys.leases, "-inf", now_ms, "LIMIT", 0, limit) for keys in partitions)
-            due = [
-                (keys, member.decode())
-                for keys, members in zip(partitions, await self._pipelined(asked), strict=True)
-                for member in members
-            ]
-        for keys, member in due[:limit]:
-            async with self._client.asking():
-                charge_micros = await self._sweep_one(keys, member)
-            if charge_micros is not None:
-                swept.append(Swept(_call_of(member), _tenant_of(member), charge_micros))
+        """Close calls whose lease has run out, at most ``limit``; charged up to their last proven moment (MONEY 5).
+
+        Nothing for the quiet time after Redis was started, became another run, or could not be reached from here:
+        leases ran on meanwhile, and their owners' charges may still be on their way.  A call that cannot be closed
+        comes with its ``alert`` and is left for POSTPONE_S; a partition that is not open is left out.
+        """
+        if await self._is_quiet():
+            return []
+        swept: list[Swept] = []
+        shut: set[int] = set()
+        for keys, member in await self._due(limit):
+            if keys.number in shut:
+                continue
+            try:
+                async with self._client.asking():
+                    closed = await self._sweep_one(keys, member)
+            except StoreStaleError:
+                shut.add(keys.number)
+                continue
+            if closed is not None:
+                swept.append(closed)
         return swept
 
-    async def _sweep_one(self, keys: PartitionKeys, member: str) -> int | None:
-        account = self._client.keys.tenant(_tenant_of(member)).account
-        places = [account, keys.call(_call_of(member)), keys.leases, keys.outbox, keys.opened]
-        reply = await self._client.call_in(keys, lua.SWEEP, places, [member, self._sweep_quiet_ms])
+    async def _is_quiet(self) -> bool:
+        async with self._client.asking() as redis:
+            info = await redis.info("server")
+        now_s, run_id = time.monotonic(), str(info["run_id"])
+        if self._swept_run_id not in {"", run_id}:
+            self._quiet_until_s = now_s + self._sweep_quiet_s
+        self._swept_run_id = run_id
+        until_s = max(self._quiet_until_s, self._client.away_at_s + self._sweep_quiet_s)
+        return now_s < until_s or int(info["uptime_in_seconds"]) < self._sweep_quiet_s
+
+    async def _due(self, limit: int) -> list[tuple[PartitionKeys, str]]:
+        """Leases that have run out, the oldest of each partition first, but those that are postponed."""
+        now_s, partitions = time.monotonic(), self._client.keys.partitions
+        self._postponed = {member: until_s for member, until_s in self._postponed.items() if until_s > now_s}
+        most = limit + len(self._postponed)
+        async with self._client.asking():
+            now_ms = await self._now_ms()
+            asked = (("ZRANGEBYSCORE", keys.leases, "-inf", now_ms, "LIMIT", 0, most) for keys in partitions)
+            replies = await self._pipelined(asked)
+        members = ((keys, each.decode()) for keys, some in zip(partitions, replies, strict=True) for each in some)
+        return [(keys, member) for keys, member in members if member not in self._postponed][:limit]
+
+    async def _sweep_one(self, keys: PartitionKeys, member: str) -> Swept | None:
+        call_id, tenant_id = _call_of(member), _tenant_of(member)
+        account = self._client.keys.tenant(tenant_id).account
+        places = [account, keys.call(call_id), keys.leases, keys.outbox, keys.opened]
+        reply = await self._client.call_in(keys, lua.SWEEP, places, [member, self._sweep_quiet_s * 1000])
         if reply[0] == b"ALERT":
-            raise StoreError(f"call {_call_of(member)} cannot be swept: {reply[1].decode()}; reconcile the tenant")
-        return cast(int, reply[1]) if reply[0] == b"SWEPT" else None
+            self._postponed[member] = time.monotonic() + POSTPONE_S
+            return Swept(call_id, tenant_id, 0, alert=reply[1].decode())
+        return Swept(call_id, tenant_id, reply[1]) if reply[0] == b"SWEPT" else None
 
     async def workers(self) -> list[WorkerView]:
         """Every worker slot that was ever claimed, alive or not."""

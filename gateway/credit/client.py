@@ -6,6 +6,8 @@ or are taken apart into groups of partitions that one node serves (:meth:`Client
 """
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any, Final, cast
@@ -69,6 +71,8 @@ class Client:
         self.keys = Keyspace(partitions)
         self.timeout_s = timeout_s
         self._epochs: dict[int, str] = {}
+        self.away_at_s = -math.inf
+        """Monotonic time at which Redis could not be reached last; never yet: minus infinity."""
 
     @asynccontextmanager
     async def asking(self, extra_s: float = 0.0) -> AsyncIterator[Redis]:
@@ -77,9 +81,11 @@ class Client:
             async with asyncio.timeout(self.timeout_s + extra_s):
                 yield self.redis
         except (TimeoutError, exceptions.TimeoutError) as error:
+            self.away_at_s = time.monotonic()
             text = f"Redis at {self._address} did not answer within {self.timeout_s:g} s: is it overloaded or stopped?"
             raise StoreUnreachableError(text) from error
         except (exceptions.ConnectionError, OSError) as error:
+            self.away_at_s = time.monotonic()
             raise StoreUnreachableError(f"Redis at {self._address} cannot be reached ({error}): start it") from error
         except (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.ResponseError) as error:
             raise StoreError(f"Redis at {self._address} refused: {error}") from error

@@ -12,7 +12,7 @@ Keys of a partition, N without leading zeros:
 | ``cg:{pN}:epoch`` | string | number of the epoch; followed by `` rebuilding`` while nothing may be granted |
 | ``cg:{pN}:opened`` | string | Unix ms (Redis' clock) of the last change of the epoch |
 | ``cg:{pN}:account:TENANT`` | hash | balance, held, calls, applied, bucket_milli, bucket_ms |
-| ``cg:{pN}:call:ID`` | hash | one live call; when it is over only ``done``, the marker of MONEY 3 |
+| ``cg:{pN}:call:ID`` | hash | one live call; over: ``done``, the marker of MONEY 3, and what a sweep charged |
 | ``cg:{pN}:leases`` | zset | ``ID TENANT`` by the end of the lease, Unix ms |
 | ``cg:{pN}:outbox`` | stream | charges on their way to the ledger |
 | ``cg:{pN}:aside`` | stream | outbox entries that the ledger cannot book, put aside for a person |

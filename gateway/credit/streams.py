@@ -28,6 +28,9 @@ charges longer than it needs to, and nothing is lost."""
 ORDERS_EXPIRE_S: Final = 3600
 """A stream that nobody has written for an hour goes: its worker is long gone or has read it."""
 
+LATE: Final = ":late"
+"""Behind the call id: the id of the charge for talk that was proven after a sweep (MONEY 5)."""
+
 BOOKED_AT_ONCE: Final = 500
 """Ids in one order: about 18 kB."""
 
@@ -90,7 +93,9 @@ class Streams(ABC):
 
     def _marker(self, entry: OutboxEntry) -> str:
         keys = self._client.keys.partitions[entry.partition]
-        return keys.withdrawal(entry.charge_id) if entry.kind == "withdraw" else keys.call(entry.charge_id)
+        if entry.kind == "withdraw":
+            return keys.withdrawal(entry.charge_id)
+        return keys.call(entry.charge_id.removesuffix(LATE))
 
     # Refused calls
 
@@ -132,7 +137,7 @@ class Streams(ABC):
         owned: dict[str, list[str]] = defaultdict(list)
         for entry in entries:
             if entry.owner:
-                owned[entry.owner].append(entry.charge_id)
+                owned[entry.owner].append(entry.charge_id.removesuffix(LATE))
         await self._send_orders([
             (owner, Booked(tuple(ids[start : start + BOOKED_AT_ONCE])))
             for owner, ids in owned.items()
@@ -198,11 +203,14 @@ def outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) ->
 
 
 def _outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) -> OutboxEntry:
-    """Of a swept call the record is completed here."""
+    """Of a swept call the record is completed here, of a late charge it is reduced to what the sweep had not."""
     charge_id, _, tenant_id = fields[b"call"].decode().partition(" ")
     kind, record = fields[b"kind"].decode(), fields[b"record"]
     if kind == "sweep":
         record = _swept_record(record, fields)
+    elif kind == "late":
+        kind, charge_id = "settle", charge_id + LATE
+        record = _late_record(record, charge_id, fields)
     return OutboxEntry(
         partition=partition,
         entry_id=entry_id.decode(),
@@ -229,4 +237,19 @@ def _swept_record(usage: bytes, fields: dict[bytes, bytes]) -> bytes:
     if tariff is not None and record.answered_ms:
         record.billed_s = billed_s(tariff, record.talk_ms)
     record.reason, record.ended_by = "INTERNAL", "gate"
+    return record.encode()
+
+
+def _late_record(whole: bytes, charge_id: str, fields: dict[bytes, bytes]) -> bytes:
+    """The record of the talk that the sweep did not know of, so that both together are the call, once."""
+    try:
+        record = decode_record(whole)
+    except ValueError:
+        return whole
+    tariff, swept_ms = read_tariff(fields[b"tariff"].decode()), int(fields[b"talk_s"]) * MS_PER_S
+    record.call_id = charge_id
+    record.talk_ms = max(0, record.talk_ms - swept_ms)
+    if tariff is not None:
+        record.billed_s = max(0, record.billed_s - billed_s(tariff, swept_ms))
+    record.charge_micros = int(fields[b"charge"])
     return record.encode()

@@ -74,10 +74,11 @@ class LiveCall:
 class OutboxEntry:
     """One line of a partition's outbox: a charge (or a free or withdrawn one) on its way to the ledger.
 
-    ``charge_id`` is unique for ever: the call id, or the id of the withdrawal.  ``charge_micros`` is what left the
-    balance.  ``record`` is the call record as JSON (gateway.call.record), of a withdrawal whatever was given to
-    it, of a ``broken`` entry, which cannot be read, all its fields as they are.  ``owner`` names the worker
-    ``node/slot`` that keeps the charge until it is told that it is booked; empty where none does.
+    ``charge_id`` is unique for ever: the call id, the id of the withdrawal, or ``CALL:late`` for what was proven after
+    the call was swept (MONEY 5). ``charge_micros`` is what left the balance. ``record`` is the call record as JSON
+    (gateway.call.record), of a withdrawal whatever was given to it, of a ``broken`` entry, which cannot be read, all
+    its fields as they are. ``owner`` names the worker ``node/slot`` that keeps the charge until it is told that it is
+    booked; empty where none does.
     """
 
     partition: int
@@ -115,11 +116,15 @@ class RefusedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """A lease that ran out: the call was closed and charged up to its last proven moment (MONEY 5)."""
+    """A lease that ran out: the call was closed and charged up to its last proven moment (MONEY 5).
+
+    ``alert`` is not empty where the call could not be closed: the invariant that would have broken.
+    """
 
     call_id: str
     tenant_id: str
     charge_micros: int
+    alert: str = ""
 
 
 @dataclass(frozen=True, slots=True)

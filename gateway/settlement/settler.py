@@ -147,7 +147,7 @@ class Settler:
         """Who knows what Redis remembers when it is back: settle in again before anything is booked."""
         if isinstance(error, StoreUnreachableError):
             self._gauges.redis_up(False)
-        self._settled.clear()
+            self._settled.clear()
 
     # Jobs: each returns whether there is more to do at once
 
@@ -209,10 +209,13 @@ class Settler:
     async def _sweep(self) -> bool:
         swept = await self._credit.sweep(SWEEP_MAX)
         for call in swept:
-            log.warning(
-                "lease ran out: call closed", call_id=call.call_id, tenant=call.tenant_id, charge=call.charge_micros
-            )
-        self._gauges.swept(len(swept))
+            where = {"call_id": call.call_id, "tenant": call.tenant_id}
+            if call.alert:
+                do = "run `callgate reconcile`"
+                log.error("lease ran out: call cannot be closed", **where, why=call.alert, do=do)
+            else:
+                log.warning("lease ran out: call closed", **where, charge=call.charge_micros)
+        self._gauges.swept(sum(1 for call in swept if not call.alert))
         return len(swept) == SWEEP_MAX
 
     async def _publish_directory(self) -> bool:

@@ -1,16 +1,44 @@
 -- An answered call is over: take the charge, give the rest back, append to the outbox, leave a marker.
 -- A call that is neither reserved nor marked is refused, or a lost marker could charge twice (MONEY 3); only where
 -- nothing is charged (an emergency call during an outage) is it recorded all the same.
+-- A call that was swept while its owner could not be heard: what it costs above what the sweep took is one more charge,
+-- id (call, "late"), from the balance, even where available goes below 0: the talk was had (MONEY 1, 5).
 -- KEYS: epoch, account, call, leases, outbox
 -- ARGV: epoch, owner, generation, member, charge_micros, record
 --@include amount
 --@include fence
 --@include close
+-- Returns an alert code where an invariant would break; nothing has been written then.
+local function charge_late(swept, talk_s, tariff, charge)
+  local late, balance = math.max(0, charge - swept), tonumber(redis.call('HGET', KEYS[2], 'balance') or 0)
+  if charge < 0 then
+    return 'CHARGE_BELOW_ZERO'
+  end
+  if balance - late < -MOST then
+    return 'BALANCE_OUT_OF_RANGE'
+  end
+  redis.call('DEL', KEYS[3])
+  redis.call('HSET', KEYS[3], 'done', 'settle')
+  if late > 0 then
+    redis.call('HSET', KEYS[2], 'balance', whole(balance - late))
+  end
+  redis.call('XADD', KEYS[5], '*', 'kind', 'late', 'call', ARGV[4], 'charge', whole(late), 'record', ARGV[6],
+    'owner', ARGV[2], 'talk_s', talk_s, 'tariff', tariff)
+  return nil
+end
+
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
-local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'held')
+local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'held', 'charge', 'talk_s', 'tariff')
 local charge = tonumber(ARGV[5])
+if call[3] == 'sweep' and not fenced(call[1], call[2]) then
+  local alert = charge_late(tonumber(call[5]), call[6], call[7], charge)
+  if alert then
+    return {'ALERT', alert}
+  end
+  return {'CLOSED'}
+end
 if call[3] then
   return {'DONE'}
 end

@@ -1,5 +1,6 @@
 -- Close a call whose lease has run out: charged up to its last proven moment, released where never answered (MONEY 5).
--- For quiet_ms after a change of the epoch nothing is swept: its owner may not have been heard yet.
+-- For quiet_ms after a change of the epoch nothing is swept: its owner may not have been heard yet.  The marker remembers
+-- what was charged and whose the call was: a charge that is heard later takes only what is above it (settle.lua).
 -- KEYS: epoch, account, call, leases, outbox, opened
 -- ARGV: epoch, member, quiet_ms
 --@include clock
@@ -16,7 +17,8 @@ end
 if not lease or tonumber(lease) > now then
   return {'ALIVE'}
 end
-local call = redis.call('HMGET', KEYS[3], 'owner', 'held', 'tariff', 'clock_ms', 'answered_ms', 'proven_s', 'usage')
+local call = redis.call('HMGET', KEYS[3], 'owner', 'held', 'tariff', 'clock_ms', 'answered_ms', 'proven_s', 'usage',
+  'gen')
 if not call[1] then
   redis.call('ZREM', KEYS[4], ARGV[2])
   return {'GONE'}
@@ -33,4 +35,6 @@ local alert = close('sweep', ARGV[2], true, call[1], tonumber(call[2]), charge, 
 if alert then
   return {'ALERT', alert}
 end
+redis.call('HSET', KEYS[3], 'owner', call[1], 'gen', call[8], 'charge', whole(charge), 'talk_s', whole(talk_s),
+  'tariff', call[3])
 return {'SWEPT', charge}

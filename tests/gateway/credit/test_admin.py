@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from gateway.credit.admin import (
 from gateway.credit.keys import Keyspace
 from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, decode_order, encode_order
 from gateway.credit.store import Owner
-from gateway.credit.views import AccountView, Applied, OutboxState, Withdrawn
+from gateway.credit.views import AccountView, Applied, OutboxState, Swept, Withdrawn
 from policy.verdict import Limits
 from rating.money import MAX_MICROS
 from rating.tariff import Tariff
@@ -188,6 +189,30 @@ async def test_a_swept_call_has_a_finished_record(
     assert (account.balance_micros, account.held_micros, account.calls) == (10**6 - 60_500, 0, 0)
 
 
+async def test_what_was_proven_after_a_sweep_is_one_more_charge(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
+) -> None:
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    await carry_out(bench, reserve("c"), Answer("c", "t", 1_000, b""), Prove("c", "t", 6, None))
+    redis.zadd(Keyspace(4).partition("t").leases, {"c t": 1})
+    [swept] = await admin.sweep()
+    record = CallRecord("c", "t", "user_out", answered_ms=1_000, talk_ms=72_500, billed_s=78, charge_micros=78_500)
+    await carry_out(bench, Settle("c", "t", 72_500, 78_500, record.encode()))
+    await until(lambda: not bench.store.unacknowledged)
+    assert (await admin.account("t")).balance_micros == 10**6 - 78_500
+    first, late = await admin.read_outbox()
+    assert (first.charge_id, first.charge_micros) == ("c", swept.charge_micros) == ("c", 60_500)
+    assert (late.kind, late.charge_id, late.charge_micros, late.owner) == ("settle", "c:late", 18_000, "gate-1/0")
+    rest = decode_record(late.record)
+    assert (rest.call_id, rest.talk_ms, rest.billed_s, rest.charge_micros) == ("c:late", 66_500, 18, 18_000)
+    await admin.trim_outbox([first, late])
+    assert redis.ttl(Keyspace(4).partition("t").call("c")) > 23 * 3600
+    await admin.announce_booked([first, late])
+    orders = await admin.read_orders("gate-1/0")
+    assert [order for _, order in orders] == [Booked(("c", "c"))]
+
+
 async def test_a_call_is_not_swept_soon_after_an_epoch_changed(
     server: Any, open_admin: Callable[..., Awaitable[CreditAdmin]], open_store: OpenStore, redis: Any
 ) -> None:
@@ -196,6 +221,79 @@ async def test_a_call_is_not_swept_soon_after_an_epoch_changed(
     await carry_out(bench, reserve("c", tariff=None))
     redis.zadd(Keyspace(4).partition("t").leases, {"c t": 1})
     assert await admin.sweep() == []
+
+
+async def test_nothing_is_swept_soon_after_redis_was_away(
+    durable: Any, open_admin: Callable[..., Awaitable[CreditAdmin]], open_store: OpenStore
+) -> None:
+    """Leases ran on meanwhile, and the charges of their calls are still on their way."""
+    admin, keys = await open_admin(durable, sweep_quiet_s=30), Keyspace(4)
+    bench = await open_store(durable)
+    await carry_out(bench, reserve("c", tariff=None))
+    with durable.client() as redis:
+        redis.zadd(keys.partition("t").leases, {"c t": 1})
+        redis.mset({partition.opened: 1 for partition in keys.partitions})
+    durable.kill()
+    await until(lambda: not bench.store.up)
+    durable.start()
+    assert await admin.sweep() == []
+
+
+async def test_after_another_run_or_an_absence_the_sweep_is_quiet(
+    server: Any, open_admin: OpenStore, open_store: OpenStore, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover, or a network that was cut: this Redis has been up for long, as it says."""
+    admin, keys = await open_admin(server, sweep_quiet_s=30), Keyspace(4)
+    redis.mset({partition.opened: 1 for partition in keys.partitions})
+    bench = await open_store(server)
+    said = {"run_id": "one", "uptime_in_seconds": 10_000}
+
+    async def info(_section: str) -> dict[str, Any]:
+        return said
+
+    async def leave(call: str) -> None:
+        await carry_out(bench, reserve(call, tariff=None))
+        redis.zadd(keys.partition("t").leases, {f"{call} t": 1})
+
+    monkeypatch.setattr(admin._client.redis, "info", info)
+    await leave("a")
+    assert len(await admin.sweep()) == 1
+    await leave("b")
+    said["run_id"] = "other"
+    assert await admin.sweep() == await admin.sweep() == []
+    admin._quiet_until_s = 0.0
+    admin._client.away_at_s = time.monotonic()
+    assert await admin.sweep() == []
+    admin._client.away_at_s -= 30
+    assert len(await admin.sweep()) == 1
+
+
+async def test_a_lease_that_cannot_be_swept_does_not_hold_up_the_others(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
+) -> None:
+    keys = Keyspace(4).partition("t")
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    await carry_out(bench, reserve("poisoned"), reserve("well"))
+    redis.hset(keys.call("poisoned"), "held", 10**8)
+    redis.zadd(keys.leases, {"poisoned t": 1, "well t": 2})
+    assert await admin.sweep(limit=1) == [Swept("poisoned", "t", 0, "HELD_ABOVE_ACCOUNT")]
+    assert await admin.sweep(limit=1) == [Swept("well", "t", 0)]
+    assert await admin.sweep(limit=1) == []
+
+
+async def test_a_partition_that_is_not_open_does_not_hold_up_the_others(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
+) -> None:
+    bench = await open_store(server)
+    keys = Keyspace(4)
+    shut, well = sorted(("t", "u", "v"), key=lambda tenant: keys.partition(tenant).number)[::2]
+    assert keys.partition(shut).number < keys.partition(well).number
+    await carry_out(bench, reserve("a", shut, None), reserve("b", shut, None), reserve("c", well, None))
+    for call, tenant in (("a", shut), ("b", shut), ("c", well)):
+        redis.zadd(keys.partition(tenant).leases, {f"{call} {tenant}": 1})
+    await admin.begin_rebuild(keys.partition(shut).number)
+    assert await admin.sweep() == [Swept("c", well, 0)]
 
 
 async def test_orders_reach_live_workers(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:

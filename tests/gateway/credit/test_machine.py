@@ -55,6 +55,8 @@ class Account:
     calls: int = 0
     funded: int = 0
     charged: int = 0
+    overdrawn: bool = False
+    """A charge that was heard late took more than was available; since then it may be below 0."""
     withdrawn: dict[str, int] = field(default_factory=dict)
 
 
@@ -89,6 +91,16 @@ class Said:
     epoch: str
 
 
+@dataclass(frozen=True)
+class SweptTalk:
+    """A call that was swept and has not been settled since."""
+
+    tenant: str
+    owner: str
+    generation: int
+    charge: int
+
+
 class Model:
     """What MONEY says of each command."""
 
@@ -96,6 +108,7 @@ class Model:
         self.accounts = {tenant: Account() for tenant in TENANTS}
         self.live: dict[str, Talk] = {}
         self.done: dict[str, str] = {}
+        self.swept: dict[str, SweptTalk] = {}
         self.outbox: list[tuple[str, str, int]] = []
         self.epoch = 1
 
@@ -104,7 +117,7 @@ class Model:
             return [b"STALE"]
         command = said.command
         if command.call_id in self.done:
-            return [b"DONE"]
+            return self._after_the_end(said)
         talk = self.live.get(command.call_id)
         if talk is None:
             return self._unknown(said)
@@ -112,6 +125,23 @@ class Model:
             return [b"FENCED"]
         act: Callable[[Talk, Said], list[Any]] = getattr(self, f"_{type(command).__name__.lower()}")
         return act(talk, said)
+
+    def _after_the_end(self, said: Said) -> list[Any]:
+        """What costs more than the sweep charged is taken once, whatever is available (MONEY 5)."""
+        command = said.command
+        swept = self.swept.get(command.call_id)
+        if not isinstance(command, Settle) or swept is None:
+            return [b"DONE"]
+        if swept.owner != said.owner or swept.generation > said.generation:
+            return [b"DONE"]
+        del self.swept[command.call_id]
+        late, account = max(0, command.charge_micros - swept.charge), self.accounts[swept.tenant]
+        account.balance -= late
+        account.charged += late
+        account.overdrawn = account.overdrawn or account.balance < account.held
+        self.done[command.call_id] = "settle"
+        self.outbox.append(("late", command.call_id, late))
+        return [b"CLOSED"]
 
     def _unknown(self, said: Said) -> list[Any]:
         command = said.command
@@ -224,6 +254,7 @@ class Model:
             return [b"ALIVE"]
         charge = price_micros(talk.tariff, talk.proven) if talk.answered and talk.tariff is not None else 0
         self._close(call_id, "sweep", charge)
+        self.swept[call_id] = SweptTalk(talk.tenant, talk.owner, talk.generation, charge)
         return [b"SWEPT", charge]
 
 
@@ -425,6 +456,14 @@ class Machine(RuleBasedStateMachine):
             expected = self.model.sweep(call_id)
             assert self.call(lua.SWEEP, places, [member, 0]) == expected
 
+    @precondition(lambda self: self.model.swept)
+    @rule(which=which_one, charge=st.sampled_from((0, 1, 60_000, 300_000)), own=st.sampled_from((True, True, False)))
+    def hear_of_a_swept_call(self, which: int, charge: int, own: bool) -> None:
+        call_id = sorted(self.model.swept)[which % len(self.model.swept)]
+        swept = self.model.swept[call_id]
+        gate = int((swept.owner == "two/0") == own)
+        self.say(gate, Settle(call_id, swept.tenant, 0, charge, b"{}"))
+
     # Epochs
 
     @rule(heard=st.booleans())
@@ -454,7 +493,7 @@ class Machine(RuleBasedStateMachine):
                 account.balance, account.held, account.calls, account.applied,
             ]  # fmt: skip
             assert account.held == live[tenant]
-            assert account.balance - account.held >= 0
+            assert account.balance - account.held >= 0 or account.overdrawn
             assert account.funded == account.balance + account.charged + sum(account.withdrawn.values())
         assert self.redis.zcard(self.partition.leases) == len(self.model.live)
         assert self.redis.xlen(self.partition.outbox) == len(self.model.outbox)
@@ -471,7 +510,9 @@ class Machine(RuleBasedStateMachine):
             assert int(stored["gen"]) == talk.generation
             assert read_tariff(stored["tariff"]) == talk.tariff
         for call_id, kind in self.model.done.items():
-            assert self.redis.hgetall(self.partition.call(call_id)) == {"done": kind}
+            marker = self.redis.hgetall(self.partition.call(call_id))
+            assert marker.pop("done") == kind
+            assert (int(marker["charge"]) == self.model.swept[call_id].charge) if kind == "sweep" else marker == {}
         entries = self.redis.xrange(self.partition.outbox)
         said = [(each["kind"], each["call"].split(" ")[0], int(each["charge"])) for _, each in entries]
         assert said == self.model.outbox

@@ -285,9 +285,44 @@ def test_a_dead_owners_call_is_charged_to_its_last_proven_moment(
     assert till.sweep("c") == [b"SWEPT", charge]
     assert till.sweep("c") == [b"ALIVE"]
     assert till.money() == (10**6 - charge, 0)
-    assert till.say(Settle("c", "t", 60_000, 60_000, b"{}")) == [b"DONE"]
+    assert till.say(Renew("c", "t", 1, 60, 120, 0)) == [b"DONE"]
     [(_, entry)] = till.redis.xrange(till.partition.outbox)
     assert (entry["kind"], entry["charge"], entry["answered_ms"]) == ("sweep", str(charge), "77" if answered else "0")
+
+
+@pytest.mark.parametrize(("proven", "late"), [(0, 60_000), (17, 43_000), (60, 0)])
+def test_what_a_swept_call_cost_above_the_sweep_is_charged_once(till: Till, proven: int, late: int) -> None:
+    till.fund(60_000)
+    till.say(reserve())
+    till.say(Answer("c", "t", 77, b""))
+    till.say(Prove("c", "t", proven, None))
+    till.expire("c")
+    assert till.sweep("c") == [b"SWEPT", proven * 1_000]
+    settle = Settle("c", "t", 60_000, 60_000, b"{}")
+    before = snapshot(till.redis)
+    assert till.say(settle, owner="gate/1") == [b"DONE"]
+    assert till.say(settle, generation=0) == [b"DONE"]
+    assert till.say(Settle("c", "t", 1, -1, b"{}")) == [b"ALERT", b"CHARGE_BELOW_ZERO"]
+    assert snapshot(till.redis) == before
+    assert till.say(settle) == [b"CLOSED"]
+    assert till.say(settle) == [b"DONE"]
+    assert till.money() == (0, 0)
+    _, (_, entry) = till.redis.xrange(till.partition.outbox)
+    assert (entry["kind"], entry["call"], entry["charge"], entry["owner"]) == ("late", "c t", str(late), "gate/0")
+    assert till.redis.hgetall(till.partition.call("c")) == {"done": "settle"}
+
+
+def test_a_late_charge_may_take_more_than_is_available_and_then_nothing_is_granted(till: Till) -> None:
+    till.fund(60_000)
+    till.say(reserve())
+    till.say(Answer("c", "t", 77, b""))
+    till.expire("c")
+    assert till.sweep("c") == [b"SWEPT", 0]
+    assert till.say(reserve("d")) == [b"GRANT", 60, 60_000, 0]
+    assert till.say(Settle("c", "t", 60_000, 60_000, b"{}")) == [b"CLOSED"]
+    assert till.money() == (0, 60_000)
+    assert till.say(reserve("e", tariff=Tariff(0, 0, 60, 60))) == [b"NO_CREDIT"]
+    assert till.say(Renew("d", "t", 1, 60, 61, 0)) == [b"NO_CREDIT"]
 
 
 def test_nothing_is_swept_soon_after_the_epoch_changed(till: Till) -> None:
