@@ -305,18 +305,20 @@ class Call:
     def hang_up_both(self, event: Any, now: float) -> None:
         """The gate ends an answered call: the called side gets its BYE at once, the caller as soon as may be.
 
-        A fault in the one leg, which the turn counts, never leaves the other one talking.
+        A fault in the closing or in the one leg, which the turn counts, never leaves the other one talking.
         """
         reason = event.reason if isinstance(event, Stopped) else REASONS["NO_ACK"]
         paid_until = self.money.paid_until
-        self._end(Ending(reason.code, 200, "gate"), "cut", now)
-        headers = ending_headers(reason)
         try:
-            self.called.hang_up(headers, now)
-            if now >= paid_until:
-                self.core.tell(Cut(now - paid_until))
+            self._end(Ending(reason.code, 200, "gate"), "cut", now)
         finally:
-            self.caller.hang_up(headers, now)
+            headers = ending_headers(reason)
+            try:
+                self.called.hang_up(headers, now)
+                if now >= paid_until:
+                    self.core.tell(Cut(now - paid_until))
+            finally:
+                self.caller.hang_up(headers, now)
 
     def drop(self, event: Stopped, now: float) -> None:
         """Another worker owns the call now: forget it without a word to anybody (SIP.md 1)."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.call.call import ENDING_MAX_S
+from gateway.call.call import ENDING_MAX_S, Call
 from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
 from gateway.call.commands import Grant, Prove, Refusal, Release, Renew, Reserve, Settle
@@ -76,6 +76,22 @@ def test_a_fault_in_one_leg_does_not_leave_the_other_one_talking(leg: str, monke
     world.ok(world.caller if leg == "called" else world.called, "BYE")
     world.run(ENDING_MAX_S)
     assert world.is_clean(), "and it is forgotten all the same"
+
+
+def test_a_fault_in_the_closing_leaves_nobody_talking(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, faults = World(Options(balance=5_000_000)), []
+    world.deadlines.on_fault = lambda fault, now: faults.append(str(fault))
+    world.talk()
+
+    def broken(self: Call, ending: object, now: float) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Call, "_settle", broken)
+    world.run(5.001)
+    assert faults == ["broken"]
+    for phone in (world.caller, world.called):
+        world.ok(phone, "BYE")
+    assert world.is_clean()
 
 
 def test_a_late_deadline_bills_no_more_than_was_paid_for() -> None:
