@@ -30,7 +30,7 @@ class Live:
     """One live call as the worker last knew it."""
 
     __slots__ = (
-        "adoption", "answered_ms", "call_id", "dirty", "final", "held_micros", "lease_s", "paid_s", "proven_s",
+        "adoption", "answered_ms", "call_id", "final", "held_micros", "lease_s", "paid_s", "proven_s",
         "tariff", "tenant_id", "tick", "usage",
     )  # fmt: skip
 
@@ -47,8 +47,6 @@ class Live:
         self.final = final
         self.answered_ms = 0
         self.proven_s = 0
-        self.dirty = False
-        """Redis may not know it as it is: to be said again as soon as it listens."""
 
     def answer(self, command: Answer) -> None:
         """The answer is on its way."""
@@ -72,11 +70,11 @@ class Kept:
 
     __slots__ = ("acknowledged", "again", "booked", "command", "live", "sent")
 
-    def __init__(self, command: Settle | Release, live: Live | None) -> None:
+    def __init__(self, command: Settle | Release, live: Live | None, was_dirty: bool) -> None:
         self.command = command
         self.live = live
         self.sent = False
-        self.again = live is not None and live.dirty
+        self.again = was_dirty
         """Redis may have forgotten its reservation: what was held is merged before the charge is taken."""
         self.acknowledged = False
         self.booked = False
@@ -87,13 +85,16 @@ class Kept:
 class Keeper:
     """The live calls and unbooked charges of one worker."""
 
-    __slots__ = ("_leaving", "kept", "live", "unacknowledged")
+    __slots__ = ("_acknowledged", "_leaving", "dirty", "kept", "live", "unacknowledged")
 
     def __init__(self) -> None:
         self.live: dict[str, Live] = {}
         self.kept: dict[str, Kept] = {}
         self.unacknowledged = 0
+        self.dirty: dict[str, Live] = {}
+        """Live calls that Redis may not know as they are: to be said again as soon as it listens."""
         self._leaving: deque[tuple[float, str]] = deque()
+        self._acknowledged: deque[str] = deque()
 
     @property
     def full(self) -> bool:
@@ -109,9 +110,21 @@ class Keeper:
         """The call is over; None where that was said before."""
         if command.call_id in self.kept:
             return None
-        kept = self.kept[command.call_id] = Kept(command, self.live.pop(command.call_id, None))
+        was_dirty = self.dirty.pop(command.call_id, None) is not None
+        kept = self.kept[command.call_id] = Kept(command, self.live.pop(command.call_id, None), was_dirty)
         self.unacknowledged += 1
         return kept
+
+    def soil(self, call_id: str) -> None:
+        """Redis may not know this call as it is, if it is live."""
+        live = self.live.get(call_id)
+        if live is not None:
+            self.dirty[call_id] = live
+
+    def unacknowledged_charges(self) -> list[int]:
+        """What the charges that Redis has not acknowledged come to, each in micro-units."""
+        waiting = (kept.command for kept in self.kept.values() if not kept.acknowledged)
+        return [command.charge_micros for command in waiting if isinstance(command, Settle)]
 
     def acknowledge(self, kept: Kept, now: float) -> None:
         """Redis has taken it (or will never take it): it waits for the ledger now."""
@@ -119,6 +132,7 @@ class Keeper:
             return
         kept.acknowledged = True
         self.unacknowledged -= 1
+        self._remember(kept)
         if kept.booked:
             self._leaving.append((now + LOSS_WINDOW_S, kept.command.call_id))
         elif len(self.kept) - self.unacknowledged > KEPT_MAX:
@@ -145,6 +159,7 @@ class Keeper:
     def drop(self, call_id: str) -> None:
         """Somebody else answers for this call now (FENCED)."""
         self.live.pop(call_id, None)
+        self.dirty.pop(call_id, None)
         kept = self.kept.pop(call_id, None)
         if kept is not None and not kept.acknowledged:
             self.unacknowledged -= 1
@@ -160,8 +175,20 @@ class Keeper:
         """Charges to be sent (again), oldest first."""
         return (kept for kept in list(self.kept.values()) if not kept.sent)
 
+    def _remember(self, kept: Kept) -> None:
+        """In the order of acknowledgement; ids of what is gone since then are let go with the front, or all at once."""
+        order = self._acknowledged
+        order.append(kept.command.call_id)
+        if len(order) > len(self.kept) + KEPT_MAX:
+            self._acknowledged = deque(dict.fromkeys(call_id for call_id in order if self._stands(call_id)))
+
+    def _stands(self, call_id: str) -> bool:
+        kept = self.kept.get(call_id)
+        return kept is not None and kept.acknowledged
+
     def _drop_oldest(self) -> None:
-        for call_id, kept in self.kept.items():
-            if kept.acknowledged:
+        while self._acknowledged:
+            call_id = self._acknowledged.popleft()
+            if self._stands(call_id):
                 del self.kept[call_id]
                 return

@@ -15,7 +15,6 @@ Keys of a partition, N without leading zeros:
 | ``cg:{pN}:call:ID`` | hash | one live call; over: ``done``, the marker of MONEY 3, and what a sweep charged |
 | ``cg:{pN}:leases`` | zset | ``ID TENANT`` by the end of the lease, Unix ms |
 | ``cg:{pN}:outbox`` | stream | charges on their way to the ledger |
-| ``cg:{pN}:aside`` | stream | outbox entries that the ledger cannot book, put aside for a person |
 | ``cg:{pN}:refused`` | stream | refused calls, capped |
 | ``cg:{pN}:withdrawal:ID`` | string | what a withdrawal took |
 
@@ -61,7 +60,7 @@ def orders_key(worker: str) -> str:
 class PartitionKeys:
     """The keys of one partition."""
 
-    __slots__ = ("aside", "epoch", "leases", "number", "opened", "outbox", "prefix", "refused")
+    __slots__ = ("epoch", "leases", "number", "opened", "outbox", "prefix", "refused")
 
     def __init__(self, number: int) -> None:
         prefix = f"cg:{{p{number}}}:"
@@ -71,7 +70,6 @@ class PartitionKeys:
         self.opened = prefix + "opened"
         self.leases = prefix + "leases"
         self.outbox = prefix + "outbox"
-        self.aside = prefix + "aside"
         self.refused = prefix + "refused"
 
     def account(self, tenant_id: str) -> str:

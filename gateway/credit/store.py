@@ -125,6 +125,7 @@ class CreditStore:
         self._timeout_s, self._outbox_max = timeout_s, outbox_max
         self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
         self._to_say: deque[Live | Kept] = deque()
+        self._saying = False
         self._results: list[Result] = []
         self._housekeeping_at_s = 0.0
         self._alerted: dict[str, float] = {}
@@ -176,7 +177,10 @@ class CreditStore:
         await self._tie.start()
 
     async def stop(self) -> None:
-        """Send what waits, wait for its acknowledgement at most ``timeout_s``, and close."""
+        """Send what waits, wait for its acknowledgement at most ``timeout_s``, and close.
+
+        Charges that Redis has never taken by then end with this process: an alert says how many and how much.
+        """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + self._timeout_s
         while self._keeper.unacknowledged and self.up and loop.time() < until_s and self._tie.link is not None:
@@ -185,6 +189,10 @@ class CreditStore:
             except (OSError, ReplyError):
                 break
         await self._tie.stop()
+        lost = self._keeper.unacknowledged_charges()
+        if lost:
+            text = f"{len(lost)} charges, {sum(lost)} micros in all, were never taken by Redis and end with this worker"
+            self._alert("CHARGES_NOT_TAKEN", f"{text}: the sweep will charge what talk Redis knows of")
 
     def submit(self, command: Command) -> None:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""
@@ -257,8 +265,7 @@ class CreditStore:
             live.prove(command)
         way = self._way(command.tenant_id)
         if isinstance(way, Away):
-            if live is not None:
-                live.dirty = True
+            self._keeper.soil(command.call_id)
             return
         way[0].send(self._requests.prove(command, way[1]), self._on_prove, command)
 
@@ -333,9 +340,7 @@ class CreditStore:
         if self._again_with_text(command, reply, self._on_prove, self._requests.prove):
             return
         self._why(command.tenant_id, reply)
-        live = self._keeper.live.get(command.call_id)
-        if live is not None:
-            live.dirty = True
+        self._keeper.soil(command.call_id)
 
     def _on_kept(self, kept: Kept, reply: Any, seconds: float) -> None:
         self._time("settle" if isinstance(kept.command, Settle) else "release", reply, seconds)
@@ -366,7 +371,7 @@ class CreditStore:
             if reply[0] == b"ALERT":
                 self._alert(reply[1].decode(), f"call {live.call_id} of tenant {live.tenant_id} was not merged")
             return
-        live.dirty = True
+        self._keeper.soil(live.call_id)
         if is_noscript(reply):
             self._merge(live, with_text)
         else:
@@ -426,9 +431,7 @@ class CreditStore:
         return Away.UNREACHABLE
 
     def _missed(self, command: Answer, cause: Away) -> None:
-        live = self._keeper.live.get(command.call_id)
-        if live is not None:
-            live.dirty = True
+        self._keeper.soil(command.call_id)
         self._later(StoreAway(command.call_id, 0, cause))
 
     # What is not asked for by a command
@@ -451,14 +454,16 @@ class CreditStore:
         """
         self._requests.generation = self._tie.generation
         for live in self._keeper.live.values():
-            live.dirty = live.dirty or self._keys.partition(live.tenant_id).number in partitions
+            if self._keys.partition(live.tenant_id).number in partitions:
+                self._keeper.soil(live.call_id)
         for kept in self._keeper.kept.values():
             if self._keys.partition(kept.command.tenant_id).number in partitions:
                 self._keeper.unsay(kept)
         self._to_say.clear()
-        self._to_say.extend(live for live in self._keeper.live.values() if live.dirty)
+        self._to_say.extend(self._keeper.dirty.values())
         self._to_say.extend(kept for kept in self._keeper.kept.values() if not kept.sent)
-        self._say()
+        if not self._saying:
+            self._say()
 
     def _say(self) -> None:
         to_say = self._to_say
@@ -470,15 +475,14 @@ class CreditStore:
                 self._merge(said)
             elif not said.sent:
                 self._send_kept(said)
-        if to_say:
+        self._saying = bool(to_say)
+        if self._saying:
             asyncio.get_running_loop().call_soon(self._say)
 
     def _merge(self, live: Live, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
         link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(live.tenant_id).number]
-        if live.call_id not in self._keeper.live or not live.dirty:
-            return
-        live.dirty = link is None or not self.up or not epoch
-        if link is not None and not live.dirty:
+        if live.call_id in self._keeper.dirty and link is not None and self.up and epoch:
+            del self._keeper.dirty[live.call_id]
             link.send(change(self._requests.merge(live, epoch)), self._on_merge, live)
 
     def _on_check(self, now: float) -> None:
@@ -491,7 +495,13 @@ class CreditStore:
         if self.up:
             for kept in self._keeper.waiting():
                 self._send_kept(kept)
+            self._merge_dirty()
             self._ask_outboxes()
+
+    def _merge_dirty(self) -> None:
+        """What Redis refused, or was not told while others were said again, it is told now; some of it each second."""
+        for live in [*self._keeper.dirty.values()][:SAID_A_TURN] if not self._to_say else ():
+            self._merge(live)
 
     def _ask_outboxes(self) -> None:
         link, count = self._tie.link, len(self._outboxes)

@@ -70,17 +70,6 @@ class Streams(ABC):
             await self._pipelined(markers)
             await self._pipelined(("XDEL", partitions[number].outbox, *some) for number, some in ids.items())
 
-    async def set_aside(self, entry: OutboxEntry, why: str) -> None:
-        """Move an entry that the ledger cannot book out of the way of those behind it, for a person to look at."""
-        keys = self._client.keys.partitions[entry.partition]
-        async with self._client.asking():
-            pipeline = self._client.pipeline(atomic=True)
-            fields = {"kind": entry.kind, "call": f"{entry.charge_id} {entry.tenant_id}"}
-            charge = {"charge": str(entry.charge_micros), "record": entry.record, "why": why}
-            pipeline.xadd(keys.aside, {**fields, **charge})  # type: ignore[dict-item]
-            pipeline.xdel(keys.outbox, entry.entry_id)
-            await pipeline.execute()
-
     async def outbox_state(self) -> OutboxState:
         """How many entries wait and since when."""
         partitions = self._client.keys.partitions

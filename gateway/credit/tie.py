@@ -74,6 +74,7 @@ class Tie:
         self.epochs = [""] * len(keys.partitions)
         self.open_epochs = [""] * len(keys.partitions)
         self._stale: set[int] = set()
+        self._heard: dict[int, Any] = {}
         self._run_id = ""
         self._first = asyncio.Event()
         self._gone = asyncio.Event()
@@ -161,7 +162,12 @@ class Tie:
 
     async def _claim_slot(self, link: Link) -> None:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        link.send(self._claim(), lambda _subject, reply, _seconds: answer.set_result(reply))
+
+        def on_reply(_subject: Any, reply: Any, _seconds: float) -> None:
+            if not answer.done():
+                answer.set_result(reply)
+
+        link.send(self._claim(), on_reply)
         reply = await answer
         if not isinstance(reply, list):
             raise ConnectionError(f"the slot {self._owner} could not be claimed: {reply!r}")
@@ -212,9 +218,22 @@ class Tie:
     def _on_epoch(self, partition: int, reply: Any, _seconds: float) -> None:
         if reply is LOST or isinstance(reply, ReplyError):
             return
-        was_open = bool(self.open_epochs[partition])
-        if (self._learn(partition, reply) or not was_open) and self.up:
-            self._on_return({partition})
+        if not self._heard:
+            asyncio.get_running_loop().call_soon(self._learn_heard)
+        self._heard[partition] = reply
+
+    def _learn_heard(self) -> None:
+        """Believe what one turn has said of epochs; the calls of all partitions that changed are said again at once."""
+        heard, self._heard = self._heard, {}
+        if not self.up:
+            return  # the next connection reads them all
+        again = set()
+        for partition, reply in heard.items():
+            was_open = bool(self.open_epochs[partition])
+            if self._learn(partition, reply) or (self.open_epochs[partition] and not was_open):
+                again.add(partition)
+        if again:
+            self._on_return(again)
 
     def _on_lost(self, link: Link) -> None:
         if link is not self.link:

@@ -91,6 +91,22 @@ def test_the_oldest_acknowledged_charges_go_first(monkeypatch: pytest.MonkeyPatc
     assert list(keeper.kept) == ["unsent", "c2", "c3", "c4"]
 
 
+def test_what_is_remembered_of_forgotten_charges_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "KEPT_MAX", 3)
+    keeper = Keeper()
+    for number in range(50):
+        charge = keeper.close(settle(f"c{number}"))
+        assert charge is not None
+        keeper.acknowledge(charge, now=0.0)
+        keeper.unsay(charge)
+        keeper.acknowledge(charge, now=0.0)
+        if number:
+            keeper.book([f"c{number}"], now=0.0)
+            keeper.forget(now=kept.LOSS_WINDOW_S)
+    assert list(keeper.kept) == ["c0"]
+    assert len(keeper._acknowledged) <= 1 + 2 * kept.KEPT_MAX
+
+
 def test_refused_calls_beyond_the_rate_are_one_row_for_each_trunk() -> None:
     rows = RefusedRows(per_s=2)
 

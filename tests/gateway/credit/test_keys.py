@@ -38,7 +38,7 @@ def test_everything_of_a_tenant_is_in_one_slot(tenant: str, call: str, partition
     partition = keys.partition
     assert partition.number == crc16(tenant) % partitions
     names = [
-        keys.account, partition.epoch, partition.opened, partition.leases, partition.outbox, partition.aside,
+        keys.account, partition.epoch, partition.opened, partition.leases, partition.outbox,
         partition.refused, partition.call(call), partition.withdrawal(call),
     ]  # fmt: skip
     assert {slot_of(name) for name in names} == {slot_of(f"{{p{partition.number}}}")}

@@ -26,6 +26,7 @@ from gateway.call.record import CallRecord, decode_record
 from gateway.credit import kept, store, tie
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.keys import Keyspace
+from gateway.credit.resp import pack
 from gateway.credit.store import Owner, OwnerTakenError
 from policy.verdict import Limits
 from rating.tariff import Tariff
@@ -345,6 +346,84 @@ async def test_refusing_redis_is_away_and_an_alert(server: Any, admin: CreditAdm
         await asyncio.sleep(0)
         redis.config_set("maxmemory", 0)
     await until(lambda: not bench.store.unacknowledged)
+
+
+async def test_an_answer_that_was_refused_is_said_again_without_an_outage(
+    server: Any, admin: CreditAdmin, open_store: OpenStore
+) -> None:
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    bench.store.submit(reserve())
+    await result(bench)
+    with server.client() as redis:
+        redis.config_set("maxmemory", 1)
+        bench.store.submit(Answer("c", "t", 77, b"talks"))
+        assert await result(bench) == StoreAway("c", 0, Away.UNREACHABLE)
+        redis.config_set("maxmemory", 0)
+    await until(lambda: "merge" in bench.ops)
+    [call] = await admin.live_calls()
+    assert (call.answered_ms, call.adoption) == (77, b"talks")
+    assert bench.ups == [True]
+
+
+async def test_a_partition_that_stays_shut_is_told_once(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    bench.store.submit(reserve())
+    await result(bench)
+    rounds: list[set[int]] = []
+    keeper_tie = bench.store._tie
+    say_again = keeper_tie._on_return
+    keeper_tie._on_return = lambda partitions: (rounds.append(partitions), say_again(partitions))
+    everywhere = list(range(4))
+    numbers = [await admin.begin_rebuild(partition) for partition in everywhere]
+    for partition in everywhere:
+        keeper_tie.stale(partition)
+    await until(lambda: "merge" in bench.ops)
+    polls = 0
+    while polls < 3:  # each poll says the same again
+        keeper_tie._ask_epochs(everywhere)
+        await keeper_tie.link.ask("PING")
+        await asyncio.sleep(0)
+        polls += 1
+    assert (rounds, bench.ops.count("merge")) == ([set(everywhere)], 1)
+    for partition, number in zip(everywhere, numbers, strict=True):
+        await admin.open_epoch(partition, number)
+    keeper_tie._ask_epochs(everywhere)
+    await until(lambda: bench.store.open)
+    assert set().union(*rounds[1:]) == set(everywhere)
+
+
+async def test_a_stop_while_the_slot_is_being_claimed(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
+    bench = await open_store(server)
+    keeper_tie = bench.store._tie
+    keeper_tie._claim = lambda ttl_ms=0: pack(("BLPOP", "never", 0))
+    first = keeper_tie.link
+    first.cut()
+    await until(lambda: keeper_tie.link is not first and keeper_tie.link.oldest and not keeper_tie.link._out)
+    await until(lambda: "_claim_slot" in keeper_tie.link.oldest[0].__qualname__)
+    await bench.store.stop()
+    assert keeper_tie.link.lost
+
+
+async def test_charges_that_redis_never_took_are_told_at_the_stop(
+    server: Any, admin: CreditAdmin, open_store: OpenStore
+) -> None:
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    for call in ("a", "b"):
+        bench.store.submit(reserve(call))
+    await result(bench, 2)
+    server.kill()
+    await until(lambda: not bench.store.up)
+    bench.store.submit(Settle("a", "t", 1_000, 1_000, b"{}"))
+    bench.store.submit(Settle("b", "t", 2_500, 3_000, b"{}"))
+    bench.store.submit(Release("c", "t", b"{}"))
+    await bench.store.stop()
+    [(_, text)] = [alert for alert in bench.alerts if alert[0] == "CHARGES_NOT_TAKEN"]
+    assert "2 charges, 4000 micros" in text
 
 
 async def test_a_replica_is_not_written_to(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
