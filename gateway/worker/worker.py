@@ -253,8 +253,6 @@ class Worker:
         """Refuse new calls and wait for the live ones, at most drain_s; then end what is unanswered (SIP.md 5)."""
         loop = asyncio.get_running_loop()
         self._do(self._b2bua.drain)
-        # who asks by OPTIONS whether to send calls here sends them elsewhere from now on (RFC 3261 11.2)
-        self._endpoint.available_status = 503
         log.info("draining", calls=len(self._b2bua), at_most_s=self._settings.sip.drain_s)
         await self._empty(loop.time() + self._settings.sip.drain_s)
         self._do(self._b2bua.end_unanswered)
