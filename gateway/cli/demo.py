@@ -44,6 +44,9 @@ LOOK_EVERY_S: Final = 0.5
 READY_WITHIN_S: Final = 30.0
 SETTLED_WITHIN_S: Final = 15.0
 """How long the last charges may take into the ledger; it is well below a second."""
+SETTLED_LOOKS: Final = 4
+"""Looks in a row that must find all settled: workers write their counters each half second, so the last calls may be
+counted a little after they are booked."""
 STOP_WITHIN_S: Final = 20.0
 PORT_TRIES: Final = 20
 LOG_TAIL_CHARS: Final = 400
@@ -318,11 +321,13 @@ def _outcomes(settings: Settings) -> Counter[str]:
 async def _settled(desk: Desk, view: View, started_s: float) -> Document:
     """Wait until no call is live and every charge is booked, then compare the books."""
     give_up_s = time.monotonic() + SETTLED_WITHIN_S
+    looks_settled = 0
     while True:
         sample = await _look(desk, time.monotonic() - started_s)
         view.show(sample)
         done = not sample.calls and not sample.held_micros and not sample.unsynced_micros
-        if done or time.monotonic() > give_up_s:
+        looks_settled = looks_settled + 1 if done else 0
+        if looks_settled >= SETTLED_LOOKS or time.monotonic() > give_up_s:
             break
         await asyncio.sleep(LOOK_EVERY_S)
     books = await desk.reconcile()

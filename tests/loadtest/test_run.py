@@ -1,6 +1,5 @@
 """Whole runs of the tester against itself and against a stand-in that refuses, cuts, loses and falls silent."""
 
-import asyncio
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -136,8 +135,11 @@ async def test_a_silent_gate_does_not_hold_the_run(monkeypatch: pytest.MonkeyPat
 
 
 async def test_stopping_hangs_up_what_is_up() -> None:
-    run = Run(plan(None, callee(), calls=1000, cps=100.0, hold=parse_hold("60")))
-    asyncio.get_running_loop().call_later(0.3, run.stop)
+    def stop_when_answered(run: Run) -> None:
+        if any(call.answer_heard for call in run._live.values()):
+            run.stop()
+
+    run = Run(plan(None, callee(), calls=1000, cps=100.0, hold=parse_hold("60")), stop_when_answered)
     figures = await run.play()
     assert 0 < figures["offered"] < 1000
     assert figures["answered"] > 0
