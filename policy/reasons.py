@@ -44,8 +44,8 @@ REASONS: Final = _table(
     # money
     Reason("NO_CREDIT", 402, 21, "credit exhausted"),
     # the gate's own
-    Reason("GATE_CALLS", 503, 42, "the gate has as many live calls as it may have"),
-    Reason("GATE_CALLS_PER_SECOND", 503, 42, "the gate gets more calls a second than it may take"),
+    Reason("GATE_CALLS", 503, 41, "the gate has as many live calls as it may have"),
+    Reason("GATE_CALLS_PER_SECOND", 503, 41, "the gate gets more calls a second than it may take"),
     Reason("DRAINING", 503, 41, "the gate is being shut down"),
     Reason("STORE_AWAY", 503, 41, "the credit store cannot be reached"),
     Reason("OUTBOX_FULL", 503, 41, "too many charges wait to be booked"),

@@ -64,11 +64,14 @@ async def fix_partitions(database: Database, wanted: int | None) -> int:
 
     ``wanted`` None takes what is there, or the default.  Raises PartitionsFixed where another number is there.
     """
-    async with database.write() as connection:
+    async with database.read() as connection:
         fixed = await read_setting(connection, "partitions")
-        if fixed is None:
-            fixed = str(wanted or DEFAULT_PARTITIONS)
-            await write_setting(connection, "partitions", fixed)
+    if fixed is None:
+        async with database.write() as connection:  # looked at again: another process may have been first
+            fixed = await read_setting(connection, "partitions")
+            if fixed is None:
+                fixed = str(wanted or DEFAULT_PARTITIONS)
+                await write_setting(connection, "partitions", fixed)
     if wanted is not None and int(fixed) != wanted:
         raise PartitionsFixed(
             f"this ledger was started with {fixed} partitions, not {wanted}",

@@ -6,12 +6,14 @@ ordinary one is then counted against calls a second and live calls.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from gateway.call.intake import call_request
 from gateway.sip.events import Flow
 from gateway.sip.message import Request
 from gateway.transport.admission import Gate, Sources
+from gateway.worker.directory import NEVER_READ
 from policy.decide import decide
 from policy.directory import Directory
 from policy.plan import NumberPlan
@@ -62,7 +64,9 @@ class Decider:
             return Deny(REASONS["UNKNOWN_SOURCE"], trunk=name or "")
         asked = call_request(request, trunk.name, trunk.role == "access", self._unix_ms(now))
         verdict = decide(self.directory, self._plan, asked)
-        if isinstance(verdict, Deny) or verdict.emergency:
+        if isinstance(verdict, Deny):
+            return verdict if self.directory.version != NEVER_READ else _unread(verdict)
+        if verdict.emergency:
             return verdict
         code = self._limit(now)
         return verdict if code is None else _refused(verdict, code)
@@ -71,6 +75,12 @@ class Decider:
         if self.outbox_full():
             return "OUTBOX_FULL"
         return self._gate.refusal(self.live_calls(), now)
+
+
+def _unread(denied: Deny) -> Deny:
+    """No directory has ever been read (a first start without the ledger): nobody can say whose call this is, and a
+    403 would be untrue."""
+    return replace(denied, reason=REASONS["STORE_AWAY"])
 
 
 def _refused(allowed: Allow, code: str) -> Deny:

@@ -30,6 +30,9 @@ FORMAT: Final = 1
 
 SNAPSHOT_FILE: Final = "directory.snapshot"
 
+NEVER_READ: Final = -1
+"""The version of a directory that holds the settings' trunks alone; the ledger counts from 0."""
+
 log = get_logger("worker")
 
 
@@ -89,7 +92,7 @@ class DirectoryWatch:
         Trunks stand in the settings: with them an emergency call finds its carrier although neither ledger nor
         snapshot has ever been read (SIP.md 4).
         """
-        spare = load_snapshot(self._file) or Directory()
+        spare = load_snapshot(self._file) or Directory(NEVER_READ)
         self._changed(replace(spare, trunks=self._trunks))
         self._our_loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="directory", daemon=True)

@@ -8,6 +8,7 @@ from gateway.sip.events import Flow
 from gateway.sip.message import Request, parse
 from gateway.transport.admission import Gate, Sources
 from gateway.worker.decide import Decider
+from gateway.worker.directory import NEVER_READ
 from policy.directory import Directory, Tenant, Trunk
 from policy.verdict import Allow, Deny, Verdict
 from rating.deck import load_deck
@@ -119,3 +120,11 @@ def test_a_call_that_policy_refuses_takes_no_token() -> None:
     rig = Rig(per_second=1)
     assert code(rig.ask("+999")) not in ("allowed", "GATE_CALLS_PER_SECOND")
     assert code(rig.ask()) == "allowed"
+
+
+def test_without_any_directory_calls_are_put_off_and_emergencies_pass() -> None:
+    """A first start without stores: a 403 would be untrue, for nobody has looked."""
+    rig = Rig()
+    rig.decider.directory = Directory(NEVER_READ, rig.decider.directory.trunks)
+    assert code(rig.ask()) == "STORE_AWAY"
+    assert isinstance(rig.ask("911"), Allow)
