@@ -12,6 +12,7 @@ now and then and cuts the link; everything unanswered then fails at once.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Final, cast
 
 from hiredis import HiredisError, Reader, ReplyError, pack_command
@@ -27,7 +28,7 @@ pack: Final = cast(Callable[[tuple[Word, ...]], bytes], pack_command)
 """A command as Redis reads it, in bytes (hiredis' own annotation allows one word only)."""
 
 Waiting = tuple[OnReply, Any, float]
-"""An unanswered command: whom to call, what with, and the loop time at which it was given."""
+"""An unanswered command: whom to call, what with, and the monotonic moment at which it was given."""
 
 LOST: Final = object()
 """Stands for the reply that a lost link does not give any more; whether the command was carried out is not known."""
@@ -53,8 +54,9 @@ class Link(asyncio.Protocol):
         self._out: list[bytes] = []
         self._flushing = False
         self._waiting: deque[Waiting] = deque()
-        self.heard_at = self._loop.time()
-        """Loop time at which the node was heard last."""
+        self.heard_at = monotonic()
+        """When the node was heard last, in monotonic seconds; uvloop's own time moves in milliseconds, too coarsely for
+        a round trip."""
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,7 +78,7 @@ class Link(asyncio.Protocol):
         if self.lost:
             on_reply(subject, LOST, 0.0)
             return
-        self._waiting.append((on_reply, subject, self._loop.time()))
+        self._waiting.append((on_reply, subject, monotonic()))
         self._out.append(packed)
         if not self._flushing:
             self._flushing = True
@@ -107,7 +109,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Asyncio: bytes came; give each whole reply to whoever asked."""
-        reader, waiting, now = self._reader, self._waiting, self._loop.time()
+        reader, waiting, now = self._reader, self._waiting, monotonic()
         self.heard_at = now
         reader.feed(data)
         while not self.lost:
