@@ -131,8 +131,9 @@ def _own_routes(case: Case) -> tuple[Route, ...] | None:
 
 def blocked_prefix(case: Case) -> Reason | None:
     """Destinations that the tenant or the user closed."""
-    closed = case.tenant.limits.blocked_prefixes, case.user.limits.blocked_prefixes
-    return REASONS["BLOCKED_PREFIX"] if any(case.number.startswith(prefixes) for prefixes in closed) else None
+    number = case.number
+    closed = number.startswith(case.tenant.limits.blocked_prefixes) or number.startswith(case.user.limits.blocked_prefixes)
+    return REASONS["BLOCKED_PREFIX"] if closed else None
 
 
 def licence(case: Case) -> Reason | None:

@@ -12,7 +12,7 @@ from policy.verdict import Route
 
 def carrier_routes(directory: Directory, number: str) -> tuple[Route, ...]:
     """Targets of the carriers that take an E.164 number with +; empty where none does."""
-    takers = (trunk for trunk in directory.carriers if not trunk.prefixes or number.startswith(trunk.prefixes))
+    takers = [trunk for trunk in directory.carriers if not trunk.prefixes or number.startswith(trunk.prefixes)]
     return _routes(takers, number)
 
 

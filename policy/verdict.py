@@ -1,6 +1,7 @@
 """What policy is asked and what it says: a CallRequest in, Allow or Deny out.
 
-These are the only types that cross from policy to the gateway for each call; all are plain values.
+These are the only types that cross from policy to the gateway for each call; all are plain values.  Nobody changes one
+once it is made; the few that are made anew for each call are not frozen only because that triples the time it takes.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from policy.reasons import Reason
 from rating.tariff import Tariff
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallRequest:
     """One initial INVITE as policy sees it: who sent it, who calls, what was dialled.
 
@@ -54,7 +55,7 @@ class Route:
     number: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Allow:
     """The call may go: who pays, at which price, where it goes.
 
@@ -91,7 +92,7 @@ class Allow:
     number_class: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Deny:
     """The call may not go, and why; what is known of it stands beside for the record of the refused call.
 

@@ -92,10 +92,8 @@ _LISTS_CACHED: Final = 512
 def crossing(message: Message) -> Headers:
     """The headers of a message that cross to the other leg, in their order, as canonical name and value."""
     crossed: Headers = []
-    for line in message.header_lines():
+    for line in message.header_lines(_NEVER):
         name = line[0]
-        if name in _NEVER:
-            continue
         filtered = _FILTERS.get(name)
         if filtered is not None:
             kept = filtered(line[1])

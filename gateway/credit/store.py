@@ -196,19 +196,7 @@ class CreditStore:
 
     def submit(self, command: Command) -> None:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""
-        match command:
-            case Reserve():
-                self._reserve(command)
-            case Settle() | Release():
-                self._close(command)
-            case Answer():
-                self._answer(command)
-            case Renew():
-                self._renew(command)
-            case Prove():
-                self._prove(command)
-            case Refused():
-                self._refuse(command)
+        _CARRIED_OUT[type(command)](self, command)
 
     def booked(self, call_ids: Iterable[str]) -> None:
         """The ledger has these charges: forget them (orders.Booked)."""
@@ -525,3 +513,14 @@ class CreditStore:
 def _is_cutting(error: str) -> bool:
     """Redis 6.2 wraps what a command inside a script was refused for in a text of its own."""
     return error.startswith(_CUTTING) or " -READONLY" in error
+
+
+_CARRIED_OUT: Final[dict[type, Callable[[CreditStore, Any], None]]] = {
+    Reserve: CreditStore._reserve,
+    Answer: CreditStore._answer,
+    Renew: CreditStore._renew,
+    Prove: CreditStore._prove,
+    Settle: CreditStore._close,
+    Release: CreditStore._close,
+    Refused: CreditStore._refuse,
+}

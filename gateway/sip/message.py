@@ -11,6 +11,7 @@ So a header value is always a string that can be encoded, and never holds a line
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from gateway.sip.address import NameAddr, Via, parse_name_addr, parse_via
@@ -75,7 +76,7 @@ class Message:
     )
 
     _first: dict[str, str]
-    """The first value of each name, last name first; names in registered spelling, unknown ones as they came."""
+    """The first value of each name, in their order; names in registered spelling, unknown ones as they came."""
     _lines: list[str] | None
     """All header lines, unfolded, as ``name: value``, where a name stands several times; else None."""
     _from: NameAddr | None
@@ -137,7 +138,7 @@ class Message:
             value = first.get(known)
         else:
             wanted = name.lower()
-            value = next((first[spelled] for spelled in reversed(first) if spelled.lower() == wanted), None)
+            value = next((first[spelled] for spelled in first if spelled.lower() == wanted), None)
         return None if value is None else value.strip(" \t")
 
     def all(self, name: str) -> list[str]:
@@ -157,11 +158,18 @@ class Message:
             return split_values(lines[0])
         return [value for line in lines for value in split_values(line)]
 
-    def header_lines(self) -> list[tuple[str, str]]:
-        """Every header line in its order: the name in registered spelling (unknown ones as they came), the value."""
+    def header_lines(self, without: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
+        """Every header line in its order: the name in registered spelling (unknown ones as they came), the value.
+
+        Names in ``without`` are left out; where that is most of them, asking so is much the cheaper way.
+        """
+        first = self._first
+        if first.keys() <= without:
+            return []
         if self._lines is None:
-            return [(name, value.strip(" \t")) for name, value in reversed(self._first.items())]
-        return [(name, value.strip(" \t")) for name, _, value in [line.partition(": ") for line in self._lines]]
+            return [(name, value.strip(" \t")) for name, value in first.items() if name not in without]
+        lines = [line.partition(": ") for line in self._lines]
+        return [(name, value.strip(" \t")) for name, _, value in lines if name not in without]
 
 
 class Request(Message):
@@ -221,11 +229,10 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
         head = block.decode()
     except UnicodeDecodeError:
         head = block.decode("latin-1")
-    lines = head.splitlines()
-    # Other line ends than CRLF are part of a value, or wrong: they are one character, and are cut away by splitlines.
-    odd = not lines or len("".join(lines)) + 2 * (len(lines) - 1) != len(head)
-    if odd:
-        lines = head.split("\r\n")
+    lines = head.split("\r\n")
+    # A line end of another kind is part of a value, or wrong: such messages take the slower way.
+    ends = len(lines) - 1
+    odd = head.count("\n") != ends or head.count("\r") != ends
     start = lines.pop(0)
     words = start.split(" ")
     message: Request | Response
@@ -236,7 +243,7 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
         message.method = words[0]
         message.uri = ""
         message.echo = None
-    message._via = message._from = message._to = None
+    message._via = message._from = message._to = message._lines = None
     message._contact = _UNREAD
     message.via_count = 0
     try:
@@ -275,8 +282,11 @@ def _read_fields(message: Message, lines: list[str], odd: bool, size: Size) -> s
         raise BadMessage(f"the message has more than {size.headers} header lines", 513)
     if not odd:
         try:
-            message._first = first = dict([line.split(": ", 1) for line in reversed(lines)])
-            message._lines = lines if len(first) != len(lines) else None
+            pairs = [line.split(": ", 1) for line in lines]
+            message._first = first = dict(pairs)
+            if len(first) != len(lines):
+                message._first = first = _firsts(pairs)
+                message._lines = lines
             if first.keys() <= HEADER_NAMES:
                 return ""
         except ValueError:
@@ -339,9 +349,17 @@ def _read_odd_fields(message: Message, lines: list[str]) -> str:
         else:
             pairs.append((known or name, value.strip(" \t")))
             tidy.append(": ".join(pairs[-1]))
-    message._first = dict(reversed(pairs))
+    message._first = _firsts(pairs)
     message._lines = tidy if len(message._first) != len(tidy) else None
     return fault
+
+
+def _firsts(pairs: Iterable[Sequence[str]]) -> dict[str, str]:
+    """The first value of each name, in the order in which the names came."""
+    first: dict[str, str] = {}
+    for name, value in pairs:
+        first.setdefault(name, value)
+    return first
 
 
 def _check(message: Request | Response, size: Size) -> None:

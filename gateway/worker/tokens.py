@@ -15,6 +15,9 @@ TOKEN_BYTES: Final = 8
 BLOCK_TOKENS: Final = 512
 """Tokens made of one read of the kernel's random source."""
 
+VARIANTS: Final = "89ab"
+"""The first digit behind the third dash of a UUID: two fixed bits and two random ones (RFC 9562 4.1)."""
+
 TRIES_MAX: Final = 10_000
 """Call-IDs tried for one that hashes to this worker: with 256 slots the chance that all miss is below 1e-17."""
 
@@ -36,24 +39,28 @@ class Tokens:
         return self._block.pop()
 
 
-def new_call_id() -> str:
-    """The gate's own id of a call (SIP.md 1): a UUID of version 7 (RFC 9562 5.7), 74 random bits behind the time.
+def call_ids(token: Callable[[], str]) -> Callable[[], str]:
+    """Makes the gate's own ids of calls (SIP.md 1): UUIDs of version 7 (RFC 9562 5.7), random bits behind the time.
 
-    Ids that rise with time keep what the ledger writes together on a few pages of its indexes.
+    ``token`` gives 16 random hexadecimal digits each time (:class:`Tokens`).  Ids that rise with time keep what the
+    ledger writes together on a few pages of its indexes.
     """
-    stamp = time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF
-    tail = int.from_bytes(os.urandom(10), "big")
-    digits = f"{stamp:012x}7{tail >> 68:03x}{0x8 | tail >> 66 & 0x3:x}{tail & 0xFFF_FFFF_FFFF_FFFF:015x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+    def make() -> str:
+        stamp = f"{time.time_ns() // 1_000_000:012x}"
+        one, two = token(), token()
+        return f"{stamp[:8]}-{stamp[8:]}-7{one[:3]}-{VARIANTS[int(one[3], 16) & 3]}{one[4:7]}-{two[:12]}"
+
+    return make
 
 
-def own_call_ids(slot: int, workers: int) -> Callable[[], str]:
-    """Makes call ids that hash to ``slot`` among all ``workers``.
+def own_call_ids(token: Callable[[], str], slot: int, workers: int) -> Callable[[], str]:
+    """As :func:`call_ids`, but ids that hash to ``slot`` among all ``workers``.
 
     They stand in the Call-ID of the called leg: a peer that sends a request of that leg to the shared port instead of
     our Contact still reaches us.
     """
-    slots = list(range(workers))
+    new_call_id, slots = call_ids(token), list(range(workers))
 
     def make() -> str:
         for _ in range(TRIES_MAX):

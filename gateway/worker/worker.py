@@ -98,7 +98,7 @@ class Worker:
             _call_settings(settings),
             self._clock.unix_ms,
             tokens,
-            own_call_ids(plan.slot, settings.sip.workers),
+            own_call_ids(tokens, plan.slot, settings.sip.workers),
         )
         self._store = self._make_store(plan)
         self._turn = Turn(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.worker.garbage import OLDEST_NEVER, QUIET_COLLECT_S, YOUNG_OBJECTS, Garbage
+from gateway.worker.garbage import NEVER_ROUNDS, QUIET_COLLECT_S, YOUNG_OBJECTS, Garbage
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ class Ring:
 def test_the_start_is_frozen_and_the_oldest_left_alone() -> None:
     Garbage().settle_down()
     assert gc.get_threshold()[0] == YOUNG_OBJECTS
-    assert gc.get_threshold()[2] == OLDEST_NEVER
+    assert gc.get_threshold()[2] == NEVER_ROUNDS
     assert gc.get_freeze_count() > 10_000
 
 
