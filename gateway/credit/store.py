@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 from hiredis import ReplyError
@@ -181,9 +182,8 @@ class CreditStore:
 
         Charges that Redis has never taken by then end with this process: an alert says how many and how much.
         """
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._timeout_s
-        while self._keeper.unacknowledged and self.up and loop.time() < until_s and self._tie.link is not None:
+        until_s = monotonic() + self._timeout_s
+        while self._keeper.unacknowledged and self.up and monotonic() < until_s and self._tie.link is not None:
             try:
                 await self._tie.link.ask("PING")
             except (OSError, ReplyError):
@@ -198,9 +198,14 @@ class CreditStore:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""
         _CARRIED_OUT[type(command)](self, command)
 
+    def flush(self) -> None:
+        """Let the commands of this turn go now: what is done after it then overlaps with Redis' own work."""
+        if self._tie.link is not None:
+            self._tie.link.flush()
+
     def booked(self, call_ids: Iterable[str]) -> None:
         """The ledger has these charges: forget them (orders.Booked)."""
-        self._keeper.book(call_ids, asyncio.get_running_loop().time())
+        self._keeper.book(call_ids, monotonic())
 
     # Sending
 
@@ -269,7 +274,7 @@ class CreditStore:
         kept.sent = True
         if kept.again and kept.live is not None and isinstance(kept.command, Settle):
             way[0].send(self._requests.merge(kept.live, way[1]), self._on_merge_kept)
-        way[0].send(self._pack_kept(kept, way[1]), self._on_kept, kept)
+        way[0].send_soon(self._pack_kept(kept, way[1]), self._on_kept, kept)
 
     def _pack_kept(self, kept: Kept, epoch: str) -> bytes:
         if isinstance(kept.command, Settle):
@@ -283,7 +288,7 @@ class CreditStore:
     def _send_refused(self, command: Refused) -> None:
         link = self._tie.link
         if self.up and link is not None and not link.crowded:
-            link.send(self._requests.refused(command), self._on_refused)
+            link.send_soon(self._requests.refused(command), self._on_refused)
 
     # Replies
 
@@ -335,11 +340,11 @@ class CreditStore:
         command = kept.command
         code = reply[0] if type(reply) is list else b""
         if code in {b"CLOSED", b"DONE"}:
-            self._keeper.acknowledge(kept, asyncio.get_running_loop().time())
+            self._keeper.acknowledge(kept, monotonic())
         elif code == b"FENCED":
             self._keeper.drop(command.call_id)
         elif code in {b"ALERT", b"UNKNOWN"}:
-            self._keeper.acknowledge(kept, asyncio.get_running_loop().time())
+            self._keeper.acknowledge(kept, monotonic())
             why = reply[1].decode() if code == b"ALERT" else "UNKNOWN_CALL"
             charge = command.charge_micros if isinstance(command, Settle) else 0
             self._alert(why, f"call {command.call_id} of tenant {command.tenant_id} was not charged {charge} micros")
@@ -504,7 +509,7 @@ class CreditStore:
             self._observer.timed(op, seconds)
 
     def _alert(self, code: str, text: str) -> None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         if now - self._alerted.get(code, -SAME_ALERT_S) >= SAME_ALERT_S:
             self._alerted[code] = now
             self._observer.alert(code, text)

@@ -9,9 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from gateway.worker.ending import Ending
 from gateway.worker.plan import READY, Plan, Role, read_plan
+
+BACKGROUND_NICENESS: Final = 10
+"""How far settler and admin process step back where processors are short: a posting can wait, a SIP message cannot."""
 
 Work = Callable[[Plan, Ending, Callable[[], None]], Awaitable[int]]
 """Plan, ending and "say ready" in, exit status out."""
@@ -24,6 +28,8 @@ def main() -> int:
     except ValueError as error:
         sys.stderr.write(f"callgate: {error}\n")
         return 2
+    if plan.role != "worker":
+        os.nice(BACKGROUND_NICENESS)
     # Ctrl-C reaches the whole process group; only the supervisor acts on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -22,6 +22,11 @@ DATAGRAMS_PER_TURN: Final = 16
 """Datagrams read before their answers leave and timers and the store get their turn: at 0.1 ms each nobody waits more
 than 2 ms for those behind it, and the loop's own share of a datagram is below 1 us by then."""
 
+FULL_TURNS: Final = 4
+"""Turns that find as many datagrams as they ask for, in a row, before the next one asks for twice as many.  To ask a
+socket that is empty costs a system call and an exception, so a quiet one is asked for as many as came last: the loop
+calls again at once where more are waiting."""
+
 DATAGRAM_BYTES_MAX: Final = 65535
 """The largest UDP payload there is."""
 
@@ -54,10 +59,12 @@ class UdpPort:
         "_epoll",
         "_failed",
         "_flows",
+        "_full",
         "_hear",
         "_local",
         "_loop",
         "_queue",
+        "_wanted",
         "dropped",
         "family",
         "sock",
@@ -81,6 +88,8 @@ class UdpPort:
         self._failed = failed
         self._flows: dict[Peer, Flow] = {}
         self._queue: deque[tuple[bytes, Peer]] = deque()
+        self._wanted = 1
+        self._full = 0
         self._epoll: select.epoll | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -172,11 +181,13 @@ class UdpPort:
             self._read_errors()
 
     def _drain(self) -> int:
+        """Hear what is waiting, at most ``_wanted`` datagrams; how many it was."""
         receive, hear, flows = self.sock.recvfrom, self._hear, self._flows
-        for count in range(DATAGRAMS_PER_TURN):
+        for count in range(self._wanted):
             try:
                 data, peer = receive(DATAGRAM_BYTES_MAX)
             except BlockingIOError:
+                self._wanted, self._full = max(1, count), 0
                 return count
             except OSError as error:
                 if error.errno in _GONE:
@@ -186,7 +197,15 @@ class UdpPort:
             if flow is None:
                 flow = self._remember(peer)
             hear(data, flow)
-        return DATAGRAMS_PER_TURN
+        return self._filled()
+
+    def _filled(self) -> int:
+        """As many came as were asked for: ask for more where that repeats; how many it was."""
+        heard = self._wanted
+        self._full += 1
+        if self._full >= FULL_TURNS:
+            self._wanted, self._full = min(2 * heard, DATAGRAMS_PER_TURN), 0
+        return heard
 
     def _remember(self, peer: Peer) -> Flow:
         if len(self._flows) >= PEERS_REMEMBERED:

@@ -2,7 +2,8 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import pytest
 import uvloop
@@ -11,6 +12,9 @@ from gateway.config.values import Listen
 from gateway.sip.events import Flow
 from gateway.transport.sockets import open_socket
 from gateway.transport.udp import DATAGRAMS_PER_TURN, PEERS_REMEMBERED, QUEUED_DATAGRAMS_MAX, UdpPort
+
+BURST: Final = 20 * DATAGRAMS_PER_TURN
+"""Datagrams that wait at once: enough that a port has learned to ask for many."""
 
 
 class Heard:
@@ -69,11 +73,34 @@ async def test_datagrams_are_told_with_their_flow_and_answered(peer: socket.sock
 async def test_a_burst_is_told_in_bounded_batches(peer: socket.socket) -> None:
     heard = Heard()
     port = opened(heard)
-    for number in range(DATAGRAMS_PER_TURN + 5):
+    for number in range(BURST):
         peer.sendto(b"%d" % number, port.sock.getsockname())
-    await heard.until(lambda: len(heard.messages) == DATAGRAMS_PER_TURN + 5)
-    assert heard.batches == [DATAGRAMS_PER_TURN, DATAGRAMS_PER_TURN + 5]
-    assert [data for data, _ in heard.messages] == [b"%d" % number for number in range(DATAGRAMS_PER_TURN + 5)]
+    await heard.until(lambda: len(heard.messages) == BURST)
+    sizes = [after - before for before, after in pairwise([0, *heard.batches])]
+    assert max(sizes) == DATAGRAMS_PER_TURN
+    assert [data for data, _ in heard.messages] == [b"%d" % number for number in range(BURST)]
+    port.close()
+
+
+class CountingSocket(socket.socket):
+    """Counts how often it is asked for a datagram."""
+
+    asked = 0
+
+    def recvfrom(self, *args: Any) -> Any:
+        self.asked += 1
+        return super().recvfrom(*args)
+
+
+async def test_a_quiet_socket_is_hardly_asked_in_vain(peer: socket.socket) -> None:
+    heard = Heard()
+    sock = CountingSocket(fileno=open_socket(Listen("udp", "127.0.0.1", 0)).detach())
+    port = UdpPort(sock, 7, heard.hear, heard.end_turn, heard.fail)
+    port.open(asyncio.get_running_loop())
+    for number in range(40):
+        peer.sendto(b"%d" % number, sock.getsockname())
+        await heard.until(lambda wanted=number + 1: len(heard.messages) == wanted)  # type: ignore[misc]
+    assert sock.asked < 60, "once for each datagram, and now and then whether there are more"
     port.close()
 
 
