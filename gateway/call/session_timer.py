@@ -8,7 +8,7 @@ Where a peer does not know session timers, nothing is agreed: the gate then look
 peer is still there (OPTIONS inside the dialog; 481, 408 or silence ends the call), which needs no support from it.
 """
 
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from math import inf
 from typing import Final
@@ -27,7 +27,7 @@ _VALUES_CACHED: Final = 512
 """Different header values remembered: there are as many as there are kinds of peers."""
 
 
-class Duty(Enum):
+class Duty(StrEnum):
     """What the gate has to do on a leg."""
 
     NONE = "nothing"
