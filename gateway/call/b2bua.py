@@ -78,6 +78,8 @@ class B2bua:
         self._decide = decide
         self.new_call_id = new_call_id
         self._calls: dict[str, Call] = {}
+        self._emergencies: dict[str, Call] = {}
+        """Those of them that are emergency calls: few, so that what is asked of them never looks through all calls."""
         self._thirsty: dict[str, dict[str, Call]] = {}
         self._commands: list[Command] = []
         self._facts: list[Fact] = []
@@ -85,6 +87,10 @@ class B2bua:
     def __len__(self) -> int:
         """Calls that are not over, those that only wait for the answer to a BYE included."""
         return len(self._calls)
+
+    def ordinary_calls(self) -> int:
+        """As ``len``, without emergency calls."""
+        return len(self._calls) - len(self._emergencies)
 
     # what happens
 
@@ -117,17 +123,28 @@ class B2bua:
         self.endpoint.available_status = REASONS["DRAINING"].sip_status
 
     def end_unanswered(self, now: float) -> None:
-        """Refuse with 503 what has not been answered; emergency calls too, for the process is about to go."""
-        self._stop_all(REASONS["DRAINING"], now, unanswered=True)
+        """Refuse with 503 what has not been answered, but emergency calls, which no drain ends (CONTRACT 6)."""
+        self._stop([call for call in self._ordinary() if call.state in UNANSWERED], now)
 
-    def cut_all(self, now: float) -> None:
-        """End every call, for ``serve --cut-on-drain``."""
-        self._stop_all(REASONS["DRAINING"], now, unanswered=False)
+    def cut_ordinary(self, now: float) -> None:
+        """End every call, for ``serve --cut-on-drain``, but emergency calls, which are never cut (CONTRACT 6)."""
+        self._stop(self._ordinary(), now)
 
-    def _stop_all(self, reason: Reason, now: float, unanswered: bool) -> None:
-        for call in list(self._calls.values()):
-            if not unanswered or call.state in UNANSWERED:
-                call.stop(reason, now)
+    def unanswered_emergencies(self) -> int:
+        """Emergency calls that nobody has answered yet: a drain waits for them (SIP.md 5)."""
+        return sum(call.state in UNANSWERED for call in self._emergencies.values())
+
+    def end_emergencies(self, now: float) -> None:
+        """Refuse with 503 the emergency calls that still ring when the process goes, so that their callers may try
+        another way; silence would keep them waiting for an answer that cannot come."""
+        self._stop([call for call in self._emergencies.values() if call.state in UNANSWERED], now)
+
+    def _ordinary(self) -> list[Call]:
+        return [call for call in self._calls.values() if not call.verdict.emergency]
+
+    def _stop(self, calls: list[Call], now: float) -> None:
+        for call in calls:
+            call.stop(REASONS["DRAINING"], now)
 
     # what is to be done, and what is known
 
@@ -180,6 +197,8 @@ class B2bua:
     def remove(self, call: Call) -> None:
         """The call is over."""
         self._calls.pop(call.id, None)
+        if call.verdict.emergency:
+            self._emergencies.pop(call.id, None)
 
     # events of the endpoint
 
@@ -199,6 +218,8 @@ class B2bua:
         else:
             call_id = self.new_call_id()
             call = self._calls[call_id] = Call(self, call_id, transaction, verdict, now)
+            if verdict.emergency:
+                self._emergencies[call_id] = call
             call.begin(now)
 
     def _refuse(self, transaction: ServerTransaction, verdict: Deny, now: float) -> None:

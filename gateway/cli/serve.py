@@ -37,7 +37,7 @@ class Role(StrEnum):
 def serve(
     role: Annotated[Role, typer.Option("--role", help="One role by itself, as containers have it.")] = Role.ALL,
     cut_on_drain: Annotated[
-        bool, typer.Option("--cut-on-drain", help="Hang up what is still live when the drain ends.")
+        bool, typer.Option("--cut-on-drain", help="Hang up what is live when the drain ends, but emergency calls.")
     ] = False,
     config: ConfigFile = None,
 ) -> int:

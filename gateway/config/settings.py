@@ -100,7 +100,12 @@ class SipSettings(Table):
     )
     max_calls: Whole = Field(default=20_000, ge=1, le=1_000_000, description="live calls of the gate; above, 503")
     max_calls_per_second: Whole = Field(default=2000, ge=1, le=100_000, description="new calls a second; above, 503")
-    drain_s: Number = Field(default=30, ge=0, le=DAY_S, description="how long a drain waits for live calls")
+    drain_s: Number = Field(
+        default=30,
+        ge=0,
+        le=DAY_S,
+        description="how long a drain waits for live calls; for emergency calls that ring, ring_timeout_s longer",
+    )
     follow_redirects: Flag = Field(default=False, description="follow a 3xx of the called side instead of relaying it")
     t1_s: Number = Field(default=0.5, gt=0, le=10, description="timer T1, the round trip (RFC 3261 17.1.1.1)")
     t2_s: Number = Field(default=4, gt=0, le=60, description="timer T2, the longest retransmit interval")
@@ -256,6 +261,11 @@ class Settings(Table):
         """``credit.renew_lead_s``, clamped to half a tick: a lead of a tick or more would ask for ticks for ever."""
         lead_s = self.credit.renew_lead_s
         return self.credit.tick_s / 2 if lead_s >= self.credit.tick_s else lead_s
+
+    @property
+    def drain_longest_s(self) -> float:
+        """How long a drain may take: beyond ``sip.drain_s`` only for emergency calls that ring (SIP.md 5)."""
+        return float(self.sip.drain_s) + float(self.sip.ring_timeout_s)
 
     @property
     def trunks(self) -> Mapping[str, Trunk]:

@@ -54,7 +54,7 @@ VERSION_POLL_S: Final = 0.5
 """How often the published version of the directory is asked for."""
 
 EMPTY_POLL_S: Final = 0.1
-"""How often a drain looks whether any call is left."""
+"""How often a drain looks whether any call is left that it waits for."""
 
 PRODUCT: Final = "callgate"
 """What Server and User-Agent say; no version, which would only help who looks for an old one."""
@@ -251,25 +251,35 @@ class Worker:
     # the end
 
     async def drain(self) -> None:
-        """Refuse new calls and wait for the live ones, at most drain_s; then end what is unanswered (SIP.md 5)."""
-        loop = asyncio.get_running_loop()
-        self._do(self._b2bua.drain)
-        log.info("draining", calls=len(self._b2bua), at_most_s=self._settings.sip.drain_s)
-        await self._empty(loop.time() + self._settings.sip.drain_s)
-        self._do(self._b2bua.end_unanswered)
+        """Refuse new calls and wait for the live ones, at most drain_s; then end what is unanswered (SIP.md 5).
+
+        Emergency calls are neither (CONTRACT 6): one that still rings is waited for until it is answered or over,
+        which ring_timeout_s bounds.  What rings beyond that came when drain_s was over; with a stream of such calls a
+        process that waited for the last of them would never end.
+        """
+        b2bua, sip = self._b2bua, self._settings.sip
+        self._do(b2bua.drain)
+        log.info("draining", calls=len(b2bua), at_most_s=sip.drain_s)
+        await self._until_none(b2bua.__len__, sip.drain_s)
+        self._do(b2bua.end_unanswered)
         if self._plan.cut_on_drain:
-            self._do(self._b2bua.cut_all)
-            await self._empty(loop.time() + CUT_WAIT_S)
+            self._do(b2bua.cut_ordinary)
+            await self._until_none(b2bua.ordinary_calls, CUT_WAIT_S)
+        if ringing := b2bua.unanswered_emergencies():
+            log.warning("draining", emergency_calls_that_ring=ringing, at_most_s=sip.ring_timeout_s)
+            await self._until_none(b2bua.unanswered_emergencies, sip.ring_timeout_s)
+            self._do(b2bua.end_emergencies)
 
     def _do(self, act: Callable[[float], None]) -> None:
         now = self._clock.monotonic()
         act(now)
         self._turn.end(now)
 
-    async def _empty(self, until_s: float) -> None:
-        """Wait until no call is left, the moment has come, or the end is wanted at once."""
+    async def _until_none(self, left: Callable[[], int], within_s: float) -> None:
+        """Wait until none of these calls is left, the time is over, or the end is wanted at once."""
         loop = asyncio.get_running_loop()
-        while len(self._b2bua) and loop.time() < until_s and not self._ending.now.is_set():
+        until_s = loop.time() + within_s
+        while left() and loop.time() < until_s and not self._ending.now.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.now.wait(), EMPTY_POLL_S)
 

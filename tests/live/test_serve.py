@@ -17,6 +17,7 @@ import pytest
 
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.views import LiveCall
+from gateway.supervisor.child import KILL_AFTER_S
 from loadtest.bench.gate import Gate, Trunks
 from loadtest.bench.processes import Children, free_port
 from loadtest.bench.sipp import Sipp
@@ -493,16 +494,57 @@ async def test_a_drain_refuses_new_calls_and_leaves_answered_ones_to_the_next_pr
     assert len(await live_calls(gate)) == 1
 
 
-def test_cut_on_drain_hangs_up_both_sides(
-    make_gate: MakeGate, phones: MakePhone, callee: Sipp, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate = make_gate("contoso", sections={"sip": "drain_s = 1"})
+def cut_on_drain(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     start = gate.children.start
 
     def start_cutting(command: list[str], *rest: Any, **named: Any) -> Any:
         return start([*command, "--cut-on-drain"] if "serve" in command else command, *rest, **named)
 
     monkeypatch.setattr(gate.children, "start", start_cutting)
+
+
+class Emergency:
+    """A gate with a drain of a second, a phone that calls for help, and where that rings: with no answer yet."""
+
+    def __init__(self, make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.psap = Phone(Address("127.0.0.1", 9), "127.0.0.3")
+        lines = "options_ping_s = 0\nemergency = true"
+        target = f"sip:{self.psap.here}"
+        trunks = Trunks([PBX], [self.psap.here.host], [target], [], 'tenant = "contoso"', lines)
+        self.gate: Gate = make_gate("contoso", sections={"sip": "drain_s = 1"}, trunks=trunks)
+        self.phone = Phone(self.gate.sip)
+        self._monkeypatch = monkeypatch
+
+    def ring_into_drain(self, cut: bool) -> Any:
+        """Have the drain begin while the call rings, and wait until only the call holds it up; the gate's process."""
+        if cut:
+            cut_on_drain(self.gate, self._monkeypatch)
+        self.gate.start()
+        self.phone.invite("911")
+        self.asked = self.psap.wait(lambda heard: heard.method == "INVITE")
+        self.psap.gate = self.gate.sip
+        self.psap.send(response(self.asked, 180, "psap"))
+        self.phone.wait(lambda heard: heard.status == 180)
+        process = self.gate.process
+        assert process is not None
+        process.send_signal(signal.SIGTERM)
+        until(lambda: "emergency_calls_that_ring" in self.gate.log.read_text())
+        return process
+
+
+@pytest.fixture
+def emergency(make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emergency]:
+    made = Emergency(make_gate, monkeypatch)
+    yield made
+    made.phone.sock.close()
+    made.psap.sock.close()
+
+
+def test_cut_on_drain_hangs_up_both_sides(
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = make_gate("contoso", sections={"sip": "drain_s = 1"})
+    cut_on_drain(gate, monkeypatch)
     gate.start()
     phone = phones(gate)
     assert phone.call("+442079460000")[1].status == 200
@@ -513,6 +555,29 @@ def test_cut_on_drain_hangs_up_both_sides(
     assert process.wait(20) == 0
     callee.stop()
     assert callee.statistics()["SuccessfulCall"] == 1
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_drain_lets_an_emergency_call_ring_until_it_is_answered(emergency: Emergency, cut: bool) -> None:
+    """Once it got 503 when drain_s was over (CONTRACT 6: never refused or cut)."""
+    process = emergency.ring_into_drain(cut)
+    time.sleep(0.5 if cut else KILL_AFTER_S + 0.5)  # the supervisor does not kill what it waits for
+    assert process.poll() is None
+    here = emergency.psap.here
+    emergency.psap.send(response(emergency.asked, 200, "psap", f"sip:{here}", sdp(here, 2)))
+    assert emergency.phone.wait(lambda heard: heard.status > 180).status == 200
+    assert process.wait(10) == 0
+    emergency.phone.sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        emergency.phone.wait_bye()
+
+
+def test_a_second_sigterm_ends_a_drain_that_waits_for_an_emergency_call(emergency: Emergency) -> None:
+    process = emergency.ring_into_drain(cut=False)
+    process.send_signal(signal.SIGTERM)
+    final = emergency.phone.wait(lambda heard: heard.status > 180)
+    assert (final.status, reason_code(final)) == (503, "DRAINING")
+    assert process.wait(10) == 0
 
 
 def test_a_second_interrupt_ends_a_drain(make_gate: MakeGate, phones: MakePhone, callee: Sipp) -> None:

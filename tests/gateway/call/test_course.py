@@ -277,10 +277,64 @@ def test_the_end_of_a_drain_refuses_what_is_unanswered_and_leaves_what_talks() -
     assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"]
 
 
-def test_cutting_on_drain_ends_every_call() -> None:
+def test_the_end_of_a_drain_leaves_an_emergency_call_to_ring() -> None:
+    world = World(emergency())
+    world.ring()
+    world.b2bua.drain(world.now)
+    world.b2bua.end_unanswered(world.now)
+    world.b2bua.cut_ordinary(world.now)
+    world.settle()
+    assert (world.caller.story(), world.called.story()) == ("100 180", "INVITE")
+    assert world.b2bua.unanswered_emergencies() == 1
+    world.called.answer("INVITE", 200, tag="b1", body=REPLY)
+    world.caller.ack(world.caller.dialog())
+    assert world.b2bua.unanswered_emergencies() == 0
+    world.b2bua.cut_ordinary(world.now)
+    world.b2bua.end_emergencies(world.now)
+    world.settle()
+    assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"]
+
+
+def test_a_drain_waits_for_an_emergency_call_no_longer_than_it_may_ring() -> None:
+    world = World(emergency())
+    world.ring()
+    world.b2bua.drain(world.now)
+    world.run(179.0)
+    assert world.b2bua.unanswered_emergencies() == 1
+    world.run(2.0)
+    assert world.caller.response(480)
+    assert world.b2bua.unanswered_emergencies() == 0
+
+
+def test_a_process_that_goes_tells_the_callers_of_emergency_calls_that_ring() -> None:
+    world = World(emergency())
+    world.ring()
+    world.b2bua.end_emergencies(world.now)
+    world.settle()
+    assert "DRAINING" in (world.caller.response(503).get("Warning") or "")
+    world.called.answer("INVITE", 487)
+    world.run(40.0)
+    assert world.is_clean()
+
+
+def test_emergency_calls_are_counted_by_themselves() -> None:
+    world = World(emergency())
+    dialog, _ = world.talk()
+    assert (len(world.b2bua), world.b2bua.ordinary_calls()) == (1, 0)
+    world.verdict = allow()
+    world.caller.invite()
+    assert (len(world.b2bua), world.b2bua.ordinary_calls()) == (2, 1)
+    world.called.answer("INVITE", 486)
+    world.caller.send(dialog, "BYE")
+    world.ok(world.called, "BYE")
+    assert (len(world.b2bua), world.b2bua.ordinary_calls()) == (0, 0)
+    assert world.is_clean()
+
+
+def test_cutting_on_drain_ends_every_ordinary_call() -> None:
     world = World()
     world.talk()
-    world.b2bua.cut_all(world.now)
+    world.b2bua.cut_ordinary(world.now)
     world.settle()
     world.ok(world.caller, "BYE")
     world.ok(world.called, "BYE")
