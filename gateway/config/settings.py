@@ -98,7 +98,12 @@ class SipSettings(Table):
     advertise: Text = Field(
         default="", description="host for Via and Contact where the listen address is not what peers see"
     )
-    max_calls: Whole = Field(default=20_000, ge=1, le=1_000_000, description="live calls of the gate; above, 503")
+    max_calls: Whole = Field(
+        default=20_000,
+        ge=1,
+        le=1_000_000,
+        description="live calls of the gate, 2 % of them kept for emergency calls; above, 503",
+    )
     max_calls_per_second: Whole = Field(default=2000, ge=1, le=100_000, description="new calls a second; above, 503")
     drain_s: Number = Field(
         default=30,

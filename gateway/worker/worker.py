@@ -121,7 +121,7 @@ class Worker:
         self._directory = DirectoryWatch(
             plan.ledger_url, settings.trunks, settings.data_dir, self._use_directory, keep=plan.slot == 0
         )
-        self._decider.live_calls = self._b2bua.__len__
+        self._decider.ordinary_calls = self._b2bua.ordinary_calls
         self._decider.outbox_full = lambda: self._store.full
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None

@@ -17,83 +17,16 @@ import pytest
 
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.views import LiveCall
-from gateway.supervisor.child import KILL_AFTER_S
 from loadtest.bench.gate import Gate, Trunks
 from loadtest.bench.processes import Children, free_port
 from loadtest.bench.sipp import Sipp
-from loadtest.wire import Address, Dialog, Heard, hear, reason_code, request, response, sdp, sip_cause, uri_in
+from loadtest.wire import Address, reason_code, request, sip_cause, uri_in
+from tests.live.phone import PBX, Phone, cut_on_drain, until
 
 pytestmark = pytest.mark.peer("sipp", "redis-server")
 
-PBX = "127.0.0.2"
 MakeGate = Callable[..., Gate]
-MakePhone = Callable[..., "Phone"]
-
-
-class Phone:
-    """One caller on a UDP socket who does what the test says, one call at a time."""
-
-    def __init__(self, gate: Address, host: str = PBX) -> None:
-        self.gate = gate
-        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind((host, 0))
-        self.sock.settimeout(10)
-        self.here = Address(*self.sock.getsockname()[:2])
-        self._calls = 0
-
-    def invite(self, number: str) -> Dialog:
-        self._calls += 1
-        call = f"{self.here.port}-{self._calls}"
-        local, contact = f"<sip:+14255550000@{self.here}>;tag={call}", f"sip:+14255550000@{self.here}"
-        target = f"sip:{number}@{self.gate}"
-        dialog = Dialog(self.here, call, local, f"<{target}>", contact, target, self.gate, cseq=1)
-        self.send(request(dialog, "INVITE", f"z9hG4bK-{call}-1", sdp(self.here, 1)))
-        return dialog
-
-    def call(self, number: str) -> tuple[Dialog, Heard]:
-        """Place a call and return its final answer; a 200 is acknowledged, a refusal too."""
-        dialog = self.invite(number)
-        final = self.wait(lambda heard: heard.method == "INVITE" and heard.status >= 200)
-        dialog.remote = final.first("to")
-        if final.status == 200:
-            dialog.learn(uri_in(final.first("contact")), [])
-            self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
-        else:
-            self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-1"))
-        return dialog, final
-
-    def answer(self, method: str) -> Heard:
-        """Be called: wait for a request of this method and answer it with 200."""
-        asked = self.wait(lambda heard: heard.status == 0 and heard.method == method)
-        body = sdp(self.here, 2) if method == "INVITE" else ""
-        self.send(response(asked, 200, "callee", f"sip:{self.here}", body))
-        return asked
-
-    def ask(self) -> Heard:
-        """OPTIONS outside any dialog: does the gate take calls?"""
-        target = f"sip:{self.gate}"
-        dialog = Dialog(self.here, f"{self.here.port}-o", f"<{target}>;tag=o", f"<{target}>", target, target, self.gate)
-        self.send(request(dialog, "OPTIONS", "z9hG4bK-o"))
-        return self.wait(lambda heard: heard.method == "OPTIONS")
-
-    def hang_up(self, dialog: Dialog) -> Heard:
-        dialog.cseq += 1
-        self.send(request(dialog, "BYE", f"z9hG4bK-{dialog.call_id}-bye"), dialog.next_hop)
-        return self.wait(lambda heard: heard.method == "BYE" and heard.status >= 200)
-
-    def wait_bye(self) -> Heard:
-        bye = self.wait(lambda heard: heard.status == 0 and heard.method == "BYE")
-        self.send(response(bye, 200))
-        return bye
-
-    def wait(self, wanted: Callable[[Heard], bool]) -> Heard:
-        while True:
-            heard = hear(self.sock.recv(65535))
-            if wanted(heard):
-                return heard
-
-    def send(self, data: bytes, to: Address | None = None) -> None:
-        self.sock.sendto(data, to or self.gate)
+MakePhone = Callable[..., Phone]
 
 
 @pytest.fixture
@@ -114,13 +47,6 @@ def callee(children: Children, tmp_path: Path, carrier: Address) -> Sipp:
     sipp = Sipp(children, tmp_path, "callee")
     sipp.start_callee(carrier)
     return sipp
-
-
-def until(true: Callable[[], bool], within_s: float = 15.0) -> None:
-    give_up_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < give_up_s, "it did not come to pass in time"
-        time.sleep(0.05)
 
 
 async def live_calls(gate: Gate) -> list[LiveCall]:
@@ -494,52 +420,6 @@ async def test_a_drain_refuses_new_calls_and_leaves_answered_ones_to_the_next_pr
     assert len(await live_calls(gate)) == 1
 
 
-def cut_on_drain(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = gate.children.start
-
-    def start_cutting(command: list[str], *rest: Any, **named: Any) -> Any:
-        return start([*command, "--cut-on-drain"] if "serve" in command else command, *rest, **named)
-
-    monkeypatch.setattr(gate.children, "start", start_cutting)
-
-
-class Emergency:
-    """A gate with a drain of a second, a phone that calls for help, and where that rings: with no answer yet."""
-
-    def __init__(self, make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.psap = Phone(Address("127.0.0.1", 9), "127.0.0.3")
-        lines = "options_ping_s = 0\nemergency = true"
-        target = f"sip:{self.psap.here}"
-        trunks = Trunks([PBX], [self.psap.here.host], [target], [], 'tenant = "contoso"', lines)
-        self.gate: Gate = make_gate("contoso", sections={"sip": "drain_s = 1"}, trunks=trunks)
-        self.phone = Phone(self.gate.sip)
-        self._monkeypatch = monkeypatch
-
-    def ring_into_drain(self, cut: bool) -> Any:
-        """Have the drain begin while the call rings, and wait until only the call holds it up; the gate's process."""
-        if cut:
-            cut_on_drain(self.gate, self._monkeypatch)
-        self.gate.start()
-        self.phone.invite("911")
-        self.asked = self.psap.wait(lambda heard: heard.method == "INVITE")
-        self.psap.gate = self.gate.sip
-        self.psap.send(response(self.asked, 180, "psap"))
-        self.phone.wait(lambda heard: heard.status == 180)
-        process = self.gate.process
-        assert process is not None
-        process.send_signal(signal.SIGTERM)
-        until(lambda: "emergency_calls_that_ring" in self.gate.log.read_text())
-        return process
-
-
-@pytest.fixture
-def emergency(make_gate: MakeGate, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emergency]:
-    made = Emergency(make_gate, monkeypatch)
-    yield made
-    made.phone.sock.close()
-    made.psap.sock.close()
-
-
 def test_cut_on_drain_hangs_up_both_sides(
     make_gate: MakeGate, phones: MakePhone, callee: Sipp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -555,29 +435,6 @@ def test_cut_on_drain_hangs_up_both_sides(
     assert process.wait(20) == 0
     callee.stop()
     assert callee.statistics()["SuccessfulCall"] == 1
-
-
-@pytest.mark.parametrize("cut", [False, True])
-def test_a_drain_lets_an_emergency_call_ring_until_it_is_answered(emergency: Emergency, cut: bool) -> None:
-    """Once it got 503 when drain_s was over (CONTRACT 6: never refused or cut)."""
-    process = emergency.ring_into_drain(cut)
-    time.sleep(0.5 if cut else KILL_AFTER_S + 0.5)  # the supervisor does not kill what it waits for
-    assert process.poll() is None
-    here = emergency.psap.here
-    emergency.psap.send(response(emergency.asked, 200, "psap", f"sip:{here}", sdp(here, 2)))
-    assert emergency.phone.wait(lambda heard: heard.status > 180).status == 200
-    assert process.wait(10) == 0
-    emergency.phone.sock.settimeout(0.2)
-    with pytest.raises(TimeoutError):
-        emergency.phone.wait_bye()
-
-
-def test_a_second_sigterm_ends_a_drain_that_waits_for_an_emergency_call(emergency: Emergency) -> None:
-    process = emergency.ring_into_drain(cut=False)
-    process.send_signal(signal.SIGTERM)
-    final = emergency.phone.wait(lambda heard: heard.status > 180)
-    assert (final.status, reason_code(final)) == (503, "DRAINING")
-    assert process.wait(10) == 0
 
 
 def test_a_second_interrupt_ends_a_drain(make_gate: MakeGate, phones: MakePhone, callee: Sipp) -> None:
