@@ -8,6 +8,9 @@ decision are handed in.
 A request inside a dialog is found by its To-tag, which is a tag of ours and therefore unique; what is not found gets
 481.  Answers are found by the owner of their transaction.  A 2xx that belongs to nothing any more is acknowledged and
 ended, so that no phone stays off the hook.
+
+What is done to many calls at once (money that arrives, the end of a drain) is done to each by itself: what one of them
+raises is a bug, which goes to ``on_fault``, and the others have their turn as if nothing had been.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +30,7 @@ from gateway.call.settings import CallSettings
 from gateway.call.states import State
 from gateway.call.targets import hop_of
 from gateway.call.views import CallView
-from gateway.sip.deadlines import Deadlines
+from gateway.sip.deadlines import Deadlines, OnFault, let_it_rise
 from gateway.sip.dialog import Dialog
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.events import (
@@ -74,6 +77,8 @@ class B2bua:
         self.new_token = new_token
         self.legs: dict[str, Leg] = {}
         """Legs by the tags the gate gave them."""
+        self.on_fault: OnFault = let_it_rise
+        """Hears what one of many calls raised."""
         self.draining = False
         self._decide = decide
         self.new_call_id = new_call_id
@@ -114,8 +119,7 @@ class B2bua:
 
     def funded(self, tenant_id: str, now: float) -> None:
         """Money arrived for a tenant: its calls whose tick was refused ask again (MONEY 2)."""
-        for call in list(self._thirsty.get(tenant_id, {}).values()):
-            call.fund(now)
+        self._each(list(self._thirsty.get(tenant_id, {}).values()), Call.fund, now)
 
     def drain(self, now: float) -> None:
         """Take no new calls but emergency ones (SIP.md 5), and say so to who asks by OPTIONS (RFC 3261 11.2)."""
@@ -143,8 +147,15 @@ class B2bua:
         return [call for call in self._calls.values() if not call.verdict.emergency]
 
     def _stop(self, calls: list[Call], now: float) -> None:
+        self._each(calls, lambda call, at: call.stop(REASONS["DRAINING"], at), now)
+
+    def _each(self, calls: list[Call], act: Callable[[Call, float], None], now: float) -> None:
+        """Do something to each of several calls; one that raises keeps no other from it."""
         for call in calls:
-            call.stop(REASONS["DRAINING"], now)
+            try:
+                act(call, now)
+            except Exception as fault:
+                self.on_fault(fault, now)
 
     # what is to be done, and what is known
 

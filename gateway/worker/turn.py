@@ -48,7 +48,7 @@ class Turn:
         self.endpoint = endpoint
         self.b2bua = b2bua
         self.faults = 0
-        """Messages, events and deadlines that raised; each is a bug."""
+        """Messages, events, deadlines and calls that raised; each is a bug."""
         self.tap: Tap | None = None
         self.is_unheard: Callable[[bytes, Flow], bool] | None = None
         """Which messages are dropped without an answer (``unknown_source = "drop"``)."""
@@ -100,6 +100,12 @@ class Turn:
     def deadline_failed(self, fault: Exception, now: float) -> None:
         """A deadline raised this, which is being caught: the others fire all the same."""
         self._fault("deadline", now, fault=repr(fault))
+
+    # what the call machine tells
+
+    def call_failed(self, fault: Exception, now: float) -> None:
+        """One of many calls raised this, which is being caught: the others have their turn all the same."""
+        self._fault("call", now, fault=repr(fault))
 
     # the end of a turn
 

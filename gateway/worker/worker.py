@@ -110,7 +110,7 @@ class Worker:
             note=FactCounter(self._metrics),
             arm=self._clock.arm,
         )
-        deadlines.on_fault = self._turn.deadline_failed
+        deadlines.on_fault, self._b2bua.on_fault = self._turn.deadline_failed, self._turn.call_failed
         self._ladder = self._tap_calls()
         drops = settings.sip.unknown_source == "drop"
         if drops:

@@ -2,12 +2,13 @@
 
 import pytest
 
+from gateway.call.call import Call
 from gateway.call.commands import Release, Settle
 from gateway.call.facts import Finished, Placed, Ticked
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from gateway.sip.events import Flow
-from policy.reasons import REASONS
+from policy.reasons import REASONS, Reason
 from policy.verdict import Deny, Route
 from tests.gateway.call.world import CALLER, EPOCH_MS, GATE, NUMBER, OFFER, REPLY, Options, World, allow
 
@@ -329,6 +330,37 @@ def test_emergency_calls_are_counted_by_themselves() -> None:
     world.ok(world.called, "BYE")
     assert (len(world.b2bua), world.b2bua.ordinary_calls()) == (0, 0)
     assert world.is_clean()
+
+
+@pytest.mark.parametrize("faults", [1, 2])
+def test_one_call_that_causes_a_fault_keeps_no_other_from_its_end(faults: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, heard, stop, stopped = World(), [], Call.stop, []
+
+    def broken(call: Call, reason: Reason, now: float) -> None:
+        stopped.append(call.id)
+        if len(stopped) <= faults:
+            raise RuntimeError(f"a bug of {call.id}")
+        stop(call, reason, now)
+
+    monkeypatch.setattr(Call, "stop", broken)
+    world.b2bua.on_fault = lambda fault, now: heard.append((str(fault), now))
+    for _ in range(3):
+        world.talk()
+    world.b2bua.cut_ordinary(world.now)
+    assert len(set(stopped)) == 3
+    assert heard == [(f"a bug of {call_id}", world.now) for call_id in stopped[:faults]]
+    assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"] * faults + ["ending"] * (3 - faults)
+
+
+def test_a_fault_nobody_wants_to_hear_of_leaves_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(call: Call, reason: Reason, now: float) -> None:
+        raise RuntimeError("a bug")
+
+    world = World()
+    world.talk()
+    monkeypatch.setattr(Call, "stop", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        world.b2bua.cut_ordinary(world.now)
 
 
 def test_cutting_on_drain_ends_every_ordinary_call() -> None:

@@ -134,6 +134,11 @@ def test_a_fault_in_a_deadline_is_one_like_any_other(rig: Rig) -> None:
     assert rig.turn.faults == 1
 
 
+def test_a_fault_of_one_call_of_many_is_one_like_any_other(rig: Rig) -> None:
+    rig.turn.call_failed(RuntimeError("a bug"), rig.now)
+    assert rig.turn.faults == 1
+
+
 def test_a_fault_on_the_way_out_leaves_what_else_goes_out_standing(rig: Rig) -> None:
     done = rig.done.append
 
