@@ -13,9 +13,9 @@ from functools import lru_cache
 from math import inf
 from typing import Final
 
-from gateway.call.refusals import Headers
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
 from gateway.sip.message import Request, Response
+from gateway.sip.reasons import SIP_REASONS, Headers, refusal_of
 
 EXPIRY_MARGIN_S: Final = 32
 """A session whose refresh did not come ends this long before it expires, or a third of it (RFC 4028 10)."""
@@ -116,7 +116,10 @@ class SessionTimer:
         return now + self.interval_s / 2
 
 
-TOO_SMALL: Final[Headers] = (("Min-SE", str(MIN_SESSION_EXPIRES_S)),)
+TOO_SMALL: Final[Headers] = (
+    ("Min-SE", str(MIN_SESSION_EXPIRES_S)),
+    *refusal_of(SIP_REASONS["INTERVAL_TOO_SMALL"]),
+)
 """What a 422 carries (RFC 4028 6)."""
 
 

@@ -12,10 +12,12 @@ from typing import Final, Protocol
 from gateway.call.b2bua import B2bua
 from gateway.call.commands import Command, Result
 from gateway.call.facts import Fact
+from gateway.call.refusals import refusal_headers
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.events import Event, Flow, InviteArrived, RequestArrived
 from gateway.sip.transaction import ServerTransaction
 from gateway.telemetry.logs import get_logger
+from policy.reasons import REASONS
 
 FAULTS_LOGGED_PER_S: Final = 10
 """Faults that are logged whole in one second; a peer that finds one must not fill the disk."""
@@ -153,7 +155,7 @@ class Turn:
     def _answer_fault(self, transaction: ServerTransaction, now: float) -> None:
         """Nobody will answer this request any more, and a transaction without an answer would stand for ever."""
         try:
-            self.endpoint.respond(transaction, 500, now=now)
+            self.endpoint.respond(transaction, 500, headers=refusal_headers(REASONS["INTERNAL"]), now=now)
         except Exception:
             self._fault("answer to a fault", now)
 

@@ -27,6 +27,7 @@ from gateway.config.problems import table_of
 from gateway.config.provisioning import Provisioning
 from gateway.config.settings import Settings
 from gateway.sip import transaction
+from gateway.sip.reasons import SIP_REASONS, q850_of
 from gateway.telemetry.metrics import METRICS, PREFIX, Metric
 from loadtest import cli as load_cli
 from loadtest.bench.__main__ import bench
@@ -129,6 +130,12 @@ def reason_table() -> str:
         for each in REASONS.values()
     )
     return table(("code", "SIP", "Q.850", "text", "given by"), rows)
+
+
+def sip_reason_table() -> str:
+    """Every reason for which SIP refuses a request by itself."""
+    rows = ((code(each.code), str(each.status), str(q850_of(each.status)), each.text) for each in SIP_REASONS.values())
+    return table(("code", "SIP", "Q.850", "text"), rows)
 
 
 def _rooms_by_reason() -> dict[str, list[str]]:
@@ -257,6 +264,7 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
         "non-invite-client": lambda: machine("NON_INVITE_CLIENT"),
         "invite-server": lambda: machine("INVITE_SERVER"),
         "non-invite-server": lambda: machine("NON_INVITE_SERVER"),
+        "sip-reasons": sip_reason_table,
     },
     "gateway/config/README.md": {
         "settings": lambda: key_table(Settings),

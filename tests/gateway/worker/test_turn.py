@@ -218,3 +218,5 @@ def test_a_request_that_causes_a_fault_is_answered_with_500(rig: Rig, monkeypatc
     (sent,) = [each for each in rig.done if isinstance(each, tuple)]
     assert sent[0][:3] == PEER[:3]
     assert sent[1].startswith(b"SIP/2.0 500 ")
+    assert b'Warning: 399 callgate "INTERNAL: ' in sent[1]
+    assert b"Reason: Q.850;cause=41;" in sent[1]
