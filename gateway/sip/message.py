@@ -59,8 +59,8 @@ DEFAULT_SIZE: Final = Size()
 class Message:
     """What requests and responses have in common.
 
-    ``body`` is bytes, cut to Content-Length.  ``from_`` and ``to`` are the parties, ``call_id`` is the Call-ID, ``cseq``
-    its number and method, ``via_count`` how many hops there are, ``max_forwards`` None where absent.
+    ``body`` is bytes, cut to Content-Length.  ``from_`` and ``to`` are the parties, ``call_id`` is the Call-ID,
+    ``cseq`` its number and method, ``via_count`` how many hops there are, ``max_forwards`` None where absent.
     """
 
     __slots__ = (
