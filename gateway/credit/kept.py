@@ -121,10 +121,23 @@ class Keeper:
         if live is not None:
             self.dirty[call_id] = live
 
-    def unacknowledged_charges(self) -> list[int]:
-        """What the charges that Redis has not acknowledged come to, each in micro-units."""
-        waiting = (kept.command for kept in self.kept.values() if not kept.acknowledged)
-        return [command.charge_micros for command in waiting if isinstance(command, Settle)]
+    def take_over(self, kept: Kept) -> None:
+        """Keep a charge of an older start; nothing where it is kept already."""
+        if kept.command.call_id not in self.kept:
+            self.kept[kept.command.call_id] = kept
+            self.unacknowledged += 1
+
+    def doubtful(self, up: bool) -> list[Kept]:
+        """What Redis may not have, oldest first: all that it has not acknowledged; not ``up``, then the rest, newest
+        first, for it may come back without its last seconds."""
+        waiting = [kept for kept in self.kept.values() if not kept.acknowledged]
+        rest = () if up else (kept for kept in reversed(self.kept.values()) if kept.acknowledged)
+        return [*waiting, *rest]
+
+    def is_taken(self, call_id: str) -> bool:
+        """Redis has acknowledged this charge; also where it is not kept any more."""
+        kept = self.kept.get(call_id)
+        return kept is None or kept.acknowledged
 
     def acknowledge(self, kept: Kept, now: float) -> None:
         """Redis has taken it (or will never take it): it waits for the ledger now."""

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
 from gateway.credit.resp import LOST, Link, OnReply, pack
 from gateway.credit.tie import OwnerTakenError, Tie
+from gateway.credit.unsent import Unsent
 
 __all__ = ["CreditStore", "Owner", "OwnerTakenError", "StoreObserver"]
 
@@ -102,7 +104,10 @@ class StoreObserver:
 
 
 class CreditStore:
-    """Carries out the commands of one worker's calls; all of one event-loop turn leave as one pipeline."""
+    """Carries out the commands of one worker's calls; all of one event-loop turn leave as one pipeline.
+
+    ``data_dir`` is where charges wait that Redis has not taken by the end (``unsent``); None: they are lost then.
+    """
 
     def __init__(
         self,
@@ -115,6 +120,7 @@ class CreditStore:
         outbox_max: int = 1_000_000,
         refused_per_s: int = 50,
         timeout_s: float = 1.0,
+        data_dir: Path | None = None,
         observer: StoreObserver | None = None,
     ) -> None:
         self._observer = observer or StoreObserver()
@@ -122,6 +128,7 @@ class CreditStore:
         self._keys = Keyspace(partitions)
         self._requests = Requests(self._keys, owner.name, lease_grace_s)
         self._keeper = Keeper()
+        self._unsent = Unsent(data_dir, owner.name, self._keeper, self._observer.alert)
         self._refused = RefusedRows(refused_per_s)
         self._timeout_s, self._outbox_max = timeout_s, outbox_max
         self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
@@ -170,17 +177,24 @@ class CreditStore:
         """Charges and releases that are kept because the ledger is not known to have them."""
         return len(self._keeper.kept)
 
-    async def start(self) -> None:
-        """Begin to connect, and wait for the first attempt's outcome; Redis being down is not an error.
+    @property
+    def unsent(self) -> bool:
+        """Charges of an older start are not known to be safe in Redis yet."""
+        return self._unsent.waiting
 
-        Raises OwnerTakenError where another live installation holds this node name.
+    async def start(self) -> None:
+        """Take over what an older start left, begin to connect, and wait for the first attempt's outcome.
+
+        Redis being down is not an error.  Raises OwnerTakenError where another live installation holds this node name.
         """
+        self._unsent.take_over()
         await self._tie.start()
 
     async def stop(self) -> None:
         """Send what waits, wait for its acknowledgement at most ``timeout_s``, and close.
 
-        Charges that Redis has never taken by then end with this process: an alert says how many and how much.
+        Charges that Redis has not taken by then wait in ``data_dir`` for the next start: an alert says how many and
+        how much.
         """
         until_s = monotonic() + self._timeout_s
         while self._keeper.unacknowledged and self.up and monotonic() < until_s and self._tie.link is not None:
@@ -188,11 +202,9 @@ class CreditStore:
                 await self._tie.link.ask("PING")
             except (OSError, ReplyError):
                 break
+        up = self.up
         await self._tie.stop()
-        lost = self._keeper.unacknowledged_charges()
-        if lost:
-            text = f"{len(lost)} charges, {sum(lost)} micros in all, were never taken by Redis and end with this worker"
-            self._alert("CHARGES_NOT_TAKEN", f"{text}: the sweep will charge what talk Redis knows of")
+        self._unsent.write(up)
 
     def submit(self, command: Command) -> None:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""
@@ -343,8 +355,10 @@ class CreditStore:
             self._keeper.acknowledge(kept, monotonic())
         elif code == b"FENCED":
             self._keeper.drop(command.call_id)
+            self._unsent.leave(command.call_id)
         elif code in {b"ALERT", b"UNKNOWN"}:
             self._keeper.acknowledge(kept, monotonic())
+            self._unsent.refuse(command.call_id)
             why = reply[1].decode() if code == b"ALERT" else "UNKNOWN_CALL"
             charge = command.charge_micros if isinstance(command, Settle) else 0
             self._alert(why, f"call {command.call_id} of tenant {command.tenant_id} was not charged {charge} micros")
@@ -446,6 +460,7 @@ class CreditStore:
         Nothing else is sent until that is done, or a new call could be granted what a live one has already.
         """
         self._requests.generation = self._tie.generation
+        self._unsent.doubt()
         for live in self._keeper.live.values():
             if self._keys.partition(live.tenant_id).number in partitions:
                 self._keeper.soil(live.call_id)
@@ -483,6 +498,7 @@ class CreditStore:
             return
         self._housekeeping_at_s = now + HOUSEKEEPING_S
         self._keeper.forget(now)
+        self._unsent.keep_house(now, self.up)
         for row in self._refused.sum_up():
             self._send_refused(row)
         if self.up:

@@ -16,6 +16,7 @@ from gateway.call.settings import CallSettings
 from gateway.config.facts import number_plan
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin, StoreError
+from gateway.credit.gone import say_for_gone
 from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, Order
 from gateway.credit.store import CreditStore, Owner, OwnerTakenError, StoreObserver
 from gateway.sip.deadlines import Deadlines
@@ -130,16 +131,31 @@ class Worker:
         """Set when another process holds this worker's name: it must end."""
 
     def _make_store(self, plan: Plan) -> CreditStore:
+        observer = StoreObserver(timed=self._metrics.redis, up=self._store_up, alert=_alert)
+        return self._open_store(Owner(self._settings.node.name, plan.slot, plan.instance), self._resolve, observer)
+
+    def _open_store(self, owner: Owner, on_result: Callable[[Result], None], observer: StoreObserver) -> CreditStore:
         credit = self._settings.credit
         return CreditStore(
-            plan.redis_url,
-            Owner(self._settings.node.name, plan.slot, plan.instance),
-            self._resolve,
+            self._plan.redis_url,
+            owner,
+            on_result,
             partitions=self._settings.redis.partitions,
             lease_grace_s=credit.lease_grace_s,
             outbox_max=credit.outbox_max,
-            observer=StoreObserver(timed=self._metrics.redis, up=self._store_up, alert=_alert),
+            data_dir=self._settings.data_dir,
+            observer=observer,
         )
+
+    async def _say_for_gone(self) -> None:
+        """Say the charges of slots and node names that the settings do not have any more."""
+        node, workers = self._settings.node.name, self._settings.sip.workers
+
+        def make(owner: Owner) -> CreditStore:
+            return self._open_store(owner, lambda result: None, StoreObserver(alert=_alert))
+
+        running = [f"{node}/{slot}" for slot in range(workers)]
+        await say_for_gone(self._settings.data_dir, running, self._plan.instance, make)
 
     def _tap_calls(self) -> Ladder | None:
         """Keep the messages of the latest calls where the settings want it; each call has two legs."""
@@ -175,6 +191,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform, self._stopping)))
         self._tasks.append(loop.create_task(self._watch_version()))
+        if self._plan.slot == 0:
+            self._tasks.append(loop.create_task(self._say_for_gone()))
         self._tick()
         self._garbage.settle_down()
         log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
@@ -293,8 +311,10 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._clock.stop()
-        await self._store.stop()
+        # nobody is heard any more: a call that ended later would leave its charge nowhere
+        self._turn.send = lambda flow, data: None
         await self._transport.close()
+        await self._store.stop()
         await self._directory.stop()
         await self._admin.close()
         self._snapshot.remove()
