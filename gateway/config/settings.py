@@ -59,7 +59,7 @@ class NodeSettings(Table):
     data_dir: AbsolutePath = Field(
         default=Path("callgate-data"),
         validate_default=True,
-        description="folder of the embedded stores, journals and token",
+        description="folder of the embedded stores, journals, charges that wait for Redis, and token",
     )
 
 

@@ -333,6 +333,47 @@ def test_while_redis_is_away_calls_end_when_paid_time_ends_and_are_booked_when_i
     assert gate.stop() == 0
 
 
+def unsent(gate: Gate) -> list[Path]:
+    """What waits in the data folder for the next start."""
+    return list((gate.folder / "state" / "unsent-charges").glob("*"))
+
+
+def test_charges_survive_a_gate_that_is_stopped_while_redis_is_away(
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp
+) -> None:
+    gate = make_gate("contoso", sections={"credit": "tick_s = 30"})
+    gate.start()
+    callers = [phones(gate), phones(gate)]
+    began_s = time.monotonic()
+    dialogs = [phone.call("+442079460000")[0] for phone in callers]
+    time.sleep(1.5)  # talk, and not yet in Redis' file for certain
+    gate.stop_redis()
+    gate.own_redis = False
+    for phone, dialog in zip(callers, dialogs, strict=True):
+        assert phone.hang_up(dialog).status == 200
+    talked_s = time.monotonic() - began_s
+    assert gate.stop() == 0
+    assert len(unsent(gate)) == 1
+    assert "2 charges" in gate.log.read_text()
+    gate.start()
+    assert gate.stop() == 0, "stopped again, and Redis is still away"
+    assert len(unsent(gate)) == 1
+    gate.start_redis()
+    gate.start()
+    assert gate.wait_booked()
+    postings = gate.run("ledger", "--tenant", "contoso", "--json").document()
+    rows = postings["postings"] if isinstance(postings, dict) else postings
+    charges = [row for row in rows if row["call_id"]]
+    assert len({row["call_id"] for row in charges}) == len(charges) == 2
+    balance = gate.run("balance", "contoso", "--json").document()
+    spent_s = round(10_000 - float(balance["balance"]) * 1000)
+    assert 2 * 2 <= spent_s <= 2 * (int(talked_s) + 1)
+    assert (balance["held"], balance["unsynced"]) == ("0.000000", "0.000000")
+    assert gate.run("reconcile", "--json").document()["drift_micros"] == 0
+    until(lambda: not unsent(gate), 20)
+    assert gate.stop() == 0
+
+
 def test_a_killed_worker_is_back_at_once_on_the_same_sockets(
     make_gate: MakeGate, phones: MakePhone, callee: Sipp
 ) -> None:
