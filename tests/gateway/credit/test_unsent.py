@@ -1,8 +1,11 @@
 """Charges that Redis had not taken when their worker ended: the next start says them, and each is taken once."""
 
 import asyncio
+import os
+import random
 import resource
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from gateway.credit.keys import Keyspace
 from gateway.credit.store import CreditStore, Owner, StoreObserver
 from policy.verdict import Limits
 from rating.tariff import Tariff
+from tests.gateway.credit.test_loss import Memory
 
 SECONDS = Tariff(60_000, 0, 1, 1)
 FUNDED = 10**9
@@ -440,3 +444,51 @@ async def test_after_a_day_a_call_that_redis_does_not_know_is_not_made_anew(
     assert await charged(admin) == {"live": 7_000, "booked": 7_000}
     await assert_money(admin, 14_000)
     assert codes(second) == ["UNKNOWN_CALL", "UNSENT_CHARGES_REFUSED"]
+
+
+async def test_stopped_at_random_moments_around_losses_nothing_is_lost_or_doubled(
+    durable: Any, admin: CreditAdmin, open_here: OpenStore, tmp_path: Path, at_once: None
+) -> None:
+    """Each round Redis dies, forgets what it took since a random moment, and the worker ends before it is back."""
+    dice, memory = random.Random(int(os.environ.get("CALLGATE_KILL_SEED", "7"))), Memory(durable)
+    spent: dict[str, int] = {}
+    for number in range(8):
+        bench = await open_here()
+        await until(lambda bench=bench: not bench.store.unacknowledged)
+        calls = [f"{number}-{place}" for place in range(5)]
+        marked = dice.randrange(len(calls))
+        ends = {call: settle(call, dice.randrange(1, 61)) for call in calls}
+        for place, call in enumerate(calls):
+            if place == marked:
+                memory.mark()
+            await talk(bench, call)
+            if dice.randrange(2):
+                bench.store.submit(ends[call])
+                await until(lambda bench=bench: not bench.store.unacknowledged)
+        await end_without_redis(durable, bench, *ends.values())
+        if dice.randrange(2):
+            await (await open_here()).store.stop()
+        spent |= {call: command.charge_micros for call, command in ends.items()}
+        memory.lose()
+        if dice.randrange(2):
+            await sweep_some(durable, admin, dice, spent)
+    bench = await open_here()
+    await until(lambda: not bench.store.unsent)
+    found: Counter[str] = Counter()
+    for charge_id, micros in (await charged(admin)).items():
+        found[charge_id.removesuffix(":late")] += micros
+    assert found == spent
+    await assert_money(admin, sum(spent.values()))
+    assert (files(tmp_path), bench.alerts) == ([], [])
+
+
+async def sweep_some(server: Any, admin: CreditAdmin, dice: random.Random, spent: dict[str, int]) -> None:
+    """Some of the calls that live in Redis are swept, charged up to a random moment of their talk."""
+    partition = Keyspace(4).partition("t")
+    with server.client() as redis:
+        for member in redis.zrange(partition.leases, 0, -1):
+            if dice.randrange(2):
+                call = member.split()[0]
+                redis.hset(partition.call(call), "proven_s", dice.randint(0, spent[call] // 1000))
+                redis.zadd(partition.leases, {member: 1})
+    await admin.sweep()
