@@ -22,7 +22,8 @@ from gateway.credit.charge_file import BrokenFileError, files_in, read_charges, 
 from gateway.credit.kept import LOSS_WINDOW_S, UNSENT_MAX, Keeper, Kept
 
 WRITTEN_MAX: Final = 2 * UNSENT_MAX
-"""Charges in one file: UNSENT_MAX stop new calls, and as many live ones (sip.max_calls) may end after that; 60 MB."""
+"""Charges in one file: UNSENT_MAX stop new calls, and as many live ones (sip.max_calls) may end after that.  Some
+45 MB, written in a second: a worker that is asked to end has five more than its drain (supervisor.child)."""
 
 LOOK_EVERY_S: Final = 60.0
 """How often the folder is looked at: a worker that was orphaned or fenced may write its file after the next began."""
@@ -87,7 +88,7 @@ class Unsent:
                 return
             charges = read_charges(path)
         except FileNotFoundError:
-            return  # another worker has just set it aside
+            return  # another worker has just removed it or set it aside
         except BrokenFileError as error:
             self._set_aside(path, ".broken", "UNSENT_CHARGES_BROKEN", f"charges in {path} cannot be read: {error}")
             return
