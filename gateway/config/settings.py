@@ -14,6 +14,7 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr
 
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
+from gateway.config import later
 from gateway.config.problems import ConfigError, Problem, read_toml, validate
 from gateway.config.values import (
     AbsolutePath,
@@ -284,18 +285,12 @@ class Settings(Table):
 
 
 def _notices(settings: Settings) -> Iterator[str]:
-    """What is used instead of a setting, and which settings this version reads but does not obey yet."""
+    """What is used instead of a setting, and which settings this release reads and does not obey yet."""
     credit = settings.credit
     if settings.renew_lead_s != credit.renew_lead_s:
         given = f"credit.renew_lead_s = {credit.renew_lead_s:g} is not below credit.tick_s = {credit.tick_s}"
         yield f"{given}: {settings.renew_lead_s:g} is used"
-    if credit.failure_policy != "terminate":
-        yield f'credit.failure_policy = "{credit.failure_policy}" is not built yet: calls end as with "terminate"'
-    for trunk in settings.trunk:
-        if trunk.digest:
-            yield f'digest of trunk "{trunk.name}" is not asked for yet: its hosts alone say who may call'
-    if settings.payments.provider != "manual":
-        yield f'payments.provider = "{settings.payments.provider}" is not built yet: nobody is asked for money'
+    yield from later.notices(settings, "")
 
 
 def _policy_trunk(trunk: TrunkSettings) -> Trunk:
