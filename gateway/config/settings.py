@@ -15,7 +15,8 @@ from pydantic import Field, SecretStr
 
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
 from gateway.config import later
-from gateway.config.problems import ConfigError, Problem, read_toml, validate
+from gateway.config.problems import read_toml
+from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.values import (
     AbsolutePath,
     AddressPort,
@@ -324,64 +325,109 @@ def load(path: str | None = None) -> Settings:
 
 def parse(document: dict[str, object], file: str, base: Path) -> Settings:
     """A parsed TOML document as settings; ``file`` is named in problems, relative paths start at ``base``."""
-    settings = validate(Settings, {"node": {}, **document}, file, base)
-    if problems := [Problem(file, *found) for found in _conflicts(settings)]:
-        raise ConfigError(problems)
-    return settings
+    return read_checked(Settings, {"node": {}, **document}, file, base, _conflicts)
 
 
-def _conflicts(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Keys that are right by themselves and wrong together: (key, value, expected)."""
-    yield from _sip_conflicts(settings.sip)
-    yield from _url_conflicts(settings)
-    yield from _trunk_conflicts(settings.trunk)
+def _conflicts(settings: Settings) -> Iterator[Conflict]:
+    """Keys that are right by themselves and wrong together."""
+    return told(_sip_conflicts(settings), _redis_conflict(settings), _ledger_conflict(settings), _trunks(settings))
 
 
-def _sip_conflicts(sip: SipSettings) -> Iterator[tuple[str, str, str]]:
+def _sip_conflicts(settings: Settings) -> Iterator[Conflict]:
+    sip = settings.sip
+    yield from told(_listens(sip), _worker_ports(sip), _session_timer(sip))
+
+
+def _listens(sip: SipSettings) -> Iterator[Conflict]:
+    places = list(enumerate(sip.listen))
+    yield from told(
+        _listen_twice(places),
+        *(rule(place, listen, sip) for place, listen in places for rule in (_needs_certificate, _needs_advertise)),
+    )
+
+
+def _listen_twice(places: list[tuple[int, Listen]]) -> Iterator[Conflict]:
     seen: set[Listen] = set()
-    for index, listen in enumerate(sip.listen):
-        key, value = f"sip.listen[{index}]", f'"{listen}"'
+    for place, listen in places:
         if listen in seen:
-            yield key, value, "expected each address once"
+            yield f"sip.listen[{place}]", f'"{listen}"', "expected each address once"
         seen.add(listen)
-        if listen.transport == "tls" and not sip.tls:
-            yield key, value, "needs [sip.tls] with certificate and key"
-        if listen.host in ("0.0.0.0", "::") and not sip.advertise:  # noqa: S104  recognised, not bound
-            yield key, value, "needs sip.advertise: peers cannot answer to a Via or Contact that says any address"
+
+
+def _needs_certificate(place: int, listen: Listen, sip: SipSettings) -> Iterator[Conflict]:
+    if listen.transport == "tls" and not sip.tls:
+        yield f"sip.listen[{place}]", f'"{listen}"', "needs [sip.tls] with certificate and key"
+
+
+def _needs_advertise(place: int, listen: Listen, sip: SipSettings) -> Iterator[Conflict]:
+    if listen.host in ("0.0.0.0", "::") and not sip.advertise:  # noqa: S104  recognised, not bound
+        why = "needs sip.advertise: peers cannot answer to a Via or Contact that says any address"
+        yield f"sip.listen[{place}]", f'"{listen}"', why
+
+
+def _worker_ports(sip: SipSettings) -> Iterator[Conflict]:
     if sip.workers > 1 and len(sip.worker_ports) < sip.workers:
         yield "sip.worker_ports", f"{len(sip.worker_ports)} ports", f"expected one for each of {sip.workers} workers"
+
+
+def _session_timer(sip: SipSettings) -> Iterator[Conflict]:
     if 0 < sip.session_expires_s < MIN_SESSION_EXPIRES_S:
         yield "sip.session_expires_s", str(sip.session_expires_s), "expected 0 or at least 90 (RFC 4028 4)"
 
 
-def _url_conflicts(settings: Settings) -> Iterator[tuple[str, str, str]]:
+def _redis_conflict(settings: Settings) -> Iterator[Conflict]:
     if not (settings.redis_embedded or settings.redis.url.startswith(REDIS_SCHEMES)):
         yield "redis.url", "", f"expected {EMBEDDED!r} or a URL that starts with {', '.join(REDIS_SCHEMES)}"
+
+
+def _ledger_conflict(settings: Settings) -> Iterator[Conflict]:
     if settings.ledger.url != EMBEDDED and not settings.ledger.url.startswith(LEDGER_SCHEMES):
         yield "ledger.url", "", f"expected {EMBEDDED!r} or a URL that starts with {', '.join(LEDGER_SCHEMES)}"
 
 
-def _trunk_conflicts(trunks: tuple[TrunkSettings, ...]) -> Iterator[tuple[str, str, str]]:
+def _trunks(settings: Settings) -> Iterator[Conflict]:
+    trunks = settings.trunk
+    each = [(f"trunk[{index}]", trunk) for index, trunk in enumerate(trunks)]
+    yield from told(
+        _names_twice(trunks),
+        _hosts_twice(trunks),
+        *(rule(key, trunk) for key, trunk in each for rule in (_payer, _carrier_payer, _chooses_calls)),
+    )
+
+
+def _names_twice(trunks: tuple[TrunkSettings, ...]) -> Iterator[Conflict]:
     names: set[str] = set()
+    for index, name in readable(trunks, lambda trunk: trunk.name):
+        if name in names:
+            yield f"trunk[{index}].name", f'"{name}"', "expected each name once"
+        names.add(name)
+
+
+def _hosts_twice(trunks: tuple[TrunkSettings, ...]) -> Iterator[Conflict]:
+    names = dict(readable(trunks, lambda trunk: f'trunk "{trunk.name}"'))
     owners: dict[HostRule, str] = {}
-    for index, trunk in enumerate(trunks):
-        key = f"trunk[{index}]"
-        if trunk.name in names:
-            yield f"{key}.name", f'"{trunk.name}"', "expected each name once"
-        names.add(trunk.name)
-        for place, rule in enumerate(trunk.hosts):
+    for index, hosts in readable(trunks, lambda trunk: trunk.hosts):
+        for place, rule in enumerate(hosts):
             if rule in owners:
-                yield f"{key}.hosts[{place}]", f'"{rule}"', f'already a source of trunk "{owners[rule]}"'
-            owners.setdefault(rule, trunk.name)
-        yield from _role_conflicts(key, trunk)
+                yield f"trunk[{index}].hosts[{place}]", f'"{rule}"', f"already a source of {owners[rule]}"
+            owners.setdefault(rule, names.get(index, f"trunk[{index}]"))
 
 
-def _role_conflicts(key: str, trunk: TrunkSettings) -> Iterator[tuple[str, str, str]]:
-    paid_by = [name for name in ("tenant", "tenant_from") if getattr(trunk, name)]
-    if trunk.role == "access" and len(paid_by) != 1:
+def _paid_by(trunk: TrunkSettings) -> list[str]:
+    return [name for name in ("tenant", "tenant_from") if getattr(trunk, name)]
+
+
+def _payer(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
+    if trunk.role == "access" and len(_paid_by(trunk)) != 1:
         yield f"{key}.tenant", "", f'access trunk "{trunk.name}" needs either tenant or tenant_from = "caller"'
-    if trunk.role == "carrier" and paid_by:
+
+
+def _carrier_payer(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
+    if trunk.role == "carrier" and (paid_by := _paid_by(trunk)):
         yield f"{key}.{paid_by[0]}", "", f'carrier trunk "{trunk.name}" has no tenant: its called numbers say who pays'
+
+
+def _chooses_calls(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
     if trunk.role == "access" and (trunk.prefixes or trunk.emergency):
         named = "prefixes" if trunk.prefixes else "emergency"
         yield f"{key}.{named}", "", f'only carriers choose calls, and trunk "{trunk.name}" is an access trunk'

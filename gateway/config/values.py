@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import available_timezones
 
@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from gateway.call.targets import SPOKEN
+from gateway.config.problems import WrongValue
 from gateway.sip.errors import BadUri
 from gateway.sip.uri import SipUri, parse_uri
 from rating.money import MoneyError, parse_amount
@@ -44,6 +45,13 @@ class Table(BaseModel):
     """A table of a TOML file: unknown keys refused, values never changed after the load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    if not TYPE_CHECKING:  # else every name would be taken for an attribute
+
+        def __getattr__(self, name: str) -> object:
+            if name in type(self).model_fields:  # of a table that gateway.config.salvage made
+                raise WrongValue(name)
+            return super().__getattr__(name)
 
 
 @dataclass(frozen=True, slots=True)
