@@ -68,7 +68,7 @@ class Live:
 class Kept:
     """A call that is over: its last command, and what was held for it, until the ledger has the charge."""
 
-    __slots__ = ("acknowledged", "again", "booked", "command", "live", "sent")
+    __slots__ = ("acknowledged", "again", "booked", "command", "leaves_at_s", "live", "sent")
 
     def __init__(self, command: Settle | Release, live: Live | None, was_dirty: bool) -> None:
         self.command = command
@@ -78,6 +78,9 @@ class Kept:
         """Redis may have forgotten its reservation: what was held is merged before the charge is taken."""
         self.acknowledged = False
         self.booked = False
+        self.leaves_at_s = 0.0
+        """When it may be let go, once it is both booked and acknowledged; an earlier moment counts no more after the
+        charge had to be said again."""
         if live is not None:
             live.adoption = live.usage = b""
 
@@ -147,7 +150,7 @@ class Keeper:
         self.unacknowledged -= 1
         self._remember(kept)
         if kept.booked:
-            self._leaving.append((now + LOSS_WINDOW_S, kept.command.call_id))
+            self._let_leave(kept, now)
         elif len(self.kept) - self.unacknowledged > KEPT_MAX:
             self._drop_oldest()
 
@@ -159,15 +162,20 @@ class Keeper:
                 continue
             kept.booked = True
             if kept.acknowledged:
-                self._leaving.append((now + LOSS_WINDOW_S, call_id))
+                self._let_leave(kept, now)
+
+    def _let_leave(self, kept: Kept, now: float) -> None:
+        kept.leaves_at_s = now + LOSS_WINDOW_S
+        self._leaving.append((kept.leaves_at_s, kept.command.call_id))
 
     def forget(self, now: float) -> None:
-        """Let go of what was booked long enough ago."""
+        """Let go of what was booked and acknowledged long enough ago; not to be asked while Redis is away."""
         leaving = self._leaving
         while leaving and leaving[0][0] <= now:
-            kept = self.kept.get(leaving.popleft()[1])
-            if kept is not None and kept.acknowledged:
-                del self.kept[kept.command.call_id]
+            at_s, call_id = leaving.popleft()
+            kept = self.kept.get(call_id)
+            if kept is not None and kept.acknowledged and kept.leaves_at_s == at_s:
+                del self.kept[call_id]
 
     def drop(self, call_id: str) -> None:
         """Somebody else answers for this call now (FENCED)."""

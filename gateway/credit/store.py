@@ -497,7 +497,8 @@ class CreditStore:
         if now < self._housekeeping_at_s:
             return
         self._housekeeping_at_s = now + HOUSEKEEPING_S
-        self._keeper.forget(now)
+        if self.up:  # a Redis that is away may come back without what was kept for it
+            self._keeper.forget(now)
         self._unsent.keep_house(now, self.up)
         for row in self._refused.sum_up():
             self._send_refused(row)

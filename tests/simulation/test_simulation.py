@@ -21,6 +21,12 @@ def test_nothing_breaks_whatever_the_seed() -> None:
     assert not broke, f"{len(broke)} of {SEEDS} seeds broke something; the first:\n{broke[0]}"
 
 
+@pytest.mark.parametrize("seed", [100086, 101872])
+def test_seeds_that_once_broke_something(seed: int) -> None:
+    """Both: a charge was let go while Redis was away, and Redis came back without it."""
+    play(seed)
+
+
 def test_a_seed_is_always_the_same_story() -> None:
     one, two = play(7), play(7)
     assert str(one.story) == str(two.story)

@@ -67,6 +67,20 @@ def test_a_charge_that_was_booked_before_its_acknowledgement_came() -> None:
     assert keeper.kept == {}
 
 
+def test_a_charge_that_had_to_be_said_again_is_in_danger_anew() -> None:
+    keeper = Keeper()
+    charge = keeper.close(settle("c"))
+    assert charge is not None
+    keeper.acknowledge(charge, now=0.0)
+    keeper.book(["c"], now=1.0)
+    keeper.unsay(charge)
+    keeper.acknowledge(charge, now=4.0)
+    keeper.forget(now=1.0 + kept.LOSS_WINDOW_S)
+    assert "c" in keeper.kept
+    keeper.forget(now=4.0 + kept.LOSS_WINDOW_S)
+    assert keeper.kept == {}
+
+
 def test_a_charge_that_is_said_again_counts_as_unacknowledged() -> None:
     keeper = Keeper()
     charge = keeper.close(settle("c"))

@@ -293,6 +293,23 @@ async def test_a_charge_is_kept_until_it_is_booked(
     assert bench.store.unbooked == 0
 
 
+async def test_a_booked_charge_is_kept_as_long_as_redis_is_away(
+    server: Any, admin: CreditAdmin, open_store: OpenStore
+) -> None:
+    """It may come back without it, however long that takes."""
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    bench.store.submit(reserve())
+    await result(bench)
+    bench.store.submit(Settle("c", "t", 1_000, 1_000, b"{}"))
+    await until(lambda: not bench.store.unacknowledged)
+    bench.store.booked(["c"])
+    server.kill()
+    await until(lambda: not bench.store.up)
+    bench.store._on_check(asyncio.get_running_loop().time() + 10 * kept.LOSS_WINDOW_S)
+    assert bench.store.unbooked == 1
+
+
 async def test_too_many_unsent_charges_stop_new_calls(
     server: Any, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
