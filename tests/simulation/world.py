@@ -369,13 +369,14 @@ class World:
     def _check_charge(self, charge_id: str, charge: Booked) -> None:
         """The price of the talk, once: also where a sweep and a late charge share it."""
         found, tariff, micros = decode_record(charge.record), self.tariffs[charge.tenant], charge.micros
+        price = charge_micros(tariff, found.talk_ms) if found.answered_ms else 0
         if charge.kind == "sweep":
             due = charge_micros(tariff, charge.talk_s * 1000) if charge.talk_s else micros
         elif charge.kind == "late":
             swept = self.settler.ledger.booked[charge_id.removesuffix(LATE)].micros
-            due = max(0, charge_micros(tariff, found.talk_ms) - swept)
+            due = max(0, price - swept)
         else:
-            due = charge_micros(tariff, found.talk_ms) if found.answered_ms else 0
+            due = price
         if due != micros:
             raise BrokenError(f"{charge_id} ({charge.kind}) costs {due}, booked were {micros}")
 
