@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import Flow
+from rating.tariff import Tariff
 
 if TYPE_CHECKING:
     from gateway.call.called import Attempt, CalledLeg
@@ -23,6 +24,28 @@ if TYPE_CHECKING:
 UNANSWERED: Final = 1
 ANSWERED: Final = 2
 """The first element of the list: what kind it is, and its version."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCall:
+    """One live call as the credit store knows it: what its next owner begins with.
+
+    ``answered_ms`` is Unix milliseconds, 0 before the answer; ``paid_s`` None where nobody pays; ``proven_s`` the talk
+    that is known to have happened.  ``usage`` is its record so far, ``adoption`` what :func:`decode` reads.
+    """
+
+    call_id: str
+    tenant_id: str
+    tick: int
+    paid_s: int | None
+    held_micros: int
+    final: bool
+    tariff: Tariff | None
+    lease_s: int
+    answered_ms: int
+    proven_s: int
+    usage: bytes
+    adoption: bytes
 
 
 @dataclass(frozen=True, slots=True)
