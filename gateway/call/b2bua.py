@@ -149,9 +149,9 @@ class B2bua:
             self.handle(event, now)
 
     @property
-    def overdue(self) -> bool:
-        """An adopted call waits for the store's word on talk that was had while no gate was up."""
-        return any(call.money.overdue for call in self._calls.values())
+    def asks(self) -> bool:
+        """A call waits for the store's word on a tick."""
+        return any(call.money.asks for call in self._calls.values())
 
     def hang_up(self, call_id: str, now: float) -> bool:
         """End a live call on an operator's wish; False where there is none of that id."""

@@ -138,7 +138,10 @@ class Call:
         money = self.money
         assert money.answered_at is not None, "only an answered call goes on"
         self.clock.wait(Bell.LONGEST, max(now, money.answered_at + money.longest_s))
-        self.clock.wait(Bell.MONEY, money.next_at())
+        if money.next_at() <= now or money.overdue:
+            self._renew(now)  # at once: the worker hears nothing before it knows
+        else:
+            self.clock.wait(Bell.MONEY, money.next_at())
         if money.tariff is None:
             self._prove_later(now)
         self.dialogs_changed(now)

@@ -138,6 +138,11 @@ class Reservation:
             self._talked_ms = int((min(now - answered_at, float(self.longest_s))) * 1000)
 
     @property
+    def asks(self) -> bool:
+        """A tick is being asked for."""
+        return self._asked
+
+    @property
     def overdue(self) -> bool:
         """Talk beyond paid time is being asked for, and the store has not said yet whether it is granted."""
         return self._overdue_until > -inf

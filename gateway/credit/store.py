@@ -98,10 +98,12 @@ class StoreObserver:
 
     ``timed(op, seconds)``: redis_seconds.  ``up(bool)``: redis_up.  ``alert(code, text)``: an invariant of money
     was about to be broken and nothing was changed, or Redis refuses writes; it belongs into the log as an error.
+    ``sure()``: after a stall the slot turned out to be still ours (:meth:`CreditStore.is_sure`).
     """
 
     timed: Callable[[str, float], None] = lambda op, seconds: None
     up: Callable[[bool], None] = lambda up: None
+    sure: Callable[[], None] = lambda: None
     alert: Callable[[str, str], None] = lambda code, text: None
 
 
@@ -142,7 +144,8 @@ class CreditStore:
         self._alerted: dict[str, float] = {}
         self._tie = Tie(
             parse_address(url), self._keys, owner.name, owner.instance, timeout_s,
-            on_return=self._say_again, on_up=self._observer.up, on_check=self._on_check, alert=self._alert,
+            on_return=self._say_again, on_up=self._observer.up, on_check=self._on_check, on_sure=self._observer.sure,
+            alert=self._alert,
         )  # fmt: skip
 
     @property
@@ -159,6 +162,10 @@ class CreditStore:
     def fenced(self) -> bool:
         """A newer start of this slot, or another installation, holds the name: this worker must end (SIP.md 1)."""
         return self._tie.fenced
+
+    def is_sure(self, now: float) -> bool:
+        """Whether this process may speak for its slot at ``now`` (monotonic seconds): not after a stall (standing)."""
+        return self._tie.is_sure(now)
 
     @property
     def full(self) -> bool:

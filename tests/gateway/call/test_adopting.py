@@ -107,7 +107,7 @@ def test_ticks_that_elapsed_while_no_gate_was_up_are_asked_for_all_at_once() -> 
     assert world.restart() == [True]
     assert world.store.count(Renew) == 1
     answer_probes(world)
-    assert world.b2bua.overdue is False
+    assert world.b2bua.asks is False
     assert len(world.b2bua) == 1
     (view,) = world.b2bua.calls(world.now)
     assert (view.seconds, view.held_micros) == (43, 53_000_000)
@@ -141,7 +141,7 @@ def test_a_store_that_goes_away_again_is_waited_for_but_not_for_ever() -> None:
     world.store.away = True
     world.restart()
     world.run(3.9)
-    assert world.b2bua.overdue
+    assert world.b2bua._calls
     assert world.caller.got("BYE") == []
     world.run(0.2)
     assert world.caller.got("BYE")
