@@ -1,5 +1,6 @@
-"""Calls outlive the gate: processes are killed under live calls, and the peers must notice nothing but a late answer."""
+"""Calls outlive the gate: processes are killed under live calls, and peers notice nothing but a late answer."""
 
+import contextlib
 import json
 import os
 import select
@@ -16,10 +17,10 @@ from typing import Any
 import pytest
 
 from gateway.config.settings import load
-from gateway.credit.admin import CreditAdmin
+from gateway.ledger import ledger_url
 from gateway.supervisor.binding import bind
-from gateway.worker.plan import READY, Plan, encode_plan
-from loadtest.bench.gate import Gate, Trunks
+from gateway.worker.plan import GIVEN_UP, READY, Plan, encode_plan
+from loadtest.bench.gate import Gate
 from loadtest.wire import Address, Dialog, Heard, hear, request, response, sdp, sip_cause, tag_of, uri_in
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -178,17 +179,15 @@ def kill_all(gate: Gate) -> None:
         pids.append(int(file.read_text()))
     gate.process.kill()
     for pid in {*pids} - {gate.redis.pid if gate.redis is not None else 0}:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     gate.process.wait(10)
     if gate.redis is not None:
         gate.stop_redis()
 
 
 def usage(gate: Gate) -> list[dict[str, Any]]:
-    done = gate.run("usage", "contoso", "--format", "json")
+    done = gate.run("usage", "--tenant", "contoso", "--format", "json")
     assert done.status == 0, done.err
     rows = json.loads(done.out)
     return list(rows["calls"] if isinstance(rows, dict) else rows)
@@ -209,6 +208,7 @@ def test_after_a_killed_worker_either_side_hangs_up_and_is_charged(
 ) -> None:
     gate = make_gate("contoso", sections={"credit": "tick_s = 2\nrenew_lead_s = 1.0"})
     gate.start()
+    talked_s = []
     for by_caller in (True, False):
         caller = callers(gate)
         dialog = caller.call()
@@ -224,13 +224,14 @@ def test_after_a_killed_worker_either_side_hangs_up_and_is_charged(
         )
         start = len(other.heard)
         assert say(sender, from_, "BYE").status == 200
-        assert time.monotonic() - answered_s < 6.0
+        talked_s.append(time.monotonic() - answered_s)
         other.asked("BYE", start)
     assert gate.wait_booked()
     rows = usage(gate)
-    spent = sum(int(row["Charge Micros"]) for row in rows)
-    assert len(rows) == 2
-    assert 6_000 <= spent <= 12_000
+    charged = sorted(int(row["Charge Micros"]) for row in rows)
+    spent = sum(charged)
+    for micros, seconds in zip(charged, sorted(talked_s), strict=True):
+        assert seconds - 1.0 < micros / 1000 < seconds + 1.1
     books_are_whole(gate, f"9.{1_000_000 - spent:06d}")
     assert {row["Reason Code"] for row in rows} == {"COMPLETED"}
     assert "caused a fault" not in gate.log.read_text()
@@ -389,8 +390,82 @@ class Worker:
             stream.close()
 
 
-@pytest.mark.skip(reason="below")
 def test_a_worker_that_wakes_after_its_calls_are_anothers_says_nothing(
     make_gate: MakeGate, callers: Callable[[Gate], Caller], callee: Side, tmp_path: Path
 ) -> None:
-    pass
+    """Two starts of one slot by hand: the first is stopped, and wakes with every deadline overdue."""
+    gate = make_gate("contoso", funds="0.008", sections={"credit": "tick_s = 2\nrenew_lead_s = 1.0"})
+    gate.start()  # for a Redis with accounts and a snapshot of the directory
+    assert gate.stop() == 0
+    settings = load(str(gate.config))
+    bound = bind(settings, sip=True, admin=False)
+    url = f"unix://{gate.redis_socket}"
+    common = Plan("worker", settings, url, ledger_url(settings.ledger.url, settings.data_dir), "by hand")
+    plan = bound.give_to(0, common)
+    old, new = Worker(plan, tmp_path / "old.log"), None
+    try:
+        old.wait_ready()
+        caller = callers(gate)
+        dialog = caller.call()
+        answered_s = caller.wait(lambda heard: heard.status == 200)[0]
+        old.process.send_signal(signal.SIGSTOP)
+        new = Worker(plan, tmp_path / "new.log")
+        new.wait_ready()
+        for side in (caller, callee):
+            side.asked("OPTIONS")
+        new.process.send_signal(signal.SIGSTOP)  # so that every word from here on is the old one's
+        time.sleep(max(0.0, answered_s + 4.5 - time.monotonic()))  # its ticks and its cut are overdue
+        heard = len(caller.heard), len(callee.heard)
+        old.process.send_signal(signal.SIGCONT)
+        caller.sock.sendto(request(dialog, "INFO", "z9hG4bK-stray"), tuple(gate.sip))
+        assert old.process.wait(10) == GIVEN_UP
+        assert (len(caller.heard), len(callee.heard)) == heard
+        new.process.send_signal(signal.SIGCONT)
+        for side in (caller, callee):
+            side.asked("BYE", within_s=15.0)
+    finally:
+        old.end()
+        if new is not None:
+            new.end()
+        bound.close()
+
+
+def test_a_worker_that_stood_still_but_was_not_replaced_goes_on(
+    make_gate: MakeGate, callers: Callable[[Gate], Caller], callee: Side
+) -> None:
+    gate = make_gate("contoso", sections={"credit": "tick_s = 30\nrenew_lead_s = 1.0"})
+    gate.start()
+    caller = callers(gate)
+    dialog = caller.call()
+    (pid,) = gate.pids()["worker"]
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(4.0)
+    os.kill(pid, signal.SIGCONT)
+    assert caller.say(dialog, "BYE").status == 200
+    callee.asked("BYE")
+    assert "stood still" in gate.log.read_text()
+    assert gate.wait_booked()
+    assert gate.stop() == 0
+
+
+# a restart in order
+
+
+def test_a_restart_drops_no_call_and_charges_all(
+    make_gate: MakeGate, callers: Callable[[Gate], Caller], callee: Side
+) -> None:
+    gate = make_gate("contoso", sections={"sip": "drain_s = 1", "credit": "tick_s = 4\nrenew_lead_s = 1.0"})
+    gate.start()
+    some = [callers(gate) for _ in range(5)]
+    dialogs = [caller.call() for caller in some]
+    assert gate.stop() == 0
+    gate.start()
+    for caller, dialog in zip(some, dialogs, strict=True):
+        assert caller.count("BYE") == 0
+        assert caller.say(dialog, "BYE").status == 200
+    assert gate.wait_booked()
+    rows = usage(gate)
+    assert [row["Reason Code"] for row in rows] == ["COMPLETED"] * 5
+    assert all(int(row["Charge Micros"]) >= 2_000 for row in rows)
+    books_are_whole(gate, f"9.{1_000_000 - sum(int(row['Charge Micros']) for row in rows):06d}")
+    assert gate.stop() == 0
