@@ -60,5 +60,6 @@ REASONS: Final = _table(
     Reason("HUNG_UP", 480, 16, "hung up by an operator"),
     Reason("LIMIT_REACHED", 403, 21, "a limit was reached during the call"),
     Reason("FENCED", 500, 41, "the call now belongs to another worker"),
+    Reason("RESTARTED", 500, 41, "the gate was restarted before the call was answered"),
     Reason("INTERNAL", 500, 41, "the gate failed to carry the call"),
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import Flow
+from rating.tariff import Tariff
 
 if TYPE_CHECKING:
     from gateway.call.called import Attempt, CalledLeg
@@ -26,11 +27,33 @@ ANSWERED: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCall:
+    """One live call as the credit store knows it: what its next owner begins with.
+
+    ``answered_ms`` is Unix milliseconds, 0 before the answer; ``paid_s`` None where nobody pays; ``proven_s`` the talk
+    that is known to have happened.  ``usage`` is its record so far, ``adoption`` what :func:`decode` reads.
+    """
+
+    call_id: str
+    tenant_id: str
+    tick: int
+    paid_s: int | None
+    held_micros: int
+    final: bool
+    tariff: Tariff | None
+    lease_s: int
+    answered_ms: int
+    proven_s: int
+    usage: bytes
+    adoption: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Unanswered:
     """A call before its answer: enough for a 500 to the caller and a CANCEL to the called side.
 
     ``vias``, ``from_``, ``to``, ``call_id`` and ``cseq`` are the caller's INVITE as it came over ``flow``; the rest is
-    the INVITE to the called side, ``local`` being its From without the tag.
+    the INVITE to the called side over the trunk ``carrier``, ``local`` being its From without the tag.
     """
 
     vias: tuple[str, ...]
@@ -45,6 +68,7 @@ class Unanswered:
     local: str
     local_tag: str
     sent_call_id: str
+    carrier: str
     sent_cseq: int
 
 
@@ -61,11 +85,18 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Talking:
-    """An answered call; ``acked`` is False while the caller's ACK is still to come."""
+    """An answered call; ``acked`` is False where the caller's ACK had still to come when this was written.
+
+    ``carrier`` is the trunk it went out by, ``longest_s`` its longest time, ``sent_cseq`` the number of the INVITE to
+    the called side.
+    """
 
     caller: Side
     called: Side
     acked: bool
+    carrier: str
+    longest_s: int
+    sent_cseq: int
 
 
 def unanswered(caller: "CallerLeg", local: str, attempt: "Attempt") -> bytes:
@@ -74,16 +105,19 @@ def unanswered(caller: "CallerLeg", local: str, attempt: "Attempt") -> bytes:
     texts = "\n".join(
         (
             request.get("From") or "", request.get("To") or "", request.call_id, request.get("CSeq") or "", target.uri,
-            attempt.branch, local, attempt.tag, attempt.call_id, *request.all("Via"),
+            attempt.branch, local, attempt.tag, attempt.call_id, attempt.route.trunk, *request.all("Via"),
         )
     )  # fmt: skip
     flows = f"{_flow(caller.flow)},{_flow(target.flow)}"
     return f"[{UNANSWERED},{quoted(texts)},{flows},{attempt.seq}]".encode("utf-8", "replace")
 
 
-def talking(caller: "CallerLeg", called: "CalledLeg") -> bytes:
+def talking(caller: "CallerLeg", called: "CalledLeg", longest_s: int) -> bytes:
     """What is stored with the answer, and again when a dialog changes."""
-    return f"[{ANSWERED},{_side(caller)},{_side(called)},{int(caller.acked)}]".encode("utf-8", "replace")
+    attempt = called.attempt
+    assert attempt is not None, "an answered call has a target"
+    rest = f"{int(caller.acked)},{quoted(attempt.route.trunk)},{longest_s},{attempt.seq}"
+    return f"[{ANSWERED},{_side(caller)},{_side(called)},{rest}]".encode("utf-8", "replace")
 
 
 def decode(data: bytes) -> Unanswered | Talking:
@@ -93,8 +127,9 @@ def decode(data: bytes) -> Unanswered | Talking:
         if row[0] == UNANSWERED:
             return _read_unanswered(row)
         if row[0] == ANSWERED:
-            _, caller, called, acked = row
-            return Talking(_read_side(caller), _read_side(called), bool(acked))
+            _, caller, called, acked, carrier, longest_s, sent_cseq = row
+            sides = _read_side(caller), _read_side(called)
+            return Talking(*sides, bool(acked), str(carrier), int(longest_s), int(sent_cseq))
     except (TypeError, LookupError, ValueError, AttributeError) as error:
         raise ValueError(f"not an adoption record: {error}") from error
     raise ValueError(f"not an adoption record of this version: it begins with {row[0]!r}")
@@ -118,10 +153,10 @@ def _flow(flow: Flow) -> str:
 
 def _read_unanswered(row: list[Any]) -> Unanswered:
     _, texts, flow, target_flow, sent_cseq = row
-    from_, to, call_id, cseq, uri, branch, local, tag, sent_id, *vias = texts.split("\n")
+    from_, to, call_id, cseq, uri, branch, local, tag, sent_id, carrier, *vias = texts.split("\n")
     return Unanswered(
         tuple(vias), from_, to, call_id, cseq, Flow(*flow), uri, Flow(*target_flow), branch, local, tag, sent_id,
-        int(sent_cseq),
+        carrier, int(sent_cseq),
     )  # fmt: skip
 
 

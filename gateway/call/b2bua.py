@@ -13,10 +13,12 @@ What is done to many calls at once (money that arrives, the end of a drain) is d
 raises is a bug, which goes to ``on_fault``, and the others have their turn as if nothing had been.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from gateway.call import records
+from gateway.call import adopting, records
+from gateway.call.adoption import StoredCall
 from gateway.call.call import Call
 from gateway.call.caller import CallerLeg
 from gateway.call.carry import Carry
@@ -53,6 +55,11 @@ from policy.verdict import Deny, Verdict
 UNANSWERED: Final = frozenset({State.RESERVING, State.DIALLING, State.ANSWERING})
 
 
+EARLY_MAX: Final = 1000
+"""Requests kept that came before their calls were adopted, which is a matter of milliseconds unless Redis is away; then
+it is ten seconds of 100 calls a second ending, and what is above gets 481."""
+
+
 class B2bua:
     """All calls of one worker.
 
@@ -86,6 +93,8 @@ class B2bua:
         self._emergencies: dict[str, Call] = {}
         """Those of them that are emergency calls: few, so that what is asked of them never looks through all calls."""
         self._thirsty: dict[str, dict[str, Call]] = {}
+        self._early: deque[InviteArrived | RequestArrived | StrayAnswer] | None = None
+        self._probe_at = 0.0
         self._commands: list[Command] = []
         self._facts: list[Fact] = []
 
@@ -108,6 +117,41 @@ class B2bua:
         call = self._calls.get(result.call_id)
         if call is not None:
             call.resolve(result, now)
+
+    def adopt(self, stored: StoredCall, now: float) -> bool:
+        """Go on with a call of the worker that was here before (SIP.md 5); False where what is stored cannot be read.
+
+        One that talks is then left to the sweep; one that was unanswered is released all the same.
+        """
+        if stored.call_id in self._calls:
+            return True
+        try:
+            call = adopting.rebuild(self, stored, now)
+        except ValueError:
+            if not stored.answered_ms:
+                adopting.give_back(self, stored, now)
+            return False
+        self._calls[call.id] = call
+        if call.verdict.emergency:
+            self._emergencies[call.id] = call
+        self._probe_at = max(now, self._probe_at + adopting.PROBE_EVERY_S)
+        adopting.go_on(call, now, self._probe_at)
+        return True
+
+    def expect_adoption(self) -> None:
+        """Calls may yet be adopted: requests in dialogs that are not known wait for :meth:`end_adoption`."""
+        self._early = deque()
+
+    def end_adoption(self, now: float) -> None:
+        """Every call that was left is adopted: what waited for it is heard now."""
+        early, self._early = self._early, None
+        for event in early or ():
+            self.handle(event, now)
+
+    @property
+    def asks(self) -> bool:
+        """A call waits for the store's word on a tick."""
+        return any(call.money.asks for call in self._calls.values())
 
     def hang_up(self, call_id: str, now: float) -> bool:
         """End a live call on an operator's wish; False where there is none of that id."""
@@ -228,7 +272,7 @@ class B2bua:
             self.endpoint.respond(transaction, 422, headers=TOO_SMALL, now=now)
         else:
             call_id = self.new_call_id()
-            call = self._calls[call_id] = Call(self, call_id, transaction, verdict, now)
+            call = self._calls[call_id] = Call.invited(self, call_id, transaction, verdict, now)
             if verdict.emergency:
                 self._emergencies[call_id] = call
             call.begin(now)
@@ -251,9 +295,17 @@ class B2bua:
         leg = self.legs.get(request.to.tag)
         fork = leg.fork_of(request) if leg is not None else None
         if leg is None or fork is None:
-            self.endpoint.respond(event.transaction, 481, now=now)
+            if not self._waits(event):
+                self.endpoint.respond(event.transaction, 481, now=now)
         else:
             leg.hear_request(event.transaction, request, fork, now)
+
+    def _waits(self, event: InviteArrived | RequestArrived | StrayAnswer) -> bool:
+        """Keep what may belong to a call that is still to be adopted; a peer that repeats it is not answered twice."""
+        if self._early is None or len(self._early) >= EARLY_MAX:
+            return False
+        self._early.append(event)
+        return True
 
     def _ack(self, event: AckArrived, now: float) -> None:
         leg = self.legs.get(event.request.to.tag)
@@ -287,8 +339,8 @@ class B2bua:
     def _stray(self, event: StrayAnswer, now: float) -> None:
         """A 2xx to an INVITE that nobody knows any more: acknowledge it and end its dialog (SIP.md 4)."""
         response = event.response
-        contact = response.contact
-        if contact is None:
+        leg, contact = self.legs.get(response.from_.tag), response.contact
+        if contact is None or (leg is not None and leg.hear_again(response)) or self._waits(event):
             return
         dialog = Dialog.as_client(response, contact.uri)
         flow = hop_of(dialog, event.flow)

@@ -64,10 +64,13 @@ class Call:
         "verdict",
     )
 
-    def __init__(
-        self, core: "B2bua", call_id: str, transaction: ServerTransaction, verdict: Allow, now: float
-    ) -> None:
-        settings, request = core.settings, transaction.request
+    caller: CallerLeg
+    called: CalledLeg
+    caller_address: str
+
+    def __init__(self, core: "B2bua", call_id: str, verdict: Allow, opening: str, now: float) -> None:
+        """A call without legs yet; ``opening`` is its record so far (gateway.call.records)."""
+        settings = core.settings
         self.id = call_id
         self.core = core
         self.verdict = verdict
@@ -77,19 +80,27 @@ class Call:
         if verdict.emergency:
             longest_s = UNLIMITED_S
         self.money = Reservation(call_id, verdict.tenant_id, verdict.tariff, longest_s, settings)
-        from_ = request.from_
-        display = from_.raw_display.strip()
-        self.caller_address = f"{display} <{from_.uri}>" if display else f"<{from_.uri}>"
-        self.caller = CallerLeg(self, transaction)
-        self.called = CalledLeg(self, verdict.routes, transaction.flow)
         self.invited_at = now
         self.answered_ms = 0
         self._answer: Answered | None = None
         self._placed = False
         self._left = False
-        self._opening = records.opening(
-            verdict, call_id, request.call_id, settings.node, verdict.trunk, core.wall_ms(now)
-        )
+        self._opening = opening
+
+    @classmethod
+    def invited(
+        cls, core: "B2bua", call_id: str, transaction: ServerTransaction, verdict: Allow, now: float
+    ) -> "Call":
+        """The call of an INVITE that policy lets in."""
+        request, node = transaction.request, core.settings.node
+        opening = records.opening(verdict, call_id, request.call_id, node, verdict.trunk, core.wall_ms(now))
+        call = cls(core, call_id, verdict, opening, now)
+        from_ = request.from_
+        display = from_.raw_display.strip()
+        call.caller_address = f"{display} <{from_.uri}>" if display else f"<{from_.uri}>"
+        call.caller = CallerLeg(call, transaction.flow, transaction)
+        call.called = CalledLeg(call, verdict.routes, transaction.flow)
+        return call
 
     # what happens
 
@@ -118,6 +129,22 @@ class Call:
         self.clock.wait(Bell.SETUP, now + self.core.settings.target_timeout_s)
         if verdict.emergency:
             self.happen(Happening.GRANTED, None, now)
+
+    def resume(self, now: float) -> None:
+        """Go on after the worker that carried the call died (gateway.call.adopting): all clocks count from the answer.
+
+        The store learns at once which CSeq numbers are used from here on.
+        """
+        money = self.money
+        assert money.answered_at is not None, "only an answered call goes on"
+        self.clock.wait(Bell.LONGEST, max(now, money.answered_at + money.longest_s))
+        if money.next_at() <= now or money.overdue:
+            self._renew(now)  # at once: the worker hears nothing before it knows
+        else:
+            self.clock.wait(Bell.MONEY, money.next_at())
+        if money.tariff is None:
+            self._prove_later(now)
+        self.dialogs_changed(now)
 
     def resolve(self, result: Result, now: float) -> None:
         """The credit store answered; an emergency call does not care."""
@@ -183,7 +210,7 @@ class Call:
         self.clock.wait(Bell.MONEY, self.money.next_at())
 
     def _money_bell(self, now: float) -> None:
-        if now >= self.money.paid_until:
+        if now >= self.money.cut_at:
             self.happen(Happening.STOPPED, Stopped(None, self.money.cut_reason()), now)
         else:
             self._renew(now)
@@ -239,7 +266,7 @@ class Call:
         self.answered_ms = self.core.wall_ms(now)
         self.clock.wait(Bell.SETUP, now + ANSWER_WAIT_S)
         self.clock.wait(Bell.LONGEST, now + money.longest_s)
-        self.core.submit(money.answer(now, self.answered_ms, adoption.talking(self.caller, self.called)))
+        self.core.submit(money.answer(now, self.answered_ms, self._both_sides()))
         self.clock.wait(Bell.MONEY, money.next_at())
         if self.verdict.emergency:
             self.happen(Happening.WRITTEN, None, now)
@@ -346,28 +373,37 @@ class Call:
             assert attempt is not None
             adopt = adoption.unanswered(self.caller, self.caller_address, attempt)
         else:
-            adopt = adoption.talking(self.caller, self.called)
+            adopt = self._both_sides()
         self.core.submit(Prove(self.id, self.verdict.tenant_id, self.money.proven_s(now), adopt))
 
+    def _both_sides(self) -> bytes:
+        return adoption.talking(self.caller, self.called, self.money.longest_s)
+
+    def leg_proven(self) -> None:
+        """A peer of an adopted call was heard: with both of them there, the talk is doubted no more."""
+        if not (self.caller.unproven or self.called.unproven):
+            self.money.doubted_s = None
+
     def _end(self, ending: Ending, outcome: str, now: float) -> None:
-        """Settle or release, once; the legs may need longer."""
+        """Settle or release, once; the legs may need longer.  With a dead peer talk ended when it was proven last."""
         verdict, core = self.verdict, self.core
         self.clock.stop()
         if self.state is State.ENDING:  # first, so that no fault below keeps the call for ever
             self.clock.wait(Bell.ENDING, now + ENDING_MAX_S)
         core.tell(Finished(outcome, ending.reason, verdict.kind, verdict.trunk))
         if self.caller.connected:
-            self._settle(ending, now)
+            self._settle(ending, self.money.proven_at(now) if ending.reason == "DEAD_PEER" else now)
         else:
             self._release(ending, now)
 
-    def _settle(self, ending: Ending, now: float) -> None:
+    def _settle(self, ending: Ending, ended_at: float) -> None:
         money = self.money
-        talk_ms = money.talk_ms(now)
+        talk_ms = money.talk_ms(ended_at)
         charge = money.charge_micros(talk_ms)
         billed = billed_s(money.tariff, talk_ms) if money.tariff is not None else 0
+        uncharged = money.uncharged_micros(talk_ms) if ending.reason != "DEAD_PEER" else 0
         record = records.answered(
-            self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending
+            self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending, uncharged
         )
         self.core.submit(money.settle(talk_ms, charge, record))
 
@@ -397,6 +433,10 @@ class Call:
             self.core.remove(self)
             self._answer = None
             del self.caller, self.called, self.clock  # they refer back: without them counting references frees all
+
+    def placed_before(self) -> None:
+        """Another process sent the INVITE to the called side, and told of it."""
+        self._placed = True
 
     def placed(self, now: float) -> None:
         """The first INVITE to the called side is on its way."""

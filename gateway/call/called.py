@@ -11,10 +11,11 @@ fork, it acknowledges and ends by itself, so that a call can be over while strag
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from gateway.call.adoption import Unanswered
 from gateway.call.clock import Bell
 from gateway.call.events import Acked, Answered, Failed, Progress, Stopped
 from gateway.call.headers import Headers, crossing, supported
-from gateway.call.leg import Leg
+from gateway.call.leg import RESUMED_FORK, Leg
 from gateway.call.refusals import relayed_status
 from gateway.call.session_timer import Duty
 from gateway.call.targets import REDIRECTS_MAX, Target, hop_of, redirected, target_of
@@ -63,15 +64,14 @@ class Attempt:
         "transaction", "tries",
     )  # fmt: skip
 
-    def __init__(self, leg: "CalledLeg", number: int, route: Route) -> None:
-        core = leg.call.core
+    def __init__(self, leg: "CalledLeg", route: Route, target: Target, call_id: str, tag: str, branch: str) -> None:
         self.leg = leg
-        self.core: B2bua = core
+        self.core: B2bua = leg.call.core
         self.route = route
-        self.target: Target = target_of(route)
-        self.call_id = core.new_call_id() if number else leg.call.id
-        self.tag = core.new_token()
-        self.branch = core.endpoint.new_branch()
+        self.target = target
+        self.call_id = call_id
+        self.tag = tag
+        self.branch = branch
         self.seq = 1
         self.since = 0.0
         self.tries = 1
@@ -173,14 +173,36 @@ class CalledLeg(Leg):
 
     def _attempt_from(self, index: int) -> Attempt | None:
         """An attempt at the first target from ``index`` on that can be read, as the settings see to; None: no more."""
+        core = self.call.core
         for number in range(index, len(self._routes)):
+            route = self._routes[number]
             try:
-                attempt = Attempt(self, number, self._routes[number])
+                target = target_of(route)
             except BadUri:
                 continue
             self._index = number
-            return attempt
+            call_id = core.new_call_id() if number else self.call.id
+            return Attempt(self, route, target, call_id, core.new_token(), core.endpoint.new_branch())
         return None
+
+    # taken over from another process (gateway.call.adopting)
+
+    def resume_attempt(self, dialog: Dialog, carrier: str, seq: int) -> None:
+        """The target that answered over the trunk ``carrier``; ``seq`` is the number of the INVITE it was sent."""
+        target = Target(dialog.remote_target, self.flow)
+        attempt = Attempt(self, Route(carrier, "", ""), target, dialog.call_id, dialog.local_tag, "")
+        attempt.seq = seq
+        self.winner = attempt.forks[dialog.remote_tag] = Fork(RESUMED_FORK, dialog)
+        self.attempt = attempt
+        self.call.core.legs[attempt.tag] = self
+
+    def resume_unanswered(self, left: Unanswered) -> Attempt:
+        """The target that was being tried."""
+        target = Target(left.target_uri, left.target_flow)
+        route = Route(left.carrier, "", "")
+        self.attempt = Attempt(self, route, target, left.sent_call_id, left.local_tag, left.branch)
+        self.attempt.seq = left.sent_cseq
+        return self.attempt
 
     def _invite(self, now: float) -> None:
         """Send the INVITE of the present attempt."""
@@ -352,7 +374,9 @@ class CalledLeg(Leg):
 
     def ready_for_offer(self, request: Request) -> bool:
         """Not while our INVITE is open, but an UPDATE may make an offer in an early dialog (RFC 3311 5.1)."""
-        return request.method == "UPDATE" or (self.winner is not None and self.winner.ack is not None)
+        if request.method == "UPDATE" or self.resumed:
+            return True
+        return self.winner is not None and self.winner.ack is not None
 
     def _hear_bye(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
         """The called side may not end an early dialog by BYE (RFC 3261 15); its 2xx is acknowledged all the same."""
@@ -388,5 +412,7 @@ class CalledLeg(Leg):
         self.attempt = None
 
     def _settle_ack(self, now: float) -> None:
+        if self.resumed:  # it was acknowledged, or is when its 2xx comes again
+            return
         if self.attempt is not None and self.winner is not None and self.winner.ack is None:
             self.attempt.acknowledge(self.winner, None)

@@ -7,13 +7,15 @@ it cannot be sent a BYE (RFC 3261 15): the leg then owes one, and pays it at the
 
 from typing import TYPE_CHECKING, ClassVar
 
+from gateway.call.adoption import Side
 from gateway.call.clock import Bell
 from gateway.call.events import Acked, Answered, GaveUp, Progress, Unacked
 from gateway.call.headers import Headers, crossing, supported
-from gateway.call.leg import Leg
+from gateway.call.leg import RESUMED_FORK, Leg
 from gateway.call.refusals import reasons_of
 from gateway.call.session_timer import Duty
 from gateway.sip.dialog import Dialog
+from gateway.sip.events import Flow
 from gateway.sip.message import Request
 from gateway.sip.transaction import ServerTransaction
 
@@ -30,17 +32,29 @@ class CallerLeg(Leg):
 
     bell: ClassVar = Bell.CALLER_SESSION
 
-    def __init__(self, call: "Call", transaction: ServerTransaction) -> None:
-        super().__init__(call, transaction.flow)
-        self._invite: ServerTransaction | None = transaction
-        self._seq = transaction.request.cseq[0]
+    def __init__(self, call: "Call", flow: Flow, transaction: ServerTransaction | None) -> None:
+        """``transaction`` is the INVITE's; None where another process heard it: then :meth:`resume`."""
+        super().__init__(call, flow)
+        self._invite = transaction
+        self._seq = transaction.request.cseq[0] if transaction is not None else 0
         self.connected = False
         self.acked = False
         self._tags: dict[int, str] = {}
         self._forks: dict[str, int] = {}
         self._owed: Headers | None = None
         self._agreed: Sequence[tuple[str, str]] = ()
-        transaction.owner = self
+        if transaction is not None:
+            transaction.owner = self
+
+    def resume(self, side: Side) -> None:
+        """Go on where another process answered; whether the ACK had come is the call's to say."""
+        super().resume(side)
+        tag = side.dialog.local_tag
+        self._tags[RESUMED_FORK] = tag
+        self._forks[tag] = RESUMED_FORK
+        self._seq = side.dialog.remote_seq
+        self.connected = True
+        self.call.core.legs[tag] = self
 
     @property
     def transaction(self) -> ServerTransaction:
@@ -136,13 +150,14 @@ class CallerLeg(Leg):
 
     def ready_for_offer(self, request: Request) -> bool:
         """Not before the ACK, but an UPDATE may make an offer in an early dialog (RFC 3311 5.1)."""
-        return self.acked or request.method == "UPDATE"
+        return self.acked or self.resumed or request.method == "UPDATE"
 
     def _hear_bye(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
         """The caller may hang up before its ACK, and in an early dialog, where it means CANCEL (RFC 3261 15)."""
         if self.connected:
             if not self.acked:
-                self.call.core.endpoint.settled(self.transaction)
+                if self._invite is not None:
+                    self.call.core.endpoint.settled(self._invite)
                 self._stop_waiting()
                 self._owed = None
             super()._hear_bye(transaction, request, fork, now)
@@ -153,8 +168,8 @@ class CallerLeg(Leg):
     # the end
 
     def hang_up(self, headers: "Iterable[tuple[str, str]]", now: float) -> None:
-        """End the leg with a BYE, which has to wait for the ACK (RFC 3261 15)."""
-        if self.acked or self.hung_up:
+        """End the leg with a BYE, which has to wait for the ACK (RFC 3261 15) where it can still be missed."""
+        if self.acked or self.hung_up or self.resumed:
             super().hang_up(headers, now)
             return
         self.hung_up = True

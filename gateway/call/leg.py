@@ -12,6 +12,7 @@ leg is *cleared* when its own BYE is answered or in vain, or the peer's BYE came
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from gateway.call.adoption import Side
 from gateway.call.carry import Carry, Farewell, Owner, Upkeep
 from gateway.call.clock import Bell
 from gateway.call.events import Acked, CallEvent, HungUp, Passed, Returned, Stopped, Unacked
@@ -40,6 +41,13 @@ BUSY_RETRY_S: Final = 2
 OPEN_REQUESTS: Final = 16
 """Requests of one peer that may wait for the other side at once: DTMF by INFO has a few under way, more is a flood."""
 
+SEQ_STORED_EVERY: Final = 64
+"""Requests of ours in a dialog after which its CSeq number is stored anew: fewer than the jump of who adopts the call
+(adopting.CSEQ_GAP), and so seldom that only long DTMF gets there."""
+
+RESUMED_FORK: Final = 1
+"""The fork of an adopted call, of which one dialog is left."""
+
 _OFFERS: Final = frozenset({"INVITE", "UPDATE"})
 _ALLOW: Final[Headers] = [("Allow", ", ".join(CARRIED_METHODS))]
 _GONE: Final = frozenset({408, 481})
@@ -51,7 +59,8 @@ class Leg:
 
     ``dialogs`` are its live dialogs by fork; ``flow`` is where the peer's last word came from; ``hung_up`` is set when
     the leg begins to end, ``cleared`` when nothing of it is left to wait for.  A ``silent`` leg belongs to another
-    worker: whatever still comes for it here is neither answered nor acknowledged (SIP.md 1).
+    worker: whatever still comes for it here is neither answered nor acknowledged (SIP.md 1).  A leg that was adopted is
+    ``resumed``, and ``unproven`` until its peer is heard.
     """
 
     __slots__ = (
@@ -68,8 +77,10 @@ class Leg:
         "dialogs",
         "flow",
         "hung_up",
+        "resumed",
         "session",
         "silent",
+        "unproven",
     )
 
     bell: ClassVar[Bell]
@@ -83,6 +94,8 @@ class Leg:
         self.hung_up = False
         self.cleared = False
         self.silent = False
+        self.resumed = False
+        self.unproven = False
         self._open: list[Carry] = []
         self._offer_in: Carry | None = None
         self._offer_out: Carry | Upkeep | None = None
@@ -91,13 +104,42 @@ class Leg:
         self._to_ack: Carry | None = None
         self._sdp: tuple[bytes, str] | None = None
 
+    # taken over from another process (gateway.call.adopting)
+
+    def resume(self, side: Side) -> None:
+        """Go on in the dialog that another process had.  Raises ValueError for a session duty that there is not."""
+        self.session.resume(side.session_duty, side.session_interval_s)
+        self.allows_update = side.allows_update
+        self.dialogs[RESUMED_FORK] = side.dialog
+        self.resumed = self.unproven = True
+
+    def hear_again(self, response: Response) -> bool:
+        """A 2xx to an INVITE that another process sent: its ACK was lost with it.  False where it is of no dialog."""
+        if not self.resumed or self.silent:
+            return False
+        for dialog in self.dialogs.values():
+            if (dialog.call_id, dialog.remote_tag) == (response.call_id, response.to.tag):
+                self.send_ack(dialog, response.cseq[0], None)
+                return True
+        return False
+
+    def _prove(self) -> None:
+        """The peer was heard: it is there."""
+        if self.unproven:
+            self.unproven = False
+            self.call.leg_proven()
+
     # what the peer asks inside a dialog
 
     def hear_request(self, transaction: ServerTransaction, request: Request, fork: int, now: float) -> None:
         """A request of the peer inside the dialog of ``fork``."""
         if not self.dialogs[fork].accept(request):
             self.respond(transaction, 500, now=now)  # out of order (RFC 3261 12.2.2)
-        elif request.method == "BYE":
+            return
+        if self.unproven:
+            self._prove()
+            self.watch(now)
+        if request.method == "BYE":
             self._hear_bye(transaction, request, fork, now)
         elif self.hung_up:
             self.respond(transaction, 481, now=now)
@@ -312,8 +354,11 @@ class Leg:
         self.call.clock.wait(self.bell, self.session.due_at(now))
 
     def hear_session_bell(self, now: float) -> None:
-        """A refresh is to be sent, or one did not come."""
+        """A refresh is to be sent, or one did not come; of an adopted call the peer is asked whether it is there."""
         duty = self.session.duty
+        if self.unproven:
+            self._keep_up("UPDATE" if duty is Duty.REFRESH and self.allows_update else "OPTIONS", now)
+            return
         longest_s = self.call.core.settings.ring_timeout_s
         if duty is Duty.WATCH or (self._offer_out is not None and now > self._offer_at + longest_s):
             self.dead(now)  # it did not refresh, or never answered an offer
@@ -354,7 +399,9 @@ class Leg:
             return
         if status in _GONE:
             self.dead(now)
-        elif status == 491:
+            return
+        self._prove()
+        if status == 491:
             self.call.clock.wait(self.bell, now + GLARE_RETRY_S)
         elif status == 422 and self.session.raise_offer(response):
             self._keep_up(upkeep.method, now)
@@ -378,6 +425,7 @@ class Leg:
             return
         dialog.refresh_target(message)
         if dialog.confirmed:
+            self._prove()
             self.watch(now)
             self.call.dialogs_changed(now)
 
@@ -463,10 +511,12 @@ class Leg:
         endpoint = self.call.core.endpoint
         flow = hop_of(dialog, self.flow)
         contact = endpoint.contact(flow) if method in _OFFERS else ""
+        fields = dialog.request(method)
+        if fields.cseq % SEQ_STORED_EVERY == 0:
+            self.call.dialogs_changed(now)
         return endpoint.request_in(
-            dialog.request(method), flow, contact=contact, headers=headers, body=body, max_forwards=max_forwards,
-            owner=owner, now=now,
-        )  # fmt: skip
+            fields, flow, contact=contact, headers=headers, body=body, max_forwards=max_forwards, owner=owner, now=now
+        )
 
     def _ack(self, carry: Carry, request: Request | None, now: float) -> None:
         if self._to_ack is carry:

@@ -15,6 +15,7 @@ Calls without a tariff (emergency, on-net, free numbers) have no paid-until and 
 from math import inf
 from typing import Final
 
+from gateway.call.adoption import StoredCall
 from gateway.call.commands import Answer, Grant, Refusal, Release, Renew, Reserve, Settle
 from gateway.call.settings import CallSettings
 from policy.reasons import REASONS, Reason
@@ -32,11 +33,17 @@ _FLOOR_SLACK_MS: Final = 1e-4
 """Added before milliseconds are floored: the difference of two floats may fall a rounding error short of a whole."""
 
 
+OVERDUE_WAIT_S: Final = 4.0
+"""How long a call that talked beyond its paid time while no gate was up waits for the store's word on those ticks: four
+times as long as the store allows itself for an answer, then it is cut as one that was refused."""
+
+
 class Reservation:
     """What is reserved for one call; moments are monotonic seconds, talk counts from the answer.
 
     ``paid_s`` is the talk paid for, None where nobody pays; ``paid_until`` the moment it ends, ``inf`` before the
-    answer.  ``refused`` is the code of a refusal that still stands.
+    answer.  ``refused`` is the code of a refusal that still stands.  ``doubted_s`` is not None while it is not known
+    whether the talk of a call that was adopted went on beyond so many seconds.
     """
 
     __slots__ = (
@@ -44,10 +51,13 @@ class Reservation:
         "_asked",
         "_granted",
         "_next_ask",
+        "_overdue_until",
         "_settings",
+        "_talked_ms",
         "answered_at",
         "call_id",
         "closed",
+        "doubted_s",
         "held_micros",
         "longest_s",
         "paid_s",
@@ -73,6 +83,9 @@ class Reservation:
         self.paid_until = inf
         self.refused = ""
         self.closed = False
+        self.doubted_s: int | None = None
+        self._overdue_until = -inf
+        self._talked_ms = 0
         self._asked = False
         self._again = False
         self._granted = -1
@@ -106,18 +119,53 @@ class Reservation:
             self.paid_until = now + self.paid_s
         return Answer(self.call_id, self.tenant_id, unix_ms, adoption)
 
+    # taken over from another process
+
+    def resume(self, stored: StoredCall, answered_at: float, now: float) -> None:
+        """Go on where the store stands, with a call that was answered at ``answered_at``.
+
+        Ticks that elapsed meanwhile are asked for first, all at once; only a refusal cuts (MONEY 5).
+        """
+        self.answered_at = answered_at
+        self.tick = self._granted = stored.tick
+        self.held_micros = stored.held_micros
+        self.doubted_s = stored.proven_s
+        if self.tariff is None or stored.paid_s is None:
+            return
+        self._pay_until(stored.paid_s, now)
+        if self.paid_until <= now and stored.paid_s < self.longest_s:
+            self._overdue_until = now + OVERDUE_WAIT_S
+            self._talked_ms = int((min(now - answered_at, float(self.longest_s))) * 1000)
+
+    @property
+    def asks(self) -> bool:
+        """A tick is being asked for."""
+        return self._asked
+
+    @property
+    def overdue(self) -> bool:
+        """Talk beyond paid time is being asked for, and the store has not said yet whether it is granted."""
+        return self._overdue_until > -inf
+
+    def uncharged_micros(self, talk_ms: int) -> int:
+        """What talk cost that was had while no gate was up and is not charged; ``talk_ms`` is what is."""
+        return max(0, self.charge_micros(self._talked_ms) - self.charge_micros(talk_ms))
+
     # results of the store
 
     def grant(self, grant: Grant, now: float) -> bool:
         """The tick asked for was granted; False where it is another one than that, repeated or late."""
         if not self._asked or grant.tick != self.tick:
             return False
+        was_overdue, self._overdue_until = self.overdue, -inf
         self._asked = self._again = False
         self._granted = grant.tick
         self.refused = ""
         self.held_micros = grant.held_micros
         if self.tariff is not None and grant.paid_s is not None:
             self._pay_until(grant.paid_s, now)
+            if was_overdue and self.paid_until <= now:  # as much as could be paid, and it is over already
+                self.refused = "NO_CREDIT"
         return True
 
     def refuse(self, refusal: Refusal, now: float) -> bool:
@@ -125,6 +173,7 @@ class Reservation:
         if not self._asked or refusal.tick != self.tick:
             return False
         self._asked = False
+        self._overdue_until = -inf
         self.refused = refusal.code
         last = self.paid_until - LAST_ASK_S
         self._next_ask = now if self._again else last if now < last else inf
@@ -160,7 +209,12 @@ class Reservation:
 
     def next_at(self) -> float:
         """When to look at the reservation again: to ask for a tick or to end the call; ``inf``: never."""
-        return min(self._next_ask, self.paid_until)
+        return min(self._next_ask, self.cut_at)
+
+    @property
+    def cut_at(self) -> float:
+        """When the call is cut for want of credit: at paid-until, or once the store has said no to what is overdue."""
+        return self.paid_until if self.paid_until > self._overdue_until else self._overdue_until
 
     def renew(self, now: float) -> Renew:
         """Ask for the tick after the last one granted; asked for again it is the same tick to the store (MONEY 3)."""
@@ -169,12 +223,21 @@ class Reservation:
         self.tick = self._granted + 1
         self._asked = True
         self._next_ask = inf
-        end_s = tick_end_s(self.tariff, self.paid_s, self._settings.tick_s)
+        tick_s = self._settings.tick_s
+        if self.overdue:
+            tick_s += max(0, -(-self._talked_ms // 1000) - self.paid_s)
+        end_s = tick_end_s(self.tariff, self.paid_s, tick_s)
         return Renew(self.call_id, self.tenant_id, self.tick, self.paid_s, end_s, self.proven_s(now))
 
     def proven_s(self, now: float) -> int:
         """Whole seconds of talk that are known to have happened by ``now``, never beyond paid-until (MONEY 5)."""
-        return self.talk_ms(now) // 1000
+        return self.talk_ms(now) // 1000 if self.doubted_s is None else self.doubted_s
+
+    def proven_at(self, now: float) -> float:
+        """The last proven moment: ``now``, unless nobody was heard since the call was adopted."""
+        if self.doubted_s is None or self.answered_at is None:
+            return now
+        return self.answered_at + self.doubted_s
 
     def talk_ms(self, ended_at: float) -> int:
         """Talk up to ``ended_at`` in whole milliseconds, floored (SIP.md 3); 0 without an answer.
@@ -218,6 +281,7 @@ class Reservation:
         assert not self.closed, "a reservation is settled or released once"
         self.closed = True
         self._asked = False  # an answer that is still to come means nothing any more
+        self._overdue_until = -inf
         self._next_ask = self.paid_until = inf
 
     def _pay_until(self, paid_s: int, now: float) -> None:

@@ -69,10 +69,12 @@ def answered(
     billed_s: int,
     charge_micros: int,
     ending: Ending,
+    uncharged_micros: int = 0,
 ) -> bytes:
     """The record of a call that was answered; it ended ``talk_ms`` after its answer."""
+    uncharged = f',"uncharged_micros":{uncharged_micros}' if uncharged_micros else ""
     return (
         f'{opening},"carrier":{quoted(carrier)},"answered_ms":{answered_ms},"ended_ms":{answered_ms + talk_ms}'
-        f',"talk_ms":{talk_ms},"billed_s":{billed_s},"charge_micros":{charge_micros},"reason":"{ending.reason}"'
+        f',"talk_ms":{talk_ms},"billed_s":{billed_s},"charge_micros":{charge_micros}{uncharged},"reason":"{ending.reason}"'
         f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"}}'
     ).encode("utf-8", "replace")

@@ -51,6 +51,11 @@ class SessionTimer:
         self.duty = Duty.PROBE if session_expires_s else Duty.NONE
         self._min_se_s = MIN_SESSION_EXPIRES_S
 
+    def resume(self, duty: str, interval_s: int) -> None:
+        """Take up what another process agreed (gateway.call.adoption).  Raises ValueError for a duty there is not."""
+        self.duty = Duty(duty)
+        self.interval_s = interval_s
+
     def accept(self, request: Request) -> Headers:
         """As UAS: agree to what an INVITE or UPDATE of the peer asks; return what its 2xx carries (RFC 4028 9)."""
         if self.duty is Duty.NONE:

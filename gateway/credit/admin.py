@@ -29,8 +29,8 @@ AT_ONCE: Final = 500
 """Commands in one pipeline: some 100 kB of replies, so that no other client of Redis waits long behind them."""
 
 SWEEP_QUIET_S: Final = 30
-"""After a change of epoch, or after Redis was away, nothing is swept for so long: live owners say their calls again
-first (MONEY 5), and what they charged meanwhile."""
+"""After a change of epoch, after Redis was away, or after our own start nothing is swept for so long: live owners say
+their calls again first (MONEY 5), and what they charged meanwhile; a gate that was down as a whole adopts its calls."""
 
 POSTPONE_S: Final = 3600.0
 """A lease that cannot be swept (an invariant would break) is tried again after so long: a person has to look at it."""
@@ -56,7 +56,7 @@ class CreditAdmin(Streams):
         super().__init__(Client(url, partitions, timeout_s))
         self._sweep_quiet_s = sweep_quiet_s
         self._swept_run_id = ""
-        self._quiet_until_s = 0.0
+        self._quiet_until_s = time.monotonic() + sweep_quiet_s
         self._postponed: dict[str, float] = {}
 
     async def close(self) -> None:
@@ -242,8 +242,9 @@ class CreditAdmin(Streams):
     async def sweep(self, limit: int = 1000) -> list[Swept]:
         """Close calls whose lease has run out, at most ``limit``; charged up to their last proven moment (MONEY 5).
 
-        Nothing for the quiet time after Redis was started, became another run, or could not be reached from here:
-        leases ran on meanwhile, and their owners' charges may still be on their way.  A call that cannot be closed
+        Nothing for the quiet time after Redis was started, became another run, or could not be reached from here, nor
+        after this object was made: leases ran on meanwhile, their owners' charges may still be on their way, and
+        workers that start beside this process adopt their calls.  A call that cannot be closed
         comes with its ``alert`` and is left for POSTPONE_S; a partition that is not open is left out.
         """
         if await self._is_quiet():

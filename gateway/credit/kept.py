@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from gateway.call.adoption import StoredCall
 from gateway.call.commands import Answer, Prove, Release, Renew, Reserve, Settle
+from policy.verdict import Limits
 from rating.tariff import Tariff
 
 UNSENT_MAX: Final = 20_000
@@ -108,6 +110,19 @@ class Keeper:
         """The first tick was granted; harmless when repeated, and for a call that was given up meanwhile."""
         if command.call_id not in self.live and command.call_id not in self.kept:
             self.live[command.call_id] = Live(command, paid_s, held_micros, final)
+
+    def adopt(self, stored: StoredCall) -> None:
+        """A call that another process had granted to it is ours now: Redis may be told again of it from here on."""
+        first = Reserve(
+            stored.call_id, stored.tenant_id, stored.tariff, 0, stored.lease_s, Limits(), stored.adoption, stored.usage,
+            tick=stored.tick,
+        )  # fmt: skip
+        live = self.live[stored.call_id] = Live(first, stored.paid_s, stored.held_micros, stored.final)
+        live.answered_ms, live.proven_s = stored.answered_ms, stored.proven_s
+
+    def knows(self, call_id: str) -> bool:
+        """Whether a call is, or was a short while ago, one of this worker's."""
+        return call_id in self.live or call_id in self.kept
 
     def close(self, command: Settle | Release) -> Kept | None:
         """The call is over; None where that was said before."""

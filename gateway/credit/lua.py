@@ -46,10 +46,11 @@ WITHDRAW: Final = _load("withdraw")
 OPEN_EPOCH: Final = _load("open_epoch")
 PUBLISH: Final = _load("publish")
 CREATE: Final = _load("create")
+ADOPT: Final = _load("adopt")
 
 HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 """What a worker calls; loaded at each connection."""
 
-ALL: Final = (*HOT, SWEEP, FUND, WITHDRAW, OPEN_EPOCH, PUBLISH, CREATE)
+ALL: Final = (*HOT, SWEEP, FUND, WITHDRAW, OPEN_EPOCH, PUBLISH, CREATE, ADOPT)
 
 BY_SHA: Final = {script.sha: script for script in ALL}

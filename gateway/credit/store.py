@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from hiredis import ReplyError
 
+from gateway.call.adoption import StoredCall
 from gateway.call.commands import (
     Answer,
     Away,
@@ -37,6 +38,7 @@ from gateway.credit.keys import Keyspace
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
 from gateway.credit.resp import LOST, Link, OnReply, pack
+from gateway.credit.succession import Succession
 from gateway.credit.tie import OwnerTakenError, Tie
 from gateway.credit.unsent import Unsent
 
@@ -96,10 +98,12 @@ class StoreObserver:
 
     ``timed(op, seconds)``: redis_seconds.  ``up(bool)``: redis_up.  ``alert(code, text)``: an invariant of money
     was about to be broken and nothing was changed, or Redis refuses writes; it belongs into the log as an error.
+    ``sure()``: after a stall the slot turned out to be still ours (:meth:`CreditStore.is_sure`).
     """
 
     timed: Callable[[str, float], None] = lambda op, seconds: None
     up: Callable[[bool], None] = lambda up: None
+    sure: Callable[[], None] = lambda: None
     alert: Callable[[str, str], None] = lambda code, text: None
 
 
@@ -129,6 +133,7 @@ class CreditStore:
         self._requests = Requests(self._keys, owner.name, lease_grace_s)
         self._keeper = Keeper()
         self._unsent = Unsent(data_dir, owner.name, self._keeper, self._observer.alert)
+        self._succession = Succession(self._keys, owner.name, lease_grace_s, self._keeper.knows)
         self._refused = RefusedRows(refused_per_s)
         self._timeout_s, self._outbox_max = timeout_s, outbox_max
         self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
@@ -139,7 +144,8 @@ class CreditStore:
         self._alerted: dict[str, float] = {}
         self._tie = Tie(
             parse_address(url), self._keys, owner.name, owner.instance, timeout_s,
-            on_return=self._say_again, on_up=self._observer.up, on_check=self._on_check, alert=self._alert,
+            on_return=self._say_again, on_up=self._observer.up, on_check=self._on_check, on_sure=self._observer.sure,
+            alert=self._alert,
         )  # fmt: skip
 
     @property
@@ -156,6 +162,10 @@ class CreditStore:
     def fenced(self) -> bool:
         """A newer start of this slot, or another installation, holds the name: this worker must end (SIP.md 1)."""
         return self._tie.fenced
+
+    def is_sure(self, now: float) -> bool:
+        """Whether this process may speak for its slot at ``now`` (monotonic seconds): not after a stall (standing)."""
+        return self._tie.is_sure(now)
 
     @property
     def full(self) -> bool:
@@ -205,6 +215,30 @@ class CreditStore:
         up = self.up
         await self._tie.stop()
         self._unsent.write(up)
+
+    @property
+    def adopted(self) -> bool:
+        """Every partition was looked through for calls that an older start of this slot left behind."""
+        return not self._succession.open
+
+    async def take_over(self) -> list[StoredCall]:
+        """Calls that an older start of this slot left behind, which is fenced out of them now (SIP.md 5).
+
+        Asked again until ``adopted``, it gives those of partitions that were not open, and those that were not
+        :meth:`adopt`-ed; nothing while Redis is away.
+        """
+        link = self._tie.link
+        if link is None or not self._tie.up:
+            return []
+        try:
+            return await self._succession.take_over(link, self._tie.generation, self._tie.open_epochs)
+        except (ConnectionError, ReplyError) as error:
+            self._alert("NOT_ADOPTED", f"live calls could not be taken over: {error!r}")
+            return []
+
+    def adopt(self, stored: StoredCall) -> None:
+        """The call goes on here: keep what is held for it, and say it again where Redis forgets it."""
+        self._keeper.adopt(stored)
 
     def submit(self, command: Command) -> None:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""

@@ -12,6 +12,7 @@ is asked it sends a PING now and then, so that a Redis that hangs is noticed wit
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from gateway.credit.address import Address
 from gateway.credit.keys import OWNERS_KEY, PARTITIONS_KEY, REBUILDING, Keyspace
 from gateway.credit.requests import is_noscript, pack_claim, with_text
 from gateway.credit.resp import LOST, Link, open_link, pack
+from gateway.credit.standing import Standing
 
 CHECK_S: Final = 0.05
 """How often time limits are looked at: fine enough for limits of a second, and 20 looks a second cost nothing."""
@@ -61,12 +63,15 @@ class Tie:
         on_return: Callable[[set[int]], None],
         on_up: Callable[[bool], None],
         on_check: Callable[[float], None],
+        on_sure: Callable[[], None],
         alert: Callable[[str, str], None],
     ) -> None:
         self._address, self._keys = address, keys
         self._owner, self._instance, self._start = owner, instance, uuid4().hex
         self._timeout_s = timeout_s
         self._on_return, self._on_up, self._on_check, self._alert = on_return, on_up, on_check, alert
+        self._on_sure = on_sure
+        self._standing = Standing(monotonic())
         self.link: Link | None = None
         self.up = False
         self.fenced = False
@@ -105,6 +110,10 @@ class Tie:
         self.up = False  # by our own will: nobody need be told that Redis is away
         if self.link is not None:
             self.link.cut()
+
+    def is_sure(self, now: float) -> bool:
+        """Whether this process may speak for its slot at ``now`` (monotonic seconds); ``on_sure`` tells when again."""
+        return self._standing.is_sure(now) and not self.fenced
 
     def stale(self, partition: int) -> None:
         """A script said that this partition's epoch is another one: ask which, grant nothing until it is known."""
@@ -167,6 +176,7 @@ class Tie:
             if not answer.done():
                 answer.set_result(reply)
 
+        asked_at_s = monotonic()
         link.send(self._claim(), on_reply)
         reply = await answer
         if not isinstance(reply, list):
@@ -174,6 +184,7 @@ class Tie:
         if reply[0] == b"CLAIMED":
             self.generation = reply[1]
             self._claim_at_s = asyncio.get_running_loop().time() + CLAIM_EVERY_S
+            self._confirm(asked_at_s)
             return
         self._on_claim(None, reply, 0.0)
         raise OwnerTakenError(self._taken_text(reply))
@@ -181,10 +192,17 @@ class Tie:
     def _claim(self, ttl_ms: int = CLAIM_TTL_MS) -> bytes:
         return pack_claim(self._owner, self._instance, self._start, self.generation, ttl_ms, OWNERS_KEY)
 
-    def _on_claim(self, _subject: object, reply: Any, _seconds: float) -> None:
+    def _confirm(self, asked_at_s: float) -> None:
+        if self._standing.confirm(asked_at_s):
+            self._on_sure()
+
+    def _on_claim(self, asked_at_s: Any, reply: Any, _seconds: float) -> None:
         if is_noscript(reply) and self.link is not None:
-            self.link.send(with_text(self._claim()), self._on_claim)
-        if not isinstance(reply, list) or reply[0] == b"CLAIMED":
+            self.link.send(with_text(self._claim()), self._on_claim, monotonic())
+        if not isinstance(reply, list):
+            return
+        if reply[0] == b"CLAIMED":
+            self._confirm(asked_at_s)
             return
         self.fenced = True
         self._alert("FENCED", self._taken_text(reply))
@@ -247,6 +265,8 @@ class Tie:
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._timer = loop.call_later(CHECK_S, self._check)
+        if not self._standing.beat(monotonic()):
+            self._claim_at_s = min(self._claim_at_s, now)
         link = self.link
         if link is not None and not link.lost:
             self._check_link(link, now)
@@ -263,7 +283,7 @@ class Tie:
             return
         if now >= self._claim_at_s:
             self._claim_at_s = now + CLAIM_EVERY_S
-            link.send(self._claim(), self._on_claim)
+            link.send(self._claim(), self._on_claim, monotonic())
         if self._stale and now >= self._poll_at_s:
             self._poll_at_s = now + STALE_POLL_S
             self._ask_epochs(sorted(self._stale))

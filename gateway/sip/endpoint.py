@@ -375,7 +375,7 @@ class Endpoint:
             server.step(REQUEST, b"", now)
         elif not self._settle_alone(request, flow):
             via = request.top_via
-            server = layer.open_server(request, flow, _reply_flow(via, flow), key)
+            server = layer.open_server(request, flow, reply_flow(via, flow), key)
             opened = InviteArrived if method == "INVITE" else RequestArrived
             layer.events.append(opened(server, request))
 
@@ -481,7 +481,7 @@ class Endpoint:
         tag = to_tag or self._tag_for(request)
         data = build_response(request, status, reason, to_tag=tag, headers=(*headers, *self._product))
         self._layer.count_out(request.method if request.method in METHODS else OTHER, status)
-        self._layer.send(_reply_flow(via, flow), data)
+        self._layer.send(reply_flow(via, flow), data)
 
     def _tag_for(self, request: Request) -> str:
         """The To tag of an answer without a transaction: the same for a retransmission and for its ACK (8.2.7)."""
@@ -496,7 +496,7 @@ class Endpoint:
             return
         if via is not None:
             echo_of(request, via.stamped(flow.host, flow.port))
-            flow = _reply_flow(via, flow)
+            flow = reply_flow(via, flow)
         headers = (*refusal_of(reason_of_fault(bad.status), bad.text), *self._product)
         data = build_response(request, bad.status, to_tag=self._new_token(), headers=headers)
         self._layer.count_out(request.method if request.method in METHODS else OTHER, bad.status)
@@ -571,7 +571,7 @@ def _check_target(request: Request) -> None:
         raise BadMessage(f"Contact {text[:80]!r} is not a SIP address")
 
 
-def _reply_flow(via: Via, flow: Flow) -> Flow:
+def reply_flow(via: Via, flow: Flow) -> Flow:
     """Where answers go (18.2.2, RFC 3581 4): back on the connection; for datagrams to the address the request came
     from, at its port if the peer asks for that, else at the one Via names.
 

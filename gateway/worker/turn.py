@@ -54,6 +54,8 @@ class Turn:
         self.tap: Tap | None = None
         self.is_unheard: Callable[[bytes, Flow], bool] | None = None
         """Which messages are dropped without an answer (``unknown_source = "drop"``)."""
+        self.may_speak: Callable[[float], bool] = lambda now: True
+        """Whether output may leave now; else it waits for the end of a later turn."""
         self.send: Callable[[Flow, bytes], None] = lambda flow, data: None
         """Where output goes; the transport's own, set when there is one."""
         self._monotonic = monotonic
@@ -130,7 +132,7 @@ class Turn:
                     self._fault("command", now, command=repr(command))
             self._flush()  # first of all: a peer that is woken by a message may take this processor
         send, tap = self.send, self.tap
-        for flow, data in endpoint.take_output():
+        for flow, data in endpoint.take_output() if self.may_speak(now) else ():
             try:
                 if tap is not None:
                     tap(flow, data, now, sent=True)

@@ -37,6 +37,7 @@ from gateway.worker.facts import FactCounter, TrafficCounter
 from gateway.worker.garbage import Garbage
 from gateway.worker.orders import follow_orders
 from gateway.worker.plan import Plan
+from gateway.worker.takeover import Takeover
 from gateway.worker.tokens import Tokens, own_call_ids
 from gateway.worker.turn import Turn
 from policy.directory import Directory
@@ -118,6 +119,9 @@ class Worker:
             self._turn.is_unheard = sources.is_stranger
         self._transport = Transport(sockets, self._turn, sources.knows if drops else _anyone)
         self._turn.send = self._transport.send
+        self._turn.may_speak = self._may_speak
+        self._hears = False
+        self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
         self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
         self._directory = DirectoryWatch(
             plan.ledger_url, settings.trunks, settings.data_dir, self._use_directory, keep=plan.slot == 0
@@ -131,7 +135,7 @@ class Worker:
         """Set when another process holds this worker's name: it must end."""
 
     def _make_store(self, plan: Plan) -> CreditStore:
-        observer = StoreObserver(timed=self._metrics.redis, up=self._store_up, alert=_alert)
+        observer = StoreObserver(timed=self._metrics.redis, up=self._store_up, sure=self._sure, alert=_alert)
         return self._open_store(Owner(self._settings.node.name, plan.slot, plan.instance), self._resolve, observer)
 
     def _open_store(self, owner: Owner, on_result: Callable[[Result], None], observer: StoreObserver) -> CreditStore:
@@ -171,6 +175,7 @@ class Worker:
     async def start(self) -> None:
         """Hear SIP; a store or ledger that answers is waited for a moment, so that the first call is not refused.
 
+        Calls that the last worker of this slot left are adopted before anything is heard (gateway.worker.takeover).
         Sets ``fenced`` where another live gate holds this node's name.
         """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -185,14 +190,19 @@ class Worker:
                 await self._directory.read.wait()
                 while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
                     await asyncio.sleep(STORE_POLL_S)
+        adopted = await self._takeover.at_start()
         await self._transport.open()
+        self._hears = True
         self._clock.start()
+        self._do(lambda now: None)  # what adopted calls have to say
         name = f"{self._settings.node.name}/{self._plan.slot}"
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform, self._stopping)))
         self._tasks.append(loop.create_task(self._watch_version()))
         if self._plan.slot == 0:
             self._tasks.append(loop.create_task(self._say_for_gone()))
+        if not adopted:
+            self._tasks.append(loop.create_task(self._takeover.later()))
         self._tick()
         self._garbage.settle_down()
         log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
@@ -255,6 +265,14 @@ class Worker:
 
     def _resolve(self, result: Result) -> None:
         self._turn.resolve(result)
+
+    def _may_speak(self, now: float) -> bool:
+        """Not before there are sockets, and not while the slot may be another's (SIP.md 1)."""
+        return self._hears and self._store.is_sure(now)
+
+    def _sure(self) -> None:
+        log.warning("stood still for seconds; the slot is still ours")
+        self._do(lambda now: None)
 
     def _after_deadlines(self, now: float) -> None:
         self._turn.end(now)

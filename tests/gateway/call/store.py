@@ -7,6 +7,7 @@ a charge never exceeds what is held, available never falls below zero.
 from collections import deque
 from dataclasses import dataclass, field
 
+from gateway.call.adoption import StoredCall
 from gateway.call.commands import (
     Answer,
     Away,
@@ -66,6 +67,24 @@ class Store:
             self.proven.append(command)
         else:
             self._ready.append(self._answer(command))
+
+    def live(self, proven_s: int = 0) -> list[StoredCall]:
+        """What stands in the store of calls that are not closed; ``proven_s`` is what was proven of each."""
+        first = {command.call_id: command for command in self.commands if isinstance(command, Reserve)}
+        answers = {command.call_id: command for command in self.commands if isinstance(command, Answer)}
+        latest = {
+            command.call_id: command.adoption
+            for command in self.commands
+            if isinstance(command, Reserve | Answer | Prove) and command.adoption is not None
+        }
+        return [
+            StoredCall(
+                call_id, held.tenant_id, held.tick, held.paid_s, held.micros, False, held.tariff, 210,
+                answers[call_id].answered_unix_ms if call_id in answers else 0, proven_s, first[call_id].usage,
+                latest[call_id],
+            )
+            for call_id, held in self.held.items()
+        ]  # fmt: skip
 
     def results(self) -> list[Result]:
         if self.slow:

@@ -263,15 +263,8 @@ class World:
         self._numbers = count(1)
         self.verdict = options.verdict
         self.endpoint = Endpoint(Identity(*GATE), self.deadlines, self.token)
-        self.b2bua = B2bua(
-            self.endpoint,
-            self.deadlines,
-            lambda request, flow, now: self.verdict,
-            options.settings,
-            lambda now: EPOCH_MS + int((now - 1000.0) * 1000 + 1e-4),
-            self.token,
-            lambda: f"uuid-{next(self._numbers)}",
-        )
+        self.settings = options.settings
+        self.b2bua = self._new_b2bua(self.deadlines)
         self.store = Store({"contoso": options.balance})
         self.facts: list[Fact] = []
         self.caller = Phone(self, "caller", PBX)
@@ -361,6 +354,33 @@ class World:
         """Bytes that arrive at the gate as if ``source`` had sent them."""
         self.endpoint.receive(data, Flow("udp", *source), self.now)
         self.settle()
+
+    # the gate dies and comes back
+
+    def die(self) -> None:
+        """As kill -9: whatever the gate would still do is never seen."""
+        self.endpoint = Endpoint(Identity(*GATE), Deadlines(), self.token)
+        self.b2bua = self._new_b2bua(Deadlines())
+
+    def restart(self, proven_s: int = 0) -> list[bool]:
+        """A new gate takes over what the store has; whether each call could be read."""
+        self.endpoint = Endpoint(Identity(*GATE), self.deadlines, self.token)
+        self.b2bua = self._new_b2bua(self.deadlines)
+        stored = self.store.live(proven_s)
+        adopted = [self.b2bua.adopt(call, self.now) for call in stored]
+        self.run(0.0)
+        return adopted
+
+    def _new_b2bua(self, deadlines: Deadlines) -> B2bua:
+        return B2bua(
+            self.endpoint,
+            deadlines,
+            lambda request, flow, now: self.verdict,
+            self.settings,
+            lambda now: EPOCH_MS + int((now - 1000.0) * 1000 + 1e-4),
+            self.token,
+            lambda: f"uuid-{next(self._numbers)}",
+        )
 
     # whole calls
 

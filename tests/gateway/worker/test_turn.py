@@ -220,3 +220,13 @@ def test_a_request_that_causes_a_fault_is_answered_with_500(rig: Rig, monkeypatc
     assert sent[1].startswith(b"SIP/2.0 500 ")
     assert b'Warning: 399 callgate "INTERNAL: ' in sent[1]
     assert b"Reason: Q.850;cause=41;" in sent[1]
+
+
+def test_what_may_not_be_said_now_waits_while_the_store_is_told_all_the_same(rig: Rig) -> None:
+    rig.turn.may_speak = lambda now: now >= 101.0
+    rig.turn.hear(b"one", PEER)
+    rig.turn.end_turn()
+    assert rig.done == [b"do:one", "flushed", b"fact:one", "armed"]
+    rig.now = 101.0
+    rig.turn.end_turn()
+    assert (PEER, b"re:one") in rig.done
