@@ -68,7 +68,7 @@ class Live:
 class Kept:
     """A call that is over: its last command, and what was held for it, until the ledger has the charge."""
 
-    __slots__ = ("acknowledged", "again", "booked", "command", "live", "sent")
+    __slots__ = ("acknowledged", "again", "booked", "command", "doubtful", "live", "sent")
 
     def __init__(self, command: Settle | Release, live: Live | None, was_dirty: bool) -> None:
         self.command = command
@@ -76,6 +76,8 @@ class Kept:
         self.sent = False
         self.again = was_dirty
         """Redis may have forgotten its reservation: what was held is merged before the charge is taken."""
+        self.doubtful = False
+        """A rebuild has begun since it was made: the ledger may have it, which is found out before it is taken."""
         self.acknowledged = False
         self.booked = False
         if live is not None:
@@ -164,9 +166,10 @@ class Keeper:
         if kept is not None and not kept.acknowledged:
             self.unacknowledged -= 1
 
-    def unsay(self, kept: Kept) -> None:
-        """Redis may have forgotten this charge: it must be taken again."""
+    def unsay(self, kept: Kept, *, doubtful: bool = False) -> None:
+        """Redis may have forgotten this charge: it must be taken again, ``doubtful`` where a rebuild has begun."""
         kept.sent, kept.again = False, True
+        kept.doubtful = kept.doubtful or (doubtful and kept.live is not None and isinstance(kept.command, Settle))
         if kept.acknowledged:
             kept.acknowledged = False
             self.unacknowledged += 1

@@ -32,7 +32,7 @@ from gateway.call.commands import (
 )
 from gateway.credit.address import parse_address
 from gateway.credit.kept import Keeper, Kept, Live
-from gateway.credit.keys import Keyspace
+from gateway.credit.keys import DOUBTFUL_KEY, HEARD_KEY, Keyspace
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
 from gateway.credit.resp import LOST, Link, OnReply, pack
@@ -119,7 +119,7 @@ class CreditStore:
     ) -> None:
         self._observer = observer or StoreObserver()
         self._on_result = on_result
-        self._keys = Keyspace(partitions)
+        self._keys, self._owner = Keyspace(partitions), owner.name
         self._requests = Requests(self._keys, owner.name, lease_grace_s)
         self._keeper = Keeper()
         self._refused = RefusedRows(refused_per_s)
@@ -127,6 +127,8 @@ class CreditStore:
         self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
         self._to_say: deque[Live | Kept] = deque()
         self._saying = False
+        self._unsaid: set[str] = set()
+        self._acknowledged = 0
         self._results: list[Result] = []
         self._housekeeping_at_s = 0.0
         self._alerted: dict[str, float] = {}
@@ -264,21 +266,29 @@ class CreditStore:
 
     def _close(self, command: Settle | Release) -> None:
         kept = self._keeper.close(command)
-        if kept is not None:
-            self._send_kept(kept)
+        if kept is None:
+            return
+        if command.call_id in self._unsaid:  # it ends before a rebuild has heard of it: what it holds is said with it
+            self._keeper.unsay(kept, doubtful=True)
+        self._send_kept(kept)
 
     def _send_kept(self, kept: Kept) -> None:
-        way = self._route(kept.command.tenant_id)
-        if isinstance(way, Away):
+        """Say that a call is over; while its partition is rebuilt, only what it held and what it cost."""
+        tie, partition = self._tie, self._keys.partition(kept.command.tenant_id).number
+        link, epoch = tie.link, tie.epochs[partition]
+        is_open = bool(tie.open_epochs[partition])
+        if link is None or not tie.up or link.crowded or not (is_open or (kept.doubtful and epoch)):
             return
-        kept.sent = True
         if kept.again and kept.live is not None and isinstance(kept.command, Settle):
-            way[0].send(self._requests.merge(kept.live, way[1]), self._on_merge_kept)
-        way[0].send_soon(self._pack_kept(kept, way[1]), self._on_kept, kept)
+            charge = kept.command.charge_micros if kept.doubtful else None
+            link.send(self._requests.merge(kept.live, epoch, charge), self._on_merge_kept, kept)
+        if is_open:
+            kept.sent = True
+            link.send_soon(self._pack_kept(kept, epoch), self._on_kept, kept)
 
     def _pack_kept(self, kept: Kept, epoch: str) -> bytes:
         if isinstance(kept.command, Settle):
-            return self._requests.settle(kept.command, epoch)
+            return self._requests.settle(kept.command, epoch, doubtful=kept.doubtful)
         return self._requests.release(kept.command, epoch)
 
     def _refuse(self, command: Refused) -> None:
@@ -341,6 +351,9 @@ class CreditStore:
         code = reply[0] if type(reply) is list else b""
         if code in {b"CLOSED", b"DONE"}:
             self._keeper.acknowledge(kept, monotonic())
+        elif code == b"BOOKED":
+            self._keeper.acknowledge(kept, monotonic())
+            self._keeper.book([command.call_id], monotonic())
         elif code == b"FENCED":
             self._keeper.drop(command.call_id)
         elif code in {b"ALERT", b"UNKNOWN"}:
@@ -353,6 +366,9 @@ class CreditStore:
             kept.sent = not isinstance(way, Away)
             if not isinstance(way, Away):
                 way[0].send(with_text(self._pack_kept(kept, way[1])), self._on_kept, kept)
+        elif code == b"DOUBT":
+            kept.sent = False
+            self._ask_settler(self._keys.partition(command.tenant_id).number)
         else:
             kept.sent = False
             self._why(command.tenant_id, reply)
@@ -363,6 +379,7 @@ class CreditStore:
             self._heed_fence(live.call_id, reply)
             if reply[0] == b"ALERT":
                 self._alert(reply[1].decode(), f"call {live.call_id} of tenant {live.tenant_id} was not merged")
+            self._count_said(live.call_id)
             return
         self._keeper.soil(live.call_id)
         if is_noscript(reply):
@@ -370,9 +387,17 @@ class CreditStore:
         else:
             self._why(live.tenant_id, reply)
 
-    def _on_merge_kept(self, _subject: object, reply: Any, seconds: float) -> None:
+    def _on_merge_kept(self, kept: Kept, reply: Any, seconds: float) -> None:
         """Whatever it was: the charge that follows tells whether it can be taken."""
         self._time("merge", reply, seconds)
+        if type(reply) is list and reply[0] != b"STALE":
+            self._count_said(kept.command.call_id)
+        elif is_noscript(reply) and kept.live is not None and isinstance(kept.command, Settle):
+            tenant_id = kept.command.tenant_id
+            link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(tenant_id).number]
+            if link is not None and self.up and epoch:
+                packed = self._requests.merge(kept.live, epoch, kept.command.charge_micros if kept.doubtful else None)
+                link.send(with_text(packed), self._on_merge_kept, kept)
 
     def _on_refused(self, _subject: object, reply: Any, seconds: float) -> None:
         self._time("refused", reply, seconds)
@@ -440,18 +465,25 @@ class CreditStore:
         for result in results:
             self._on_result(result)
 
-    def _say_again(self, partitions: set[int]) -> None:
+    def _say_again(self, again: set[int], renumbered: set[int]) -> None:
         """Redis is back: tell these partitions of every call, the others of what they did not acknowledge.
 
-        Nothing else is sent until that is done, or a new call could be granted what a live one has already.
+        Nothing else is sent until that is done, or a new call could be granted what a live one has already.  In the
+        partitions of ``again`` Redis may have lost its last writes; those ``renumbered`` are in another epoch, and
+        their charges doubtful.
         """
         self._requests.generation = self._tie.generation
+        partitions, self._acknowledged = again | renumbered, 0
         for live in self._keeper.live.values():
             if self._keys.partition(live.tenant_id).number in partitions:
                 self._keeper.soil(live.call_id)
+                self._unsaid.add(live.call_id)
         for kept in self._keeper.kept.values():
-            if self._keys.partition(kept.command.tenant_id).number in partitions:
-                self._keeper.unsay(kept)
+            partition = self._keys.partition(kept.command.tenant_id).number
+            if partition in partitions:
+                self._keeper.unsay(kept, doubtful=partition in renumbered)
+                if kept.doubtful:
+                    self._unsaid.add(kept.command.call_id)
         self._to_say.clear()
         self._to_say.extend(self._keeper.dirty.values())
         self._to_say.extend(kept for kept in self._keeper.kept.values() if not kept.sent)
@@ -471,6 +503,31 @@ class CreditStore:
         self._saying = bool(to_say)
         if self._saying:
             asyncio.get_running_loop().call_soon(self._say)
+        else:
+            self._acknowledge()
+
+    def _count_said(self, call_id: str) -> None:
+        """Redis has heard of this call, whatever it made of it."""
+        if self._unsaid:
+            self._unsaid.discard(call_id)
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        """Once all is said in an epoch, tell the rebuild's leader, who waits for that (gateway.settlement.rebuild)."""
+        if self._unsaid or self._to_say or not self.up or self._tie.link is None:
+            return
+        number = self._tie.number
+        if number > self._acknowledged:
+            self._acknowledged = number
+            self._tie.link.send(pack(("HSET", HEARD_KEY, self._owner, number)), self._on_noted)
+
+    def _ask_settler(self, partition: int) -> None:
+        """A charge was said too late for the rebuild: ask for it to be looked up in the ledger."""
+        if self._tie.link is not None and not self._tie.link.crowded:
+            self._tie.link.send(pack(("SADD", DOUBTFUL_KEY, partition)), self._on_noted)
+
+    def _on_noted(self, _subject: object, _reply: Any, _seconds: float) -> None:
+        """Where a note was lost, the connection was too, and all is said again on the next."""
 
     def _merge(self, live: Live, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
         link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(live.tenant_id).number]
@@ -483,6 +540,9 @@ class CreditStore:
             return
         self._housekeeping_at_s = now + HOUSEKEEPING_S
         self._keeper.forget(now)
+        if self._unsaid:
+            self._unsaid &= self._keeper.live.keys() | self._keeper.kept.keys()
+            self._acknowledge()
         for row in self._refused.sum_up():
             self._send_refused(row)
         if self.up:

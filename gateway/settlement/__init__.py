@@ -6,6 +6,7 @@ Loud room; :class:`Settler` is its process, the functions are for the command li
 from gateway.settlement.accounts import apply_money_in, settle_in
 from gateway.settlement.export import EXPORT_FORMATS, ExportFormat, export_usage, iso_time, usage_columns, usage_row
 from gateway.settlement.funding import FundingOutcome, fund
+from gateway.settlement.rebuild import Rebuilt, rebuild
 from gateway.settlement.reconcile import Drift, compare, reconcile
 from gateway.settlement.settler import Settler
 
@@ -14,12 +15,14 @@ __all__ = [
     "Drift",
     "ExportFormat",
     "FundingOutcome",
+    "Rebuilt",
     "Settler",
     "apply_money_in",
     "compare",
     "export_usage",
     "fund",
     "iso_time",
+    "rebuild",
     "reconcile",
     "settle_in",
     "usage_columns",
