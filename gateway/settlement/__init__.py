@@ -8,6 +8,7 @@ from gateway.settlement.export import EXPORT_FORMATS, ExportFormat, export_usage
 from gateway.settlement.funding import FundingOutcome, fund
 from gateway.settlement.rebuild import Rebuilt, rebuild
 from gateway.settlement.reconcile import Drift, compare, reconcile
+from gateway.settlement.repair import repair
 from gateway.settlement.settler import Settler
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "iso_time",
     "rebuild",
     "reconcile",
+    "repair",
     "settle_in",
     "usage_columns",
     "usage_row",
