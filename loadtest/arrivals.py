@@ -1,7 +1,8 @@
 """When calls are meant to arrive: an open loop, decided before the first INVITE and never slowed by the answers.
 
 A closed loop waits for the system it measures and so leaves out the worst moments (coordinated omission).  Here each
-call has an *intended* arrival; every delay is measured from it, however late the INVITE really left.
+call has an *intended* arrival; every delay is measured from it, however late the INVITE really left.  A limit of calls
+under way closes the loop again, by the tester's own choice: see README.md on ``--concurrent``.
 """
 
 from collections.abc import Callable, Iterator

@@ -21,8 +21,9 @@ Moment = float | None
 class Call:
     """A call and its moments: ``…_sent`` and ``…_heard`` are the tester's own, on either leg.
 
-    ``status`` is the final answer the caller heard, ``code`` its ``Warning: 399``; ``fault`` says what went wrong.
-    The causes are those of ``Reason: SIP`` on a BYE the leg heard.
+    ``intended_s`` is when the call was meant to arrive, ``slot_s`` when there was room for one that ``--concurrent``
+    held back.  ``status`` is the final answer the caller heard, ``code`` its ``Warning: 399``; ``fault`` says what went
+    wrong.  The causes are those of ``Reason: SIP`` on a BYE the leg heard.
     """
 
     place: int
@@ -31,6 +32,7 @@ class Call:
     behaviour: Behaviour
     hold_s: float
     intended_s: float
+    slot_s: Moment = None
     invite_sent: Moment = None
     invite_heard: Moment = None
     ring_sent: Moment = None
@@ -55,18 +57,26 @@ class Call:
         return self.caller_over and (self.callee_over or self.invite_heard is None)
 
     @property
+    def due_s(self) -> float:
+        """When the call could have started: every delay counts from here, however late the INVITE really left.
+
+        That is its intended arrival.  Only the limit that the tester set itself moves it, never the gate or the loop.
+        """
+        return self.intended_s if self.slot_s is None else max(self.intended_s, self.slot_s)
+
+    @property
     def setup_s(self) -> Moment:
-        """What the way through the gate added: intended arrival → called side has it, and its ringing → caller."""
+        """What the way through the gate added: due → called side has it, and its ringing → caller."""
         if self.invite_heard is None:
             return None
         back = self.ring_heard - self.ring_sent if self.ring_heard and self.ring_sent else 0.0
-        return self.invite_heard - self.intended_s + back
+        return self.invite_heard - self.due_s + back
 
     @property
     def post_dial_s(self) -> Moment:
-        """Intended arrival → first ringing or answer at the caller."""
+        """Due → first ringing or answer at the caller."""
         first = self.ring_heard or self.answer_heard
-        return None if first is None else first - self.intended_s
+        return None if first is None else first - self.due_s
 
     @property
     def cause(self) -> int:

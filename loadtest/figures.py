@@ -53,12 +53,15 @@ class Tally:
     post_dial: Histogram = field(default_factory=Histogram)
     cut_error: Histogram = field(default_factory=Histogram)
     lateness: Histogram = field(default_factory=Histogram)
+    held_back: Histogram = field(default_factory=Histogram)
 
     def offer(self, call: Call, live: int) -> None:
         """The INVITE of ``call`` has left; ``live`` calls are under way with it."""
         assert call.invite_sent is not None
         self.offered += 1
-        self.lateness.add(call.invite_sent - call.intended_s)
+        self.lateness.add(call.invite_sent - call.due_s)
+        if call.slot_s is not None:
+            self.held_back.add(call.due_s - call.intended_s)
         now = self.series.at(call.intended_s)
         now.offered += 1
         now.live = max(now.live, live)
@@ -111,6 +114,7 @@ class Tally:
             "setup_delay_ms": self.setup.summary(),
             "post_dial_delay_ms": self.post_dial.summary(),
             "cut_error_ms": self.cut_error.summary(),
+            "held_back_ms": self.held_back.summary(),
             "lateness_ms": self.lateness.summary(),
         }
 

@@ -60,6 +60,7 @@ DELAYS: Final = (
     ("setup_delay_ms", "set-up delay added"),
     ("post_dial_delay_ms", "post-dial delay"),
     ("cut_error_ms", "cut error"),
+    ("held_back_ms", "hold-back by --concurrent"),
     ("lateness_ms", "lateness of this tester"),
 )
 """The figures that are percentiles, in milliseconds."""
@@ -82,7 +83,7 @@ def page(
         "<h2>Figures</h2>",
         _table(("figure", "value"), ((text, figures[key]) for key, text in COUNTS)),
         _kinds(figures),
-        "<h2>Delays</h2><p><small>milliseconds, measured from the intended arrival</small></p>",
+        "<h2>Delays</h2><p><small>milliseconds, measured from the moment the call could have started</small></p>",
         _table(("delay", *PERCENTILES), ((text, *_percentiles(figures[key])) for key, text in DELAYS)),
         "<h2>Course</h2>",
         *_course(series),

@@ -198,7 +198,9 @@ class Run:
             return
         self._book(call)
         if self._waiting and not self._stopping:
-            self._place(self._waiting.popleft(), now)
+            held_back = self._waiting.popleft()
+            held_back.slot_s = now
+            self._place(held_back, now)
         elif not self.live and (self._placed >= self.plan.calls or self._stopping):
             self._done.set()
 

@@ -131,9 +131,8 @@ def _own_routes(case: Case) -> tuple[Route, ...] | None:
 
 def blocked_prefix(case: Case) -> Reason | None:
     """Destinations that the tenant or the user closed."""
-    number = case.number
-    closed = number.startswith(case.tenant.limits.blocked_prefixes) or number.startswith(case.user.limits.blocked_prefixes)
-    return REASONS["BLOCKED_PREFIX"] if closed else None
+    closed = (*case.tenant.limits.blocked_prefixes, *case.user.limits.blocked_prefixes)
+    return REASONS["BLOCKED_PREFIX"] if closed and case.number.startswith(closed) else None
 
 
 def licence(case: Case) -> Reason | None:

@@ -47,6 +47,16 @@ starting anew when that many were seen costs little, and a deck whose rows all d
 _T = TypeVar("_T")
 
 
+def text_lines(lines: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a file as text, decoded one by one, so that what is not UTF-8 is met in its own row.
+
+    They may end in CR alone, as some spreadsheets still write them.  Raises UnicodeDecodeError with the line.
+    """
+    for line in lines:
+        for piece in (line,) if line.find(b"\r", 0, -2) < 0 else line.splitlines(keepends=True):
+            yield piece.decode("utf-8")
+
+
 class _Terms(NamedTuple):
     """All of a row but its prefix."""
 
@@ -59,7 +69,7 @@ class _Terms(NamedTuple):
 
 
 class RowReader:
-    """Reads the rows of one file: ``number`` is the row it is at (the header is 1).
+    """Reads the rows of one file: ``number`` is the last row it has read (the header is 1).
 
     ``currency`` is the one given, else the one the first row with a currency names.
     """
@@ -68,25 +78,41 @@ class RowReader:
 
     def __init__(self, currency: str | None, find_zone: FindZone) -> None:
         self.currency = currency
-        self.number = 1
+        self.number = 0
         self._find_zone = find_zone
         self._columns: list[str] = []
         self._terms: dict[tuple[str, ...], _Terms] = {}
         self._shared: dict[object, object] = {}
 
     def rows(self, lines: Iterable[str]) -> Iterator[RateRow]:
-        """The rows in file order; blank lines are passed over.  Raises DeckError."""
+        """The rows in file order; blank lines are passed over.  Raises DeckError.
+
+        Of ``lines`` as :func:`text_lines` gives them also what is not UTF-8 is told with its row and column.
+        """
         records = csv.reader(lines, strict=True)
+        lines_read = 0
         try:
             self._columns = _header(next(records, []))
+            self.number, lines_read = 1, records.line_num
             place = self._columns.index("prefix")
             for self.number, fields in enumerate(records, start=2):
+                lines_read = records.line_num
                 if fields:
                     self._check_shape(fields)
                     prefix = fields.pop(place)
                     yield RateRow(_prefix(self.number, prefix), *self._terms_of(tuple(fields)))
         except csv.Error as error:
             raise DeckError(self.number + 1, "-", f"not readable as CSV: {error}") from error
+        except UnicodeDecodeError as error:
+            column = self._column_at(error) if records.line_num == lines_read else "-"  # else the row began above
+            reason = f"not UTF-8 (byte 0x{error.object[error.start]:02x}): save the file as UTF-8"
+            raise DeckError(self.number + 1, column, reason) from error
+
+    def _column_at(self, error: UnicodeDecodeError) -> str:
+        """The column in which a row's first line stops to be text; ``-`` where there is no such column."""
+        before = error.object[: error.start].decode("utf-8")
+        place = max(0, len(next(csv.reader([before]), [])) - 1)
+        return self._columns[place] if place < len(self._columns) else "-"
 
     def _check_shape(self, fields: list[str]) -> None:
         if len(fields) != len(self._columns):

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from rating.columns import RowReader
+from rating.columns import RowReader, text_lines
 from rating.row import DeckError, Direction, RateRow
 from rating.validity import FindZone
 
-__all__ = ["Deck", "DeckError", "Direction", "RateRow", "load_deck"]
+__all__ = ["Deck", "DeckError", "Direction", "RateRow", "load_deck", "text_lines"]
 
 HEAD_DIGITS: Final = 2
 """Digits by which the lengths that occur are told apart: 100 heads keep the walk at one to seven steps."""
@@ -68,7 +68,7 @@ class Deck:
 
 
 def load_deck(name: str, lines: Iterable[str], currency: str | None = None, find_zone: FindZone = ZoneInfo) -> Deck:
-    """Read a deck from the text lines of its CSV file (CONTRACT 5), the header first.
+    """Read a deck from the text lines of its CSV file (CONTRACT 5), the header first; of bytes make ``text_lines``.
 
     ``currency``: the one the deck must be in; None: the one its rows name.  ``find_zone`` finds the zones that rows
     name.  Raises DeckError at the first thing that is wrong; nothing of the file is used then.

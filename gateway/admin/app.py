@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from gateway.admin.desk import Desk, NotDone, NotFound
 from gateway.admin.documents import Document
-from gateway.admin.readiness import unusable
+from gateway.admin.readiness import Readiness
 from gateway.admin.token import TokenError, admin_token
 from gateway.config.settings import Settings
 from gateway.config.version import VERSION
@@ -68,6 +68,7 @@ def _bearer(token: Callable[[], str]) -> Callable[[Request], None]:
 
 def _open_routes(desk: Desk, metrics_dir: Path) -> APIRouter:
     routes = APIRouter(include_in_schema=False)
+    readiness = Readiness(desk, metrics_dir)
 
     @routes.get("/healthz")
     async def healthz() -> Document:
@@ -75,7 +76,7 @@ def _open_routes(desk: Desk, metrics_dir: Path) -> APIRouter:
 
     @routes.get("/readyz")
     async def readyz() -> Response:
-        missing = await unusable(desk)
+        missing = await readiness.unusable()
         if missing:
             detail = "; ".join(f"{name}: {why}" for name, why in missing.items())
             return problem(503, "Not ready", detail, unusable=sorted(missing))

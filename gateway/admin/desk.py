@@ -23,7 +23,6 @@ from gateway.admin.documents import (
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import HangUp
-from gateway.credit.views import LiveCall
 from gateway.ledger import Ledger
 from gateway.settlement import fund, reconcile, repair
 
@@ -83,20 +82,17 @@ class Desk:
 
         Raises NotFound where there is no such call, NotDone where its worker did not end it in time.
         """
-        call = await self._live(call_id)
+        call = await self.credit.live_call(call_id)
         if call is None:
             raise NotFound(f"there is no live call {call_id!r}; see `callgate calls`")
         await self.credit.send_order(call.owner, HangUp(call_id))
         try:
             async with asyncio.timeout(HANG_UP_WAIT_S):
-                while await self._live(call_id, call.tenant_id):  # noqa: ASYNC110  it ends in another process
+                while await self.credit.live_call(call_id, call.tenant_id or None):  # noqa: ASYNC110  it ends in another process
                     await asyncio.sleep(HANG_UP_POLL_S)
         except TimeoutError:
             raise NotDone(_not_hung_up(call_id, call.owner)) from None
         return {"id": call_id, "tenant": call.tenant_id, "ended": True}
-
-    async def _live(self, call_id: str, tenant_id: str | None = None) -> LiveCall | None:
-        return next((call for call in await self.credit.live_calls(tenant_id) if call.call_id == call_id), None)
 
     async def reconcile(self, tenant_id: str | None = None) -> Document:
         """Ledger, Redis, outbox and call records compared.  Raises UnknownTenant."""

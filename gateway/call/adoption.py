@@ -105,7 +105,7 @@ def _side(leg: "Leg") -> str:
     texts = "\n".join(
         (
             dialog.call_id, dialog.local, dialog.local_tag, dialog.remote, dialog.remote_tag, dialog.remote_target,
-            leg.session.duty.value, *dialog.route_set,
+            leg.session.duty, *dialog.route_set,
         )
     )  # fmt: skip
     numbers = f"{dialog.local_seq},{dialog.remote_seq},{leg.session.interval_s},{int(leg.allows_update)}"

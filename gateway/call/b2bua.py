@@ -8,6 +8,9 @@ decision are handed in.
 A request inside a dialog is found by its To-tag, which is a tag of ours and therefore unique; what is not found gets
 481.  Answers are found by the owner of their transaction.  A 2xx that belongs to nothing any more is acknowledged and
 ended, so that no phone stays off the hook.
+
+What is done to many calls at once (money that arrives, the end of a drain) is done to each by itself: what one of them
+raises is a bug, which goes to ``on_fault``, and the others have their turn as if nothing had been.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +30,7 @@ from gateway.call.settings import CallSettings
 from gateway.call.states import State
 from gateway.call.targets import hop_of
 from gateway.call.views import CallView
-from gateway.sip.deadlines import Deadlines
+from gateway.sip.deadlines import Deadlines, OnFault, let_it_rise
 from gateway.sip.dialog import Dialog
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.events import (
@@ -74,10 +77,14 @@ class B2bua:
         self.new_token = new_token
         self.legs: dict[str, Leg] = {}
         """Legs by the tags the gate gave them."""
+        self.on_fault: OnFault = let_it_rise
+        """Hears what one of many calls raised."""
         self.draining = False
         self._decide = decide
         self.new_call_id = new_call_id
         self._calls: dict[str, Call] = {}
+        self._emergencies: dict[str, Call] = {}
+        """Those of them that are emergency calls: few, so that what is asked of them never looks through all calls."""
         self._thirsty: dict[str, dict[str, Call]] = {}
         self._commands: list[Command] = []
         self._facts: list[Fact] = []
@@ -85,6 +92,10 @@ class B2bua:
     def __len__(self) -> int:
         """Calls that are not over, those that only wait for the answer to a BYE included."""
         return len(self._calls)
+
+    def ordinary_calls(self) -> int:
+        """As ``len``, without emergency calls."""
+        return len(self._calls) - len(self._emergencies)
 
     # what happens
 
@@ -108,8 +119,7 @@ class B2bua:
 
     def funded(self, tenant_id: str, now: float) -> None:
         """Money arrived for a tenant: its calls whose tick was refused ask again (MONEY 2)."""
-        for call in list(self._thirsty.get(tenant_id, {}).values()):
-            call.fund(now)
+        self._each(list(self._thirsty.get(tenant_id, {}).values()), Call.fund, now)
 
     def drain(self, now: float) -> None:
         """Take no new calls but emergency ones (SIP.md 5), and say so to who asks by OPTIONS (RFC 3261 11.2)."""
@@ -117,17 +127,35 @@ class B2bua:
         self.endpoint.available_status = REASONS["DRAINING"].sip_status
 
     def end_unanswered(self, now: float) -> None:
-        """Refuse with 503 what has not been answered; emergency calls too, for the process is about to go."""
-        self._stop_all(REASONS["DRAINING"], now, unanswered=True)
+        """Refuse with 503 what has not been answered, but emergency calls, which no drain ends (CONTRACT 6)."""
+        self._stop([call for call in self._ordinary() if call.state in UNANSWERED], now)
 
-    def cut_all(self, now: float) -> None:
-        """End every call, for ``serve --cut-on-drain``."""
-        self._stop_all(REASONS["DRAINING"], now, unanswered=False)
+    def cut_ordinary(self, now: float) -> None:
+        """End every call, for ``serve --cut-on-drain``, but emergency calls, which are never cut (CONTRACT 6)."""
+        self._stop(self._ordinary(), now)
 
-    def _stop_all(self, reason: Reason, now: float, unanswered: bool) -> None:
-        for call in list(self._calls.values()):
-            if not unanswered or call.state in UNANSWERED:
-                call.stop(reason, now)
+    def unanswered_emergencies(self) -> int:
+        """Emergency calls that nobody has answered yet: a drain waits for them (SIP.md 5)."""
+        return sum(call.state in UNANSWERED for call in self._emergencies.values())
+
+    def end_emergencies(self, now: float) -> None:
+        """Refuse with 503 the emergency calls that still ring when the process goes, so that their callers may try
+        another way; silence would keep them waiting for an answer that cannot come."""
+        self._stop([call for call in self._emergencies.values() if call.state in UNANSWERED], now)
+
+    def _ordinary(self) -> list[Call]:
+        return [call for call in self._calls.values() if not call.verdict.emergency]
+
+    def _stop(self, calls: list[Call], now: float) -> None:
+        self._each(calls, lambda call, at: call.stop(REASONS["DRAINING"], at), now)
+
+    def _each(self, calls: list[Call], act: Callable[[Call, float], None], now: float) -> None:
+        """Do something to each of several calls; one that raises keeps no other from it."""
+        for call in calls:
+            try:
+                act(call, now)
+            except Exception as fault:
+                self.on_fault(fault, now)
 
     # what is to be done, and what is known
 
@@ -180,6 +208,8 @@ class B2bua:
     def remove(self, call: Call) -> None:
         """The call is over."""
         self._calls.pop(call.id, None)
+        if call.verdict.emergency:
+            self._emergencies.pop(call.id, None)
 
     # events of the endpoint
 
@@ -199,6 +229,8 @@ class B2bua:
         else:
             call_id = self.new_call_id()
             call = self._calls[call_id] = Call(self, call_id, transaction, verdict, now)
+            if verdict.emergency:
+                self._emergencies[call_id] = call
             call.begin(now)
 
     def _refuse(self, transaction: ServerTransaction, verdict: Deny, now: float) -> None:

@@ -9,9 +9,9 @@ by the To-tag it shows the caller for it.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from gateway.call.refusals import Headers
 from gateway.call.states import Happening
 from gateway.sip.message import Request, Response
+from gateway.sip.reasons import Headers
 from policy.reasons import Reason
 
 if TYPE_CHECKING:

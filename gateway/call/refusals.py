@@ -3,15 +3,14 @@
 Every refusal carries ``Warning: 399 callgate "CODE: text"`` with the machine-readable reason that the call record
 shows, and ``Reason: Q.850;cause=…`` (CONTRACT 6).  Requests by which the gate ends a call carry both a SIP and a
 Q.850 cause (RFC 3326, SIP.md 4).  A far side's refusal is relayed with its own Reason where it gave one, else with
-the cause that RFC 3398 8.2.6.1 gives its status.
+the cause that RFC 3398 8.2.6.1 gives its status.  How a refusal is worded, and that cause, are gateway.sip.reasons'.
 """
 
 from typing import Final
 
 from gateway.sip.message import Request
+from gateway.sip.reasons import Headers, q850_of, refused, warning
 from policy.reasons import REASONS, Reason
-
-Headers = tuple[tuple[str, str], ...]
 
 RETRY_AFTER_S: Final = 5
 """How long a peer is asked to wait when the whole gate is full or draining: a restart takes about as long."""
@@ -19,24 +18,9 @@ RETRY_AFTER_S: Final = 5
 _WHOLE_GATE: Final = frozenset({"GATE_CALLS", "GATE_CALLS_PER_SECOND", "DRAINING", "OUTBOX_FULL"})
 """Only these may carry Retry-After: a PBX takes the gate out of use for all tenants (RFC 3261 21.5.4, SIP.md 4)."""
 
-_UNSPECIFIED: Final = 31
-"""Q.850 "normal, unspecified"."""
-
-_Q850_OF_STATUS: Final = {
-    400: 41, 401: 21, 402: 21, 403: 21, 404: 1, 405: 63, 406: 79, 407: 21, 408: 102, 410: 22, 413: 127, 414: 127,
-    415: 79, 416: 127, 420: 127, 421: 127, 423: 127, 480: 18, 481: 41, 482: 25, 483: 25, 484: 28, 485: 1, 486: 17,
-    500: 41, 501: 79, 502: 38, 503: 41, 504: 102, 505: 127, 513: 127, 600: 17, 603: 21, 604: 1,
-}  # fmt: skip
-"""RFC 3398 8.2.6.1; statuses it leaves open are "normal, unspecified"."""
-
 _GATES_OWN: Final = frozenset({401, 407, 503})
 """Statuses that would be untrue if relayed: a challenge is for the gate, and a far side that is overloaded is not this
 gate (RFC 3261 16.7 step 6, 21.5.4)."""
-
-
-def q850_of(status: int) -> int:
-    """The Q.850 cause of a SIP status."""
-    return _Q850_OF_STATUS.get(status, _UNSPECIFIED)
 
 
 def refusal_headers(reason: Reason) -> Headers:
@@ -65,17 +49,13 @@ def relayed_headers(status: int, has_reason: bool) -> Headers:
     return (_FAR_END_WARNING,) if has_reason else (_FAR_END_WARNING, ("Reason", f"Q.850;cause={q850_of(status)}"))
 
 
-def _warning(reason: Reason) -> tuple[str, str]:
-    return ("Warning", f'399 callgate "{reason.code}: {reason.text}"')
-
-
 def _refusal_headers(reason: Reason) -> Headers:
-    headers = (_warning(reason), ("Reason", f'Q.850;cause={reason.q850};text="{reason.text}"'))
+    headers = refused(reason.code, reason.q850, reason.text)
     if reason.code in _WHOLE_GATE:
         return (*headers, ("Retry-After", str(RETRY_AFTER_S)))
     return headers
 
 
-_FAR_END_WARNING: Final = _warning(REASONS["FAR_END"])
+_FAR_END_WARNING: Final = warning("FAR_END", REASONS["FAR_END"].text)
 _REFUSALS: Final = {code: _refusal_headers(reason) for code, reason in REASONS.items()}
 """Made once: under a flood of refusals the gate spends nothing on them."""

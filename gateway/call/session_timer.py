@@ -8,14 +8,14 @@ Where a peer does not know session timers, nothing is agreed: the gate then look
 peer is still there (OPTIONS inside the dialog; 481, 408 or silence ends the call), which needs no support from it.
 """
 
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from math import inf
 from typing import Final
 
-from gateway.call.refusals import Headers
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
 from gateway.sip.message import Request, Response
+from gateway.sip.reasons import SIP_REASONS, Headers, refusal_of
 
 EXPIRY_MARGIN_S: Final = 32
 """A session whose refresh did not come ends this long before it expires, or a third of it (RFC 4028 10)."""
@@ -27,7 +27,7 @@ _VALUES_CACHED: Final = 512
 """Different header values remembered: there are as many as there are kinds of peers."""
 
 
-class Duty(Enum):
+class Duty(StrEnum):
     """What the gate has to do on a leg."""
 
     NONE = "nothing"
@@ -116,7 +116,10 @@ class SessionTimer:
         return now + self.interval_s / 2
 
 
-TOO_SMALL: Final[Headers] = (("Min-SE", str(MIN_SESSION_EXPIRES_S)),)
+TOO_SMALL: Final[Headers] = (
+    ("Min-SE", str(MIN_SESSION_EXPIRES_S)),
+    *refusal_of(SIP_REASONS["INTERVAL_TOO_SMALL"]),
+)
 """What a 422 carries (RFC 4028 6)."""
 
 

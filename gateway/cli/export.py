@@ -19,7 +19,7 @@ from gateway.config.values import bracketed
 
 OUTBOX_ALERT_SHARE: Final = 0.8
 STOP_MARGIN_S: Final = 10
-"""How long after the drain a gate may take to write down what it knows."""
+"""How long after the longest drain a gate may take to write down what it knows."""
 KAMAILIO_PORT: Final = 5060
 GATE_PORT: Final = 5062
 """Where the example expects the gate when both run on one machine, with Kamailio on the port that peers know."""
@@ -85,7 +85,7 @@ def _gates(settings: Settings) -> str:
 
 MARKS: Final[dict[str, Callable[[Settings], str]]] = {
     "@EXECUTABLE@": _executable,
-    "@STOP_S@": lambda settings: f"{settings.sip.drain_s + STOP_MARGIN_S:.0f}",
+    "@STOP_S@": lambda settings: f"{settings.drain_longest_s + STOP_MARGIN_S:.0f}",
     "@OUTBOX_ALERT@": lambda settings: str(int(settings.credit.outbox_max * OUTBOX_ALERT_SHARE)),
     "@DISPATCHER_LIST@": _gates,
     "@LISTEN@": lambda settings: f"{bracketed(settings.sip.listen[0].host)}:{KAMAILIO_PORT}",

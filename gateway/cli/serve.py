@@ -37,7 +37,7 @@ class Role(StrEnum):
 def serve(
     role: Annotated[Role, typer.Option("--role", help="One role by itself, as containers have it.")] = Role.ALL,
     cut_on_drain: Annotated[
-        bool, typer.Option("--cut-on-drain", help="Hang up what is still live when the drain ends.")
+        bool, typer.Option("--cut-on-drain", help="Hang up what is live when the drain ends, but emergency calls.")
     ] = False,
     config: ConfigFile = None,
 ) -> int:
@@ -53,7 +53,10 @@ def serve(
 
 @command
 def check(config: ConfigFile = None, as_json: AsJson = False) -> int:
-    """Validate the settings, reach Redis and ledger, and resolve the trunks' names."""
+    """Validate the settings, reach Redis and ledger, and resolve the trunks' names.
+
+    Keys that are not obeyed yet are said beside it and are no problem.
+    """
     file = str(config_files.find_file(config) or "")
     try:
         settings = load(config)
@@ -66,8 +69,10 @@ def check(config: ConfigFile = None, as_json: AsJson = False) -> int:
         print_json({"file": file or None, "ok": not problems, "problems": told, "notices": notices})
     else:
         typer.echo(f"settings: {file or 'the defaults, there is no file'}")
-        for line in (*notices, *problems):
-            typer.echo(line)
+        for notice in notices:
+            note(notice)
+        for problem in problems:
+            typer.echo(problem)
         typer.echo("all is well" if not problems else f"{len(problems)} problems")
     if problems:
         note("the configuration has problems; mend each key that is named")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -23,6 +23,9 @@ SECRET_WORDS: Final = ("password", "token", "secret", "notify")
 
 CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]*(?=@)")
 """The user information of a URL (RFC 3986 3.2.1): it may hold a password and is never shown."""
+
+CLOSE_ENOUGH: Final = 0.7
+"""How like a known key a misspelt one must be to be taken for it (difflib's ratio; its own default of 0.6 guesses)."""
 
 VALUE_CHARS_MAX: Final = 60
 """Longer values are cut in messages: one problem stays one readable line."""
@@ -40,6 +43,10 @@ class Problem:
     def __str__(self) -> str:
         named = f"{self.key} = {self.value}" if self.value else self.key
         return ": ".join(part for part in (self.file, named, self.expected) if part)
+
+
+class WrongValue(Exception):  # noqa: N818  the file is at fault, and was told so
+    """A value was read that is wrong by itself or missing (gateway.config.salvage)."""
 
 
 class ConfigError(Exception):
@@ -61,17 +68,6 @@ def read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         reason = f"is not TOML: {error}"
     raise ConfigError([Problem(str(path), "", "", reason)])
-
-
-def validate(model: type[Model], document: dict[str, Any], file: str, base: Path) -> Model:
-    """``document`` as ``model``; paths and ``file:`` secrets are taken relative to ``base``.
-
-    Raises ConfigError with a problem for each wrong key.
-    """
-    try:
-        return model.model_validate(document, context={"base": base})
-    except ValidationError as error:
-        raise ConfigError(problems_of(error.errors(), model, file)) from None
 
 
 def problems_of(errors: Iterable[ErrorDetails], model: type[BaseModel], file: str) -> list[Problem]:
@@ -152,7 +148,7 @@ def _expected(error: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _unknown_key(key: str, model: type[BaseModel], loc: Sequence[int | str]) -> str:
     known = known_keys(model, loc)
-    close = get_close_matches(key, known, n=1, cutoff=0.7)
+    close = get_close_matches(key, known, n=1, cutoff=CLOSE_ENOUGH)
     elsewhere = [name for name in known_keys(model, ()) if key in known_keys(model, (name,))]
     if close:
         return f'unknown key; did you mean "{close[0]}"?'

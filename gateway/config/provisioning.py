@@ -7,14 +7,15 @@ loaded earlier, a trunk of the settings) is checked by whoever holds it.  Amount
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, PlainValidator, StrictStr
 
-from gateway.config.problems import ConfigError, Problem, read_toml, validate
+from gateway.config.problems import WrongValue, read_toml
+from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.values import (
     E164,
     AbsolutePath,
@@ -269,62 +270,103 @@ def load(path: str | Path) -> Provisioning:
 
 def parse(document: dict[str, object], file: str, base: Path) -> Provisioning:
     """A parsed TOML document as provisioning; ``file`` is named in problems, deck files start at ``base``."""
-    found = validate(Provisioning, document, file, base)
-    if problems := [Problem(file, *conflict) for conflict in _conflicts(found)]:
-        raise ConfigError(problems)
-    return found
-
-
-Conflict = tuple[str, str, str]
-"""Key, value and what was expected."""
+    return read_checked(Provisioning, document, file, base, _conflicts)
 
 
 def _conflicts(provisioning: Provisioning) -> Iterator[Conflict]:
-    for index, deck in enumerate(provisioning.rate_deck):
-        if not deck.file.is_file():
-            yield f"rate_deck[{index}].file", f'"{deck.file}"', "expected a file that is there"
-    yield from _twice("rate_deck[{}].name", [deck.name for deck in provisioning.rate_deck])
-    yield from _twice("tenant[{}].id", [tenant.id for tenant in provisioning.tenant])
-    yield from _number_conflicts(provisioning)
-    currencies = {deck.name: deck.currency for deck in provisioning.rate_deck if deck.currency}
-    for index, tenant in enumerate(provisioning.tenant):
-        yield from _tenant_conflicts(f"tenant[{index}]", tenant, currencies)
+    """Entries that are right by themselves and wrong together."""
+    return told(_deck_conflicts(provisioning), _number_conflicts(provisioning), _tenants(provisioning))
 
 
-def _twice(key: str, names: list[str]) -> Iterator[Conflict]:
-    counts = Counter(names)
+def _deck_conflicts(provisioning: Provisioning) -> Iterator[Conflict]:
+    decks = provisioning.rate_deck
+    for index, file in readable(decks, lambda deck: deck.file):
+        if not file.is_file():
+            yield f"rate_deck[{index}].file", f'"{file}"', "expected a file that is there"
+    yield from _twice("rate_deck[{}].name", readable(decks, lambda deck: deck.name))
+
+
+def _twice(key: str, names: Iterable[tuple[int, str]]) -> Iterator[Conflict]:
     seen: set[str] = set()
-    for index, name in enumerate(names):
-        if counts[name] > 1 and name in seen:
+    for index, name in names:
+        if name in seen:
             yield key.format(index), f'"{name}"', "expected each once"
         seen.add(name)
 
 
 def _number_conflicts(provisioning: Provisioning) -> Iterator[Conflict]:
     owners: dict[str, str] = {}
-    for place, tenant in enumerate(provisioning.tenant):
-        numbers = [(f"user[{index}]", user.number) for index, user in enumerate(tenant.user)]
-        numbers += [(f"service_number[{index}]", each.number) for index, each in enumerate(tenant.service_number)]
-        for key, number in numbers:
-            if number in owners:
-                yield f"tenant[{place}].{key}.number", f'"{number}"', f"already the number of {owners[number]}"
-            elif number:
-                owners[number] = f"tenant[{place}].{key}"
+    for key, number in _numbers(provisioning):
+        if number in owners:
+            yield f"{key}.number", f'"{number}"', f"already the number of {owners[number]}"
+        else:
+            owners[number] = key
+
+
+def _numbers(provisioning: Provisioning) -> Iterator[tuple[str, str]]:
+    """Every number of users and service numbers, with who has it."""
+    for place, users in readable(provisioning.tenant, lambda tenant: tenant.user):
+        for index, number in readable(users, lambda user: user.number):
+            if number:
+                yield f"tenant[{place}].user[{index}]", number
+    for place, services in readable(provisioning.tenant, lambda tenant: tenant.service_number):
+        for index, number in readable(services, lambda service: service.number):
+            yield f"tenant[{place}].service_number[{index}]", number
+
+
+def _tenants(provisioning: Provisioning) -> Iterator[Conflict]:
+    tenants, currencies = provisioning.tenant, _currencies(provisioning)
+    yield from told(
+        _twice("tenant[{}].id", readable(tenants, lambda tenant: tenant.id)),
+        *(_tenant_conflicts(f"tenant[{place}]", tenant, currencies) for place, tenant in enumerate(tenants)),
+    )
+
+
+def _currencies(provisioning: Provisioning) -> dict[str, str]:
+    """The currencies of decks that name one."""
+    with suppress(WrongValue):
+        named = readable(provisioning.rate_deck, lambda deck: (deck.name, deck.currency))
+        return {name: currency for _, (name, currency) in named if currency}
+    return {}
 
 
 def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str]) -> Iterator[Conflict]:
-    yield from _twice(key + ".user[{}].id", [user.id for user in tenant.user])
+    return told(
+        _user_ids(key, tenant),
+        _credit_limit(key, tenant),
+        _deck_currency(key, tenant, currencies),
+        _recharge(key, tenant),
+        _dial_plan(key, tenant),
+        _user_dial_plans(key, tenant),
+    )
+
+
+def _user_ids(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    yield from _twice(key + ".user[{}].id", readable(tenant.user, lambda user: user.id))
+
+
+def _credit_limit(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
     if tenant.mode == "prepaid" and tenant.credit_limit_micros:
         yield f"{key}.credit_limit", "", 'only with mode = "postpaid"'
+
+
+def _deck_currency(key: str, tenant: TenantEntry, currencies: dict[str, str]) -> Iterator[Conflict]:
     currency = currencies.get(tenant.rate_deck, tenant.currency)
     if currency != tenant.currency:
         yield f"{key}.rate_deck", f'"{tenant.rate_deck}"', f"expected a deck in {tenant.currency}, not {currency}"
+
+
+def _recharge(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
     if tenant.recharge.enabled and not tenant.recharge.amount_micros:
         yield f"{key}.recharge.amount", "", "expected an amount above 0 where recharge is enabled"
-    plans = [(f"{key}.dial_plan", tenant.dial_plan)]
-    plans += [(f"{key}.user[{index}].dial_plan", user.dial_plan) for index, user in enumerate(tenant.user)]
-    for plan_key, plan in plans:
-        for index, rule in enumerate(plan):
-            groups = [int(group) for group in re.findall(r"\$(\d)", rule.translation)]
-            if max(groups, default=0) > re.compile(rule.pattern).groups:
-                yield f"{plan_key}[{index}].translation", f'"{rule.translation}"', "names a group the pattern lacks"
+
+
+def _user_dial_plans(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    yield from told(*(_dial_plan(f"{key}.user[{place}]", user) for place, user in enumerate(tenant.user)))
+
+
+def _dial_plan(key: str, owner: TenantEntry | UserEntry) -> Iterator[Conflict]:
+    for index, (pattern, translation) in readable(owner.dial_plan, lambda rule: (rule.pattern, rule.translation)):
+        groups = [int(group) for group in re.findall(r"\$(\d)", translation)]
+        if max(groups, default=0) > re.compile(pattern).groups:
+            yield f"{key}.dial_plan[{index}].translation", f'"{translation}"', "names a group the pattern lacks"

@@ -14,7 +14,9 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr
 
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
-from gateway.config.problems import ConfigError, Problem, read_toml, validate
+from gateway.config import later
+from gateway.config.problems import read_toml
+from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.values import (
     AbsolutePath,
     AddressPort,
@@ -59,7 +61,7 @@ class NodeSettings(Table):
     data_dir: AbsolutePath = Field(
         default=Path("callgate-data"),
         validate_default=True,
-        description="folder of the embedded stores, journals and token",
+        description="folder of the embedded stores, journals, charges that wait for Redis, and token",
     )
 
 
@@ -98,9 +100,19 @@ class SipSettings(Table):
     advertise: Text = Field(
         default="", description="host for Via and Contact where the listen address is not what peers see"
     )
-    max_calls: Whole = Field(default=20_000, ge=1, le=1_000_000, description="live calls of the gate; above, 503")
+    max_calls: Whole = Field(
+        default=20_000,
+        ge=1,
+        le=1_000_000,
+        description="live calls of the gate, 2 % of them kept for emergency calls; above, 503",
+    )
     max_calls_per_second: Whole = Field(default=2000, ge=1, le=100_000, description="new calls a second; above, 503")
-    drain_s: Number = Field(default=30, ge=0, le=DAY_S, description="how long a drain waits for live calls")
+    drain_s: Number = Field(
+        default=30,
+        ge=0,
+        le=DAY_S,
+        description="how long a drain waits for live calls; for emergency calls that ring, ring_timeout_s longer",
+    )
     follow_redirects: Flag = Field(default=False, description="follow a 3xx of the called side instead of relaying it")
     t1_s: Number = Field(default=0.5, gt=0, le=10, description="timer T1, the round trip (RFC 3261 17.1.1.1)")
     t2_s: Number = Field(default=4, gt=0, le=60, description="timer T2, the longest retransmit interval")
@@ -258,6 +270,11 @@ class Settings(Table):
         return self.credit.tick_s / 2 if lead_s >= self.credit.tick_s else lead_s
 
     @property
+    def drain_longest_s(self) -> float:
+        """How long a drain may take: beyond ``sip.drain_s`` only for emergency calls that ring (SIP.md 5)."""
+        return float(self.sip.drain_s) + float(self.sip.ring_timeout_s)
+
+    @property
     def trunks(self) -> Mapping[str, Trunk]:
         """The trunks as policy sees them, by name, in file order."""
         return {trunk.name: _policy_trunk(trunk) for trunk in self.trunk}
@@ -269,18 +286,12 @@ class Settings(Table):
 
 
 def _notices(settings: Settings) -> Iterator[str]:
-    """What is used instead of a setting, and which settings this version reads but does not obey yet."""
+    """What is used instead of a setting, and which settings this release reads and does not obey yet."""
     credit = settings.credit
     if settings.renew_lead_s != credit.renew_lead_s:
         given = f"credit.renew_lead_s = {credit.renew_lead_s:g} is not below credit.tick_s = {credit.tick_s}"
         yield f"{given}: {settings.renew_lead_s:g} is used"
-    if credit.failure_policy != "terminate":
-        yield f'credit.failure_policy = "{credit.failure_policy}" is not built yet: calls end as with "terminate"'
-    for trunk in settings.trunk:
-        if trunk.digest:
-            yield f'digest of trunk "{trunk.name}" is not asked for yet: its hosts alone say who may call'
-    if settings.payments.provider != "manual":
-        yield f'payments.provider = "{settings.payments.provider}" is not built yet: nobody is asked for money'
+    yield from later.notices(settings, "")
 
 
 def _policy_trunk(trunk: TrunkSettings) -> Trunk:
@@ -314,64 +325,109 @@ def load(path: str | None = None) -> Settings:
 
 def parse(document: dict[str, object], file: str, base: Path) -> Settings:
     """A parsed TOML document as settings; ``file`` is named in problems, relative paths start at ``base``."""
-    settings = validate(Settings, {"node": {}, **document}, file, base)
-    if problems := [Problem(file, *found) for found in _conflicts(settings)]:
-        raise ConfigError(problems)
-    return settings
+    return read_checked(Settings, {"node": {}, **document}, file, base, _conflicts)
 
 
-def _conflicts(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Keys that are right by themselves and wrong together: (key, value, expected)."""
-    yield from _sip_conflicts(settings.sip)
-    yield from _url_conflicts(settings)
-    yield from _trunk_conflicts(settings.trunk)
+def _conflicts(settings: Settings) -> Iterator[Conflict]:
+    """Keys that are right by themselves and wrong together."""
+    return told(_sip_conflicts(settings), _redis_conflict(settings), _ledger_conflict(settings), _trunks(settings))
 
 
-def _sip_conflicts(sip: SipSettings) -> Iterator[tuple[str, str, str]]:
+def _sip_conflicts(settings: Settings) -> Iterator[Conflict]:
+    sip = settings.sip
+    yield from told(_listens(sip), _worker_ports(sip), _session_timer(sip))
+
+
+def _listens(sip: SipSettings) -> Iterator[Conflict]:
+    places = list(enumerate(sip.listen))
+    yield from told(
+        _listen_twice(places),
+        *(rule(place, listen, sip) for place, listen in places for rule in (_needs_certificate, _needs_advertise)),
+    )
+
+
+def _listen_twice(places: list[tuple[int, Listen]]) -> Iterator[Conflict]:
     seen: set[Listen] = set()
-    for index, listen in enumerate(sip.listen):
-        key, value = f"sip.listen[{index}]", f'"{listen}"'
+    for place, listen in places:
         if listen in seen:
-            yield key, value, "expected each address once"
+            yield f"sip.listen[{place}]", f'"{listen}"', "expected each address once"
         seen.add(listen)
-        if listen.transport == "tls" and not sip.tls:
-            yield key, value, "needs [sip.tls] with certificate and key"
-        if listen.host in ("0.0.0.0", "::") and not sip.advertise:  # noqa: S104  recognised, not bound
-            yield key, value, "needs sip.advertise: peers cannot answer to a Via or Contact that says any address"
+
+
+def _needs_certificate(place: int, listen: Listen, sip: SipSettings) -> Iterator[Conflict]:
+    if listen.transport == "tls" and not sip.tls:
+        yield f"sip.listen[{place}]", f'"{listen}"', "needs [sip.tls] with certificate and key"
+
+
+def _needs_advertise(place: int, listen: Listen, sip: SipSettings) -> Iterator[Conflict]:
+    if listen.host in ("0.0.0.0", "::") and not sip.advertise:  # noqa: S104  recognised, not bound
+        why = "needs sip.advertise: peers cannot answer to a Via or Contact that says any address"
+        yield f"sip.listen[{place}]", f'"{listen}"', why
+
+
+def _worker_ports(sip: SipSettings) -> Iterator[Conflict]:
     if sip.workers > 1 and len(sip.worker_ports) < sip.workers:
         yield "sip.worker_ports", f"{len(sip.worker_ports)} ports", f"expected one for each of {sip.workers} workers"
+
+
+def _session_timer(sip: SipSettings) -> Iterator[Conflict]:
     if 0 < sip.session_expires_s < MIN_SESSION_EXPIRES_S:
         yield "sip.session_expires_s", str(sip.session_expires_s), "expected 0 or at least 90 (RFC 4028 4)"
 
 
-def _url_conflicts(settings: Settings) -> Iterator[tuple[str, str, str]]:
+def _redis_conflict(settings: Settings) -> Iterator[Conflict]:
     if not (settings.redis_embedded or settings.redis.url.startswith(REDIS_SCHEMES)):
         yield "redis.url", "", f"expected {EMBEDDED!r} or a URL that starts with {', '.join(REDIS_SCHEMES)}"
+
+
+def _ledger_conflict(settings: Settings) -> Iterator[Conflict]:
     if settings.ledger.url != EMBEDDED and not settings.ledger.url.startswith(LEDGER_SCHEMES):
         yield "ledger.url", "", f"expected {EMBEDDED!r} or a URL that starts with {', '.join(LEDGER_SCHEMES)}"
 
 
-def _trunk_conflicts(trunks: tuple[TrunkSettings, ...]) -> Iterator[tuple[str, str, str]]:
+def _trunks(settings: Settings) -> Iterator[Conflict]:
+    trunks = settings.trunk
+    each = [(f"trunk[{index}]", trunk) for index, trunk in enumerate(trunks)]
+    yield from told(
+        _names_twice(trunks),
+        _hosts_twice(trunks),
+        *(rule(key, trunk) for key, trunk in each for rule in (_payer, _carrier_payer, _chooses_calls)),
+    )
+
+
+def _names_twice(trunks: tuple[TrunkSettings, ...]) -> Iterator[Conflict]:
     names: set[str] = set()
+    for index, name in readable(trunks, lambda trunk: trunk.name):
+        if name in names:
+            yield f"trunk[{index}].name", f'"{name}"', "expected each name once"
+        names.add(name)
+
+
+def _hosts_twice(trunks: tuple[TrunkSettings, ...]) -> Iterator[Conflict]:
+    names = dict(readable(trunks, lambda trunk: f'trunk "{trunk.name}"'))
     owners: dict[HostRule, str] = {}
-    for index, trunk in enumerate(trunks):
-        key = f"trunk[{index}]"
-        if trunk.name in names:
-            yield f"{key}.name", f'"{trunk.name}"', "expected each name once"
-        names.add(trunk.name)
-        for place, rule in enumerate(trunk.hosts):
+    for index, hosts in readable(trunks, lambda trunk: trunk.hosts):
+        for place, rule in enumerate(hosts):
             if rule in owners:
-                yield f"{key}.hosts[{place}]", f'"{rule}"', f'already a source of trunk "{owners[rule]}"'
-            owners.setdefault(rule, trunk.name)
-        yield from _role_conflicts(key, trunk)
+                yield f"trunk[{index}].hosts[{place}]", f'"{rule}"', f"already a source of {owners[rule]}"
+            owners.setdefault(rule, names.get(index, f"trunk[{index}]"))
 
 
-def _role_conflicts(key: str, trunk: TrunkSettings) -> Iterator[tuple[str, str, str]]:
-    paid_by = [name for name in ("tenant", "tenant_from") if getattr(trunk, name)]
-    if trunk.role == "access" and len(paid_by) != 1:
+def _paid_by(trunk: TrunkSettings) -> list[str]:
+    return [name for name in ("tenant", "tenant_from") if getattr(trunk, name)]
+
+
+def _payer(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
+    if trunk.role == "access" and len(_paid_by(trunk)) != 1:
         yield f"{key}.tenant", "", f'access trunk "{trunk.name}" needs either tenant or tenant_from = "caller"'
-    if trunk.role == "carrier" and paid_by:
+
+
+def _carrier_payer(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
+    if trunk.role == "carrier" and (paid_by := _paid_by(trunk)):
         yield f"{key}.{paid_by[0]}", "", f'carrier trunk "{trunk.name}" has no tenant: its called numbers say who pays'
+
+
+def _chooses_calls(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
     if trunk.role == "access" and (trunk.prefixes or trunk.emergency):
         named = "prefixes" if trunk.prefixes else "emergency"
         yield f"{key}.{named}", "", f'only carriers choose calls, and trunk "{trunk.name}" is an access trunk'

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import available_timezones
 
@@ -26,6 +26,8 @@ from pydantic import (
     ValidationInfo,
 )
 
+from gateway.call.targets import SPOKEN
+from gateway.config.problems import WrongValue
 from gateway.sip.errors import BadUri
 from gateway.sip.uri import SipUri, parse_uri
 from rating.money import MoneyError, parse_amount
@@ -43,6 +45,13 @@ class Table(BaseModel):
     """A table of a TOML file: unknown keys refused, values never changed after the load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    if not TYPE_CHECKING:  # else every name would be taken for an attribute
+
+        def __getattr__(self, name: str) -> object:
+            if name in type(self).model_fields:  # of a table that gateway.config.salvage made
+                raise WrongValue(name)
+            return super().__getattr__(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,12 @@ def _split(text: str, expected: str) -> tuple[SplitResult, int]:
     return parts, port
 
 
+def _check_spoken(transport: str, instead: str) -> None:
+    """Refuse what is known and not built: an address that nobody hears or reaches would fail call by call."""
+    if transport not in SPOKEN:
+        raise ValueError(f"SIP over {transport.upper()} is not built yet: {instead}")
+
+
 def parse_listen(value: object) -> Listen:
     """``udp://ADDRESS:PORT``, ``tcp://…`` or ``tls://…``; an IP address, in brackets where it is IPv6."""
     expected = 'a listen address such as "udp://127.0.0.1:5060" (udp, tcp or tls)'
@@ -122,6 +137,7 @@ def parse_listen(value: object) -> Listen:
     if parts.scheme not in ("udp", "tcp", "tls") or parts.path or parts.query or parts.username is not None:
         raise ValueError(f"expected {expected}")
     host = _address(parts.hostname or "", expected)
+    _check_spoken(parts.scheme, f"listen on tcp://{bracketed(host)}:{port} or udp://{bracketed(host)}:{port} instead")
     return Listen(cast(Literal["udp", "tcp", "tls"], parts.scheme), host, port)
 
 
@@ -184,6 +200,7 @@ def parse_target(value: object) -> str:
         raise ValueError(f"expected {expected}, without a user part")
     if uri.transport not in ("udp", "tcp", "tls"):
         raise ValueError(f"expected {expected}; the transport is udp, tcp or tls")
+    _check_spoken(uri.transport, f'reach this peer as "sip:{bracketed(uri.host)}:PORT;transport=tcp" or leave it out')
     return text
 
 

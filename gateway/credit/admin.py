@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
+from gateway.call.record import decode_record
 from gateway.credit import lua
 from gateway.credit.client import (
     Client,
@@ -163,6 +164,25 @@ class CreditAdmin(Repairs):
             if fields[0] is not None
         ]
 
+    async def live_call(self, call_id: str, tenant_id: str | None = None) -> LiveCall | None:
+        """One live call by its id, as :meth:`live_calls` gives it; None where no call of this id lives.
+
+        Without the tenant each partition is asked for the call's own key, so the work does not grow with live calls.
+        """
+        keys = self._client.keys
+        partitions = keys.partitions if tenant_id is None else [keys.partition(tenant_id)]
+        async with self._client.asking() as redis:
+            asked = (("HMGET", partition.call(call_id), *_LIVE_FIELDS, "done") for partition in partitions)
+            replies = zip(partitions, await self._pipelined(asked), strict=True)
+            # the marker of a call that was swept has an owner too
+            found = [(partition, fields) for partition, (*fields, done) in replies if fields[0] and not done]
+            if not found:
+                return None
+            partition, fields = found[0]
+            member = f"{call_id} {tenant_id or _payer_of(fields)}"
+            lease_ms = await redis.zscore(partition.leases, member)
+        return _live_call(member, int(lease_ms or 0), fields)
+
     async def sweep(self, limit: int = 1000) -> list[Swept]:
         """Close calls whose lease has run out, at most ``limit``; charged up to their last proven moment (MONEY 5).
 
@@ -251,6 +271,14 @@ def _call_of(member: str) -> str:
 
 def _tenant_of(member: str) -> str:
     return member.partition(" ")[2]
+
+
+def _payer_of(fields: Sequence[bytes | None]) -> str:
+    """The tenant of a live call, as its record says; nobody where the record cannot be read."""
+    try:
+        return decode_record(fields[_LIVE_FIELDS.index("usage")] or b"").tenant_id
+    except ValueError:
+        return ""
 
 
 def _account(tenant_id: str, fields: Sequence[bytes | None]) -> AccountView:

@@ -68,7 +68,7 @@ class Live:
 class Kept:
     """A call that is over: its last command, and what was held for it, until the ledger has the charge."""
 
-    __slots__ = ("acknowledged", "again", "booked", "command", "doubtful", "live", "sent")
+    __slots__ = ("acknowledged", "again", "booked", "command", "doubtful", "epoch", "live", "sent")
 
     def __init__(self, command: Settle | Release, live: Live | None, was_dirty: bool) -> None:
         self.command = command
@@ -76,12 +76,20 @@ class Kept:
         self.sent = False
         self.again = was_dirty
         """Redis may have forgotten its reservation: what was held is merged before the charge is taken."""
+        self.epoch = 0
+        """The epoch of its partition when it was made; 0 where none was known."""
         self.doubtful = False
         """A rebuild has begun since it was made: the ledger may have it, which is found out before it is taken."""
         self.acknowledged = False
         self.booked = False
         if live is not None:
             live.adoption = live.usage = b""
+
+    def doubt(self, number: int) -> bool:
+        """Whether the ledger may have it, its partition being in epoch ``number`` by now."""
+        if self.epoch not in {0, number} and self.live is not None and isinstance(self.command, Settle):
+            self.doubtful = True
+        return self.doubtful
 
 
 class Keeper:
@@ -123,10 +131,23 @@ class Keeper:
         if live is not None:
             self.dirty[call_id] = live
 
-    def unacknowledged_charges(self) -> list[int]:
-        """What the charges that Redis has not acknowledged come to, each in micro-units."""
-        waiting = (kept.command for kept in self.kept.values() if not kept.acknowledged)
-        return [command.charge_micros for command in waiting if isinstance(command, Settle)]
+    def take_over(self, kept: Kept) -> None:
+        """Keep a charge of an older start; nothing where it is kept already."""
+        if kept.command.call_id not in self.kept:
+            self.kept[kept.command.call_id] = kept
+            self.unacknowledged += 1
+
+    def doubtful(self, up: bool) -> list[Kept]:
+        """What Redis may not have, oldest first: all that it has not acknowledged; not ``up``, then the rest, newest
+        first, for it may come back without its last seconds."""
+        waiting = [kept for kept in self.kept.values() if not kept.acknowledged]
+        rest = () if up else (kept for kept in reversed(self.kept.values()) if kept.acknowledged)
+        return [*waiting, *rest]
+
+    def is_taken(self, call_id: str) -> bool:
+        """Redis has acknowledged this charge; also where it is not kept any more."""
+        kept = self.kept.get(call_id)
+        return kept is None or kept.acknowledged
 
     def acknowledge(self, kept: Kept, now: float) -> None:
         """Redis has taken it (or will never take it): it waits for the ledger now."""
@@ -166,10 +187,9 @@ class Keeper:
         if kept is not None and not kept.acknowledged:
             self.unacknowledged -= 1
 
-    def unsay(self, kept: Kept, *, doubtful: bool = False) -> None:
-        """Redis may have forgotten this charge: it must be taken again, ``doubtful`` where a rebuild has begun."""
+    def unsay(self, kept: Kept) -> None:
+        """Redis may have forgotten this charge: it must be taken again."""
         kept.sent, kept.again = False, True
-        kept.doubtful = kept.doubtful or (doubtful and kept.live is not None and isinstance(kept.command, Settle))
         if kept.acknowledged:
             kept.acknowledged = False
             self.unacknowledged += 1

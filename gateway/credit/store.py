@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -30,13 +31,15 @@ from gateway.call.commands import (
     StoreAway,
     Written,
 )
+from gateway.credit.acknowledge import Acknowledgement
 from gateway.credit.address import parse_address
 from gateway.credit.kept import Keeper, Kept, Live
-from gateway.credit.keys import DOUBTFUL_KEY, HEARD_KEY, Keyspace
+from gateway.credit.keys import Keyspace, epoch_number
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
 from gateway.credit.resp import LOST, Link, OnReply, pack
 from gateway.credit.tie import OwnerTakenError, Tie
+from gateway.credit.unsent import Unsent
 
 __all__ = ["CreditStore", "Owner", "OwnerTakenError", "StoreObserver"]
 
@@ -102,7 +105,10 @@ class StoreObserver:
 
 
 class CreditStore:
-    """Carries out the commands of one worker's calls; all of one event-loop turn leave as one pipeline."""
+    """Carries out the commands of one worker's calls; all of one event-loop turn leave as one pipeline.
+
+    ``data_dir`` is where charges wait that Redis has not taken by the end (``unsent``); None: they are lost then.
+    """
 
     def __init__(
         self,
@@ -115,20 +121,21 @@ class CreditStore:
         outbox_max: int = 1_000_000,
         refused_per_s: int = 50,
         timeout_s: float = 1.0,
+        data_dir: Path | None = None,
         observer: StoreObserver | None = None,
     ) -> None:
         self._observer = observer or StoreObserver()
         self._on_result = on_result
-        self._keys, self._owner = Keyspace(partitions), owner.name
+        self._keys = Keyspace(partitions)
         self._requests = Requests(self._keys, owner.name, lease_grace_s)
         self._keeper = Keeper()
+        self._unsent = Unsent(data_dir, owner.name, self._keeper, self._observer.alert)
         self._refused = RefusedRows(refused_per_s)
         self._timeout_s, self._outbox_max = timeout_s, outbox_max
         self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
         self._to_say: deque[Live | Kept] = deque()
         self._saying = False
-        self._unsaid: set[str] = set()
-        self._acknowledged = 0
+        self._acknowledgement = Acknowledgement(owner.name)
         self._results: list[Result] = []
         self._housekeeping_at_s = 0.0
         self._alerted: dict[str, float] = {}
@@ -172,17 +179,24 @@ class CreditStore:
         """Charges and releases that are kept because the ledger is not known to have them."""
         return len(self._keeper.kept)
 
-    async def start(self) -> None:
-        """Begin to connect, and wait for the first attempt's outcome; Redis being down is not an error.
+    @property
+    def unsent(self) -> bool:
+        """Charges of an older start are not known to be safe in Redis yet."""
+        return self._unsent.waiting
 
-        Raises OwnerTakenError where another live installation holds this node name.
+    async def start(self) -> None:
+        """Take over what an older start left, begin to connect, and wait for the first attempt's outcome.
+
+        Redis being down is not an error.  Raises OwnerTakenError where another live installation holds this node name.
         """
+        self._unsent.take_over()
         await self._tie.start()
 
     async def stop(self) -> None:
         """Send what waits, wait for its acknowledgement at most ``timeout_s``, and close.
 
-        Charges that Redis has never taken by then end with this process: an alert says how many and how much.
+        Charges that Redis has not taken by then wait in ``data_dir`` for the next start: an alert says how many and
+        how much.
         """
         until_s = monotonic() + self._timeout_s
         while self._keeper.unacknowledged and self.up and monotonic() < until_s and self._tie.link is not None:
@@ -190,11 +204,9 @@ class CreditStore:
                 await self._tie.link.ask("PING")
             except (OSError, ReplyError):
                 break
+        up = self.up
         await self._tie.stop()
-        lost = self._keeper.unacknowledged_charges()
-        if lost:
-            text = f"{len(lost)} charges, {sum(lost)} micros in all, were never taken by Redis and end with this worker"
-            self._alert("CHARGES_NOT_TAKEN", f"{text}: the sweep will charge what talk Redis knows of")
+        self._unsent.write(up)
 
     def submit(self, command: Command) -> None:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""
@@ -217,8 +229,7 @@ class CreditStore:
 
     def _route(self, tenant_id: str) -> tuple[Link, str] | Away:
         """The link to a tenant's partition and the epoch to name there, or why there is none."""
-        tie = self._tie
-        link = tie.link
+        tie, link = self._tie, self._tie.link
         if link is None or not tie.up or link.crowded:
             return Away.UNREACHABLE
         epoch = tie.open_epochs[self._keys.partition(tenant_id).number]
@@ -268,23 +279,32 @@ class CreditStore:
         kept = self._keeper.close(command)
         if kept is None:
             return
-        if command.call_id in self._unsaid:  # it ends before a rebuild has heard of it: what it holds is said with it
-            self._keeper.unsay(kept, doubtful=True)
+        kept.epoch = epoch_number(self._tie.epochs[self._keys.partition(command.tenant_id).number])
+        if command.call_id in self._acknowledgement.unsaid:  # no rebuild has heard of it: what it holds is said with it
+            self._keeper.unsay(kept)
+            kept.doubtful = kept.live is not None and isinstance(command, Settle)
+            if not kept.doubtful:
+                self._count_said(command.call_id)
         self._send_kept(kept)
 
     def _send_kept(self, kept: Kept) -> None:
         """Say that a call is over; while its partition is rebuilt, only what it held and what it cost."""
         tie, partition = self._tie, self._keys.partition(kept.command.tenant_id).number
-        link, epoch = tie.link, tie.epochs[partition]
-        is_open = bool(tie.open_epochs[partition])
+        link, epoch, is_open = tie.link, tie.epochs[partition], bool(tie.open_epochs[partition])
+        kept.doubt(epoch_number(epoch))
         if link is None or not tie.up or link.crowded or not (is_open or (kept.doubtful and epoch)):
             return
-        if kept.again and kept.live is not None and isinstance(kept.command, Settle):
-            charge = kept.command.charge_micros if kept.doubtful else None
-            link.send(self._requests.merge(kept.live, epoch, charge), self._on_merge_kept, kept)
+        if kept.again:
+            self._merge_kept(kept, link)
         if is_open:
             kept.sent = True
             link.send_soon(self._pack_kept(kept, epoch), self._on_kept, kept)
+
+    def _merge_kept(self, kept: Kept, link: Link, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
+        if kept.live is not None and isinstance(kept.command, Settle):
+            epoch = self._tie.epochs[self._keys.partition(kept.command.tenant_id).number]
+            charge = kept.command.charge_micros if kept.doubtful else None
+            link.send(change(self._requests.merge(kept.live, epoch, charge)), self._on_merge_kept, kept)
 
     def _pack_kept(self, kept: Kept, epoch: str) -> bytes:
         if isinstance(kept.command, Settle):
@@ -356,8 +376,10 @@ class CreditStore:
             self._keeper.book([command.call_id], monotonic())
         elif code == b"FENCED":
             self._keeper.drop(command.call_id)
+            self._unsent.leave(command.call_id)
         elif code in {b"ALERT", b"UNKNOWN"}:
             self._keeper.acknowledge(kept, monotonic())
+            self._unsent.refuse(command.call_id)
             why = reply[1].decode() if code == b"ALERT" else "UNKNOWN_CALL"
             charge = command.charge_micros if isinstance(command, Settle) else 0
             self._alert(why, f"call {command.call_id} of tenant {command.tenant_id} was not charged {charge} micros")
@@ -368,7 +390,8 @@ class CreditStore:
                 way[0].send(with_text(self._pack_kept(kept, way[1])), self._on_kept, kept)
         elif code == b"DOUBT":
             kept.sent = False
-            self._ask_settler(self._keys.partition(command.tenant_id).number)
+            if self._tie.link is not None:
+                self._acknowledgement.ask_settler(self._tie.link, self._keys.partition(command.tenant_id).number)
         else:
             kept.sent = False
             self._why(command.tenant_id, reply)
@@ -392,12 +415,8 @@ class CreditStore:
         self._time("merge", reply, seconds)
         if type(reply) is list and reply[0] != b"STALE":
             self._count_said(kept.command.call_id)
-        elif is_noscript(reply) and kept.live is not None and isinstance(kept.command, Settle):
-            tenant_id = kept.command.tenant_id
-            link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(tenant_id).number]
-            if link is not None and self.up and epoch:
-                packed = self._requests.merge(kept.live, epoch, kept.command.charge_micros if kept.doubtful else None)
-                link.send(with_text(packed), self._on_merge_kept, kept)
+        elif is_noscript(reply) and self._tie.link is not None:
+            self._merge_kept(kept, self._tie.link, with_text)
 
     def _on_refused(self, _subject: object, reply: Any, seconds: float) -> None:
         self._time("refused", reply, seconds)
@@ -473,17 +492,19 @@ class CreditStore:
         their charges doubtful.
         """
         self._requests.generation = self._tie.generation
-        partitions, self._acknowledged = again | renumbered, 0
+        self._unsent.doubt()
+        self._acknowledgement.begin()
+        partitions, unsaid = again | renumbered, self._acknowledgement.unsaid
         for live in self._keeper.live.values():
             if self._keys.partition(live.tenant_id).number in partitions:
                 self._keeper.soil(live.call_id)
-                self._unsaid.add(live.call_id)
+                unsaid.add(live.call_id)
         for kept in self._keeper.kept.values():
             partition = self._keys.partition(kept.command.tenant_id).number
             if partition in partitions:
-                self._keeper.unsay(kept, doubtful=partition in renumbered)
-                if kept.doubtful:
-                    self._unsaid.add(kept.command.call_id)
+                self._keeper.unsay(kept)
+                if kept.doubt(epoch_number(self._tie.epochs[partition])):
+                    unsaid.add(kept.command.call_id)
         self._to_say.clear()
         self._to_say.extend(self._keeper.dirty.values())
         self._to_say.extend(kept for kept in self._keeper.kept.values() if not kept.sent)
@@ -507,27 +528,14 @@ class CreditStore:
             self._acknowledge()
 
     def _count_said(self, call_id: str) -> None:
-        """Redis has heard of this call, whatever it made of it."""
-        if self._unsaid:
-            self._unsaid.discard(call_id)
+        """Redis has answered for this call, whatever it made of it."""
+        if self._acknowledgement.unsaid:
+            self._acknowledgement.unsaid.discard(call_id)
             self._acknowledge()
 
     def _acknowledge(self) -> None:
-        """Once all is said in an epoch, tell the rebuild's leader, who waits for that (gateway.settlement.rebuild)."""
-        if self._unsaid or self._to_say or not self.up or self._tie.link is None:
-            return
-        number = self._tie.number
-        if number > self._acknowledged:
-            self._acknowledged = number
-            self._tie.link.send(pack(("HSET", HEARD_KEY, self._owner, number)), self._on_noted)
-
-    def _ask_settler(self, partition: int) -> None:
-        """A charge was said too late for the rebuild: ask for it to be looked up in the ledger."""
-        if self._tie.link is not None and not self._tie.link.crowded:
-            self._tie.link.send(pack(("SADD", DOUBTFUL_KEY, partition)), self._on_noted)
-
-    def _on_noted(self, _subject: object, _reply: Any, _seconds: float) -> None:
-        """Where a note was lost, the connection was too, and all is said again on the next."""
+        if not self._to_say and self.up and self._tie.link is not None:
+            self._acknowledgement.send(self._tie.link, self._tie.number)
 
     def _merge(self, live: Live, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
         link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(live.tenant_id).number]
@@ -540,8 +548,9 @@ class CreditStore:
             return
         self._housekeeping_at_s = now + HOUSEKEEPING_S
         self._keeper.forget(now)
-        if self._unsaid:
-            self._unsaid &= self._keeper.live.keys() | self._keeper.kept.keys()
+        self._unsent.keep_house(now, self.up)
+        if self._acknowledgement.unsaid:
+            self._acknowledgement.keep(self._keeper.live.keys() | self._keeper.kept.keys())
             self._acknowledge()
         for row in self._refused.sum_up():
             self._send_refused(row)

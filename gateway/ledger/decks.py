@@ -7,7 +7,7 @@ when its moment comes.
 
 import gzip
 import io
-from collections.abc import Iterable
+import zlib
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -17,10 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.ledger.entries import DeckVersion
 from gateway.ledger.errors import ProvisioningRefused
 from gateway.ledger.tables import decks
-from rating.deck import Deck, DeckError, load_deck
+from rating.deck import Deck, DeckError, load_deck, text_lines
 
 MAX_FILE_BYTES = 512 * 2**20
 """Largest unpacked deck: 336,736 prefixes are about 20 MB; a packed bomb must not fill the memory."""
+
+UNPACK_BYTES = 256 * 1024
+"""Unpacked at a time: what came before a fault is not lost with it."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -41,33 +44,34 @@ class DeckFile:
 
 def unpack(name: str, data: bytes) -> bytes:
     """The CSV in ``data``, which may be gzipped.  Raises ProvisioningRefused where it is damaged or too large."""
-    if not data.startswith(GZIP_MAGIC):
-        content = data
-    else:
-        try:
-            with gzip.open(io.BytesIO(data)) as file:
-                content = file.read(MAX_FILE_BYTES + 1)
-        except (OSError, EOFError) as error:
-            raise ProvisioningRefused(
-                f"rate deck {name!r} is not a whole gzip file ({error})", "send it again"
-            ) from error
+    content = _unzipped(name, data) if data.startswith(GZIP_MAGIC) else data
     if len(content) > MAX_FILE_BYTES:
         raise ProvisioningRefused(f"rate deck {name!r} is larger than {MAX_FILE_BYTES} bytes", "split it")
     return content
 
 
+def _unzipped(name: str, data: bytes) -> bytes:
+    """All of it, or one piece more than MAX_FILE_BYTES; what is whole is kept to tell where it breaks off."""
+    found = io.BytesIO()
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            while found.tell() <= MAX_FILE_BYTES and (piece := file.read1(UNPACK_BYTES)):
+                found.write(piece)
+    except (OSError, EOFError, zlib.error) as error:
+        line = found.getvalue().count(b"\n") + 1
+        what = f"rate deck {name!r} is not a whole gzip file: it breaks off in line {line} ({error})"
+        raise ProvisioningRefused(what, "send it again") from error
+    return found.getvalue()
+
+
 def read_deck(file: DeckFile) -> Deck:
     """The deck in a file; takes seconds for a large one.  Raises ProvisioningRefused naming row, column and reason."""
     try:
-        return load_deck(file.name, _lines(file.content), file.currency)
-    except (DeckError, UnicodeDecodeError) as error:
+        return load_deck(file.name, text_lines(io.BytesIO(file.content)), file.currency)
+    except DeckError as error:
         raise ProvisioningRefused(
             f"rate deck {file.name!r} is refused: {error}", "correct the file; the deck in use stays"
         ) from error
-
-
-def _lines(content: bytes) -> Iterable[str]:
-    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
 
 
 async def insert_version(

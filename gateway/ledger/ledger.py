@@ -8,7 +8,7 @@ from typing import Self
 
 from gateway.call.record import CallRecord
 from gateway.config.provisioning import Provisioning
-from gateway.ledger import booking, decks, directory, funding, provisioning, reading, rebuilding, schema
+from gateway.ledger import booking, decks, directory, funding, provisioning, reading, rebuilding, schema, trial
 from gateway.ledger.engine import Database, ledger_url
 from gateway.ledger.entries import (
     Booked,
@@ -76,6 +76,10 @@ class Ledger:
     async def ping(self) -> None:
         """Raise LedgerAway unless the ledger answers and has its tables."""
         await self.directory_version()
+
+    async def try_write(self) -> None:
+        """Raise LedgerAway unless the ledger can be written now; nothing is (:mod:`gateway.ledger.trial`)."""
+        await trial.try_write(self.database)
 
     async def partitions(self, wanted: int | None = None) -> int:
         """The number of Redis partitions, fixed by the first call (default 256); PartitionsFixed for another number."""

@@ -17,7 +17,8 @@ Fire = Callable[[float], None]
 """What is called when a deadline comes, with the present moment in monotonic seconds."""
 
 OnFault = Callable[[Exception, float], None]
-"""What is told of an exception that a deadline raised, while it is being caught, and of the present moment."""
+"""What is told of an exception that is being caught, and of the present moment: it logs and counts, for a quiet room
+has no log, and what was under way goes on with the next deadline or call."""
 
 Deadline = list[Any]
 """An entry ``[at_s, sequence, fire]``; ``fire`` is None once it has fired or was cancelled."""
@@ -39,7 +40,8 @@ for each message: SIP's timers begin at half a second, and 20 ms more mean nothi
 Item = TypeVar("Item")
 
 
-def _let_it_rise(fault: Exception, now: float) -> None:
+def let_it_rise(fault: Exception, now: float) -> None:
+    """What hears of faults until somebody else wants to: nobody, they leave the room."""
     raise fault
 
 
@@ -53,7 +55,7 @@ class Deadlines:
     __slots__ = ("_cancelled", "_heap", "_sequence", "on_fault")
 
     def __init__(self) -> None:
-        self.on_fault: OnFault = _let_it_rise
+        self.on_fault: OnFault = let_it_rise
         self._heap: list[Deadline] = []
         self._sequence = 0
         self._cancelled = 0

@@ -28,10 +28,10 @@ from gateway.sip.events import (
     Send,
     StrayAnswer,
 )
-from gateway.sip.grammar import quote
 from gateway.sip.identity import Identity, mark_of
 from gateway.sip.layer import Counts, Timers, TransactionLayer, merge_key, server_key
 from gateway.sip.message import DEFAULT_SIZE, METHODS, Request, Response, Size, parse
+from gateway.sip.reasons import SIP_REASONS, SipReason, reason_of_fault, refusal_of
 from gateway.sip.transaction import (
     ACCEPTED,
     ACK,
@@ -412,9 +412,10 @@ class Endpoint:
         """Answer what needs no call to be known, in the order of 8.2; False where the request is for the user."""
         fault = fault_of(request)
         if fault is not None:
-            self._answer(request, flow, fault.status, headers=_warning(fault.text))
+            self._refuse(request, flow, reason_of_fault(fault.status), details=fault.text)
         elif request.method not in self._allowed:
-            self._answer(request, flow, 405 if request.method in METHODS else 501, headers=self._about[:1])
+            code = "METHOD_NOT_ALLOWED" if request.method in METHODS else "UNKNOWN_METHOD"
+            self._refuse(request, flow, SIP_REASONS[code], headers=self._about[:1])
         elif self._turns_away(request, flow) or self._lacks_extension(request, flow):
             return True
         elif request.method == "OPTIONS" and not request.to.tag:
@@ -428,13 +429,13 @@ class Endpoint:
         if request.to.tag:
             return False
         if request.max_forwards == 0:  # RFC 7332: a B2BUA checks it like a proxy
-            self._answer(request, flow, 483)
+            self._refuse(request, flow, SIP_REASONS["TOO_MANY_HOPS"])
         elif merge_key(request) in self._layer.merged:
-            self._answer(request, flow, 482, reason="Request Merged")
+            self._refuse(request, flow, SIP_REASONS["MERGED"], phrase="Request Merged")
         elif request.via_count > 1 and self.identity.passes(request) >= self._limits.passes:
-            self._answer(request, flow, 482)
+            self._refuse(request, flow, SIP_REASONS["LOOP"])
         elif self.load >= self._limits.transactions:
-            self._answer(request, flow, 503, headers=(("Retry-After", str(BUSY_RETRY_S)),))
+            self._refuse(request, flow, SIP_REASONS["OVERLOADED"], headers=(("Retry-After", str(BUSY_RETRY_S)),))
         else:
             return False
         return True
@@ -445,8 +446,24 @@ class Endpoint:
             return False
         unknown = [tag for tag in request.values("Require") if tag.lower() not in self._supported]
         if unknown:
-            self._answer(request, flow, 420, headers=(("Unsupported", ", ".join(unknown)),))
+            self._refuse(
+                request, flow, SIP_REASONS["BAD_EXTENSION"], headers=(("Unsupported", ", ".join(unknown)),)
+            )
         return bool(unknown)
+
+    def _refuse(
+        self,
+        request: Request,
+        flow: Flow,
+        reason: SipReason,
+        *,
+        phrase: str | None = None,
+        headers: Headers = (),
+        details: str = "",
+    ) -> None:
+        """Refuse without a transaction, and say why in the words of CONTRACT 6."""
+        headers = (*headers, *refusal_of(reason, details))
+        self._answer(request, flow, reason.status, reason=phrase, headers=headers)
 
     def _answer(
         self,
@@ -480,7 +497,7 @@ class Endpoint:
         if via is not None:
             echo_of(request, via.stamped(flow.host, flow.port))
             flow = _reply_flow(via, flow)
-        headers = (*_warning(bad.text), *self._product)
+        headers = (*refusal_of(reason_of_fault(bad.status), bad.text), *self._product)
         data = build_response(request, bad.status, to_tag=self._new_token(), headers=headers)
         self._layer.count_out(request.method if request.method in METHODS else OTHER, bad.status)
         self._layer.send(flow, data)
@@ -552,11 +569,6 @@ def _check_target(request: Request) -> None:
     contact = request.contact
     if contact is None or type(parse_uri(contact.uri)) is not SipUri:
         raise BadMessage(f"Contact {text[:80]!r} is not a SIP address")
-
-
-def _warning(text: str) -> tuple[tuple[str, str], ...]:
-    """The header that tells a person what was wrong (20.43)."""
-    return (("Warning", f"399 callgate {quote(' '.join(text.split()))}"),)
 
 
 def _reply_flow(via: Via, flow: Flow) -> Flow:

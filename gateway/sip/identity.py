@@ -23,7 +23,7 @@ class Identity:
     ``product`` is what Server and User-Agent say; left out where empty.
     """
 
-    __slots__ = ("_vias", "host", "ports", "product")
+    __slots__ = ("_contacts", "_vias", "host", "ports", "product")
 
     def __init__(self, host: str, port: int, *, ports: dict[str, int] | None = None, product: str = "") -> None:
         self.host = f"[{host}]" if ":" in host else host
@@ -34,6 +34,7 @@ class Identity:
             transport: f"SIP/2.0/{transport.upper()} {self.host}:{at};rport;branch="
             for transport, at in self.ports.items()
         }
+        self._contacts = {transport: self._contact(transport, "") for transport in self.ports}
 
     def via(self, transport: str, branch: str) -> str:
         """A Via value with that branch."""
@@ -41,6 +42,9 @@ class Identity:
 
     def contact(self, transport: str = "udp", user: str = "") -> str:
         """A Contact value, with its ``<>``; ``user`` must be escaped."""
+        return self._contact(transport, user) if user else self._contacts[transport]
+
+    def _contact(self, transport: str, user: str) -> str:
         at = f"{user}@" if user else ""
         tail = "" if transport == "udp" else f";transport={transport}"
         return f"<sip:{at}{self.host}:{self.ports[transport]}{tail}>"

@@ -89,7 +89,7 @@ class TransactionLayer:
 
     def send(self, flow: Flow, data: bytes) -> None:
         """Put bytes out."""
-        self.output.append(Send(flow, data))
+        self.output.append(_send((flow, data)))
 
     def repeat(self, flow: Flow, data: bytes) -> None:
         """Put bytes out once more."""
@@ -147,6 +147,10 @@ class TransactionLayer:
             waiting = (server.to_tag, server.request.cseq[0])
             if self.unacknowledged.get(waiting) is server:
                 del self.unacknowledged[waiting]
+
+
+_send: Final = Send._make
+"""A Send made of a pair: the constructor of a named tuple would be a call of Python code for each message."""
 
 
 def _retry(transaction: Transaction, due: float, now: float) -> None:

@@ -32,6 +32,8 @@ CSEQ_LIMIT: Final = 2**31
 EXPIRES_LIMIT: Final = 2**32
 """Delta-seconds are below this (20.19)."""
 
+NOBODY: Final = NameAddr("")
+"""Stands for a party that cannot be read; it has neither URI nor tag."""
 _UNREAD: Final = NameAddr("")
 """Stands for a Contact that nobody has asked for yet."""
 _HOPS: Final = {str(number): number for number in range(256)}
@@ -57,21 +59,21 @@ DEFAULT_SIZE: Final = Size()
 class Message:
     """What requests and responses have in common.
 
-    ``body`` is bytes, cut to Content-Length.  ``call_id`` is the Call-ID, ``cseq`` its number and method,
-    ``via_count`` how many hops there are, ``max_forwards`` None where absent.
+    ``body`` is bytes, cut to Content-Length.  ``from_`` and ``to`` are the parties, ``call_id`` is the Call-ID,
+    ``cseq`` its number and method, ``via_count`` how many hops there are, ``max_forwards`` None where absent.
     """
 
     __slots__ = (
         "_contact",
         "_first",
-        "_from",
         "_lines",
-        "_to",
         "_via",
         "body",
         "call_id",
         "cseq",
+        "from_",
         "max_forwards",
+        "to",
         "via_count",
     )
 
@@ -79,8 +81,6 @@ class Message:
     """The first value of each name, in their order; names in registered spelling, unknown ones as they came."""
     _lines: list[str] | None
     """All header lines, unfolded, as ``name: value``, where a name stands several times; else None."""
-    _from: NameAddr | None
-    _to: NameAddr | None
     _contact: NameAddr | None
     _via: Via | None
     body: bytes
@@ -88,20 +88,8 @@ class Message:
     cseq: tuple[int, str]
     max_forwards: int | None
     via_count: int
-
-    @property
-    def from_(self) -> NameAddr:
-        """The From header field."""
-        if self._from is None:
-            self._from = _address(self._first["From"])
-        return self._from
-
-    @property
-    def to(self) -> NameAddr:
-        """The To header field."""
-        if self._to is None:
-            self._to = _address(self._first["To"])
-        return self._to
+    from_: NameAddr
+    to: NameAddr
 
     @property
     def top_via(self) -> Via:
@@ -191,8 +179,8 @@ class Request(Message):
 class Response(Message):
     """A response: ``status`` (100–699) and ``reason``, the phrase, which may be empty.
 
-    Via, From and To are what this element sent, come back: they are not checked before somebody asks for them, and
-    an address that cannot be read has an empty URI and no tag.
+    Via, From and To are what this element sent, come back: Via is not checked before somebody asks for it, and an
+    address that cannot be read is NOBODY's.
     """
 
     __slots__ = ("reason", "status")
@@ -243,7 +231,8 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
         message.method = words[0]
         message.uri = ""
         message.echo = None
-    message._via = message._from = message._to = message._lines = None
+    message._via = message._lines = None
+    message.from_ = message.to = NOBODY
     message._contact = _UNREAD
     message.via_count = 0
     try:
@@ -298,7 +287,7 @@ def _address(text: str) -> NameAddr:
     try:
         return parse_name_addr(text)
     except BadMessage:
-        return NameAddr("")
+        return NOBODY
 
 
 def _read_status(line: str) -> Response:
@@ -326,6 +315,7 @@ def _rescue(bad: BadMessage, request: Request, words: list[str]) -> None:
         return
     if not any(word[:4].upper() == "SIP/" for word in words[1:]):
         return
+    request.to, request.from_ = (_address(request._first.get(name, "")) for name in ("To", "From"))
     bad.request = request
     try:
         bad.via = parse_via(request._first["Via"])
@@ -379,8 +369,11 @@ def _check(message: Request | Response, size: Size) -> None:
         message.via_count = 1
     if type(message) is Request:
         message._via = parse_via(via)
-        message._to = parse_name_addr(to)
-        message._from = parse_name_addr(from_)
+        message.to = parse_name_addr(to)
+        message.from_ = parse_name_addr(from_)
+    else:
+        message.to = _address(to)
+        message.from_ = _address(from_)
     if not call_id or " " in call_id or "\t" in call_id:
         raise BadMessage("Call-ID is not one word")
     number, _, method = cseq.partition(" ")

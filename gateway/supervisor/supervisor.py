@@ -160,8 +160,8 @@ class Supervisor:
     async def _end(self) -> None:
         """Drain the workers while all else goes on, let the settler book what they left, then end the rest."""
         again = asyncio.create_task(self._hurry())
-        drain_s = float(self._settings.sip.drain_s)
-        await asyncio.gather(*(worker.stop(drain_s) for worker in self._workers))
+        within_s = self._settings.drain_longest_s
+        await asyncio.gather(*(worker.stop(within_s) for worker in self._workers))
         again.cancel()
         if self._settler is not None:
             await self._settler.stop(SETTLER_STOP_S)
@@ -174,4 +174,4 @@ class Supervisor:
         """A second SIGTERM or SIGINT: workers end at once."""
         await self._ending.now.wait()
         for worker in self._workers:
-            worker.signal(signal.SIGTERM)
+            worker.hurry()

@@ -4,8 +4,10 @@ Trunks are found by source address alone (CONTRACT 3): of all ``hosts`` entries 
 address with port, then address, then the longest CIDR prefix.  On a stream the source port says nothing, since the
 peer's kernel chose it; there the port of an entry is compared with the port in the Via the peer wrote (SIP.md 4).
 
-The gate's own limits, ``max_calls_per_second`` and ``max_calls``, are divided evenly over the workers.  Emergency
-calls are asked about by the caller of this module before any limit is: nothing here ever refuses one.
+The gate's own limits, ``max_calls_per_second`` and ``max_calls``, are divided evenly over the workers: each applies its
+part to the calls that it has, and asks no other.  Emergency calls are asked about by the caller of this module before
+any limit is: nothing here ever refuses one, and none is counted.  Live ordinary calls are compared with 98 % of
+``max_calls``, so that the room for the others stays theirs, and an emergency call never takes an ordinary one's place.
 """
 
 import ipaddress
@@ -116,8 +118,11 @@ class Gate:
         self.ordinary_calls_max = max(1, (max_calls - max_calls // EMERGENCY_SHARE) // workers)
         self._bucket = Bucket(max_calls_per_second / workers)
 
-    def refusal(self, live_calls: int, now: float) -> str | None:
-        """The reason code (policy.reasons) to refuse an ordinary call with, or None; an admitted call takes a token."""
-        if live_calls >= self.ordinary_calls_max:
+    def refusal(self, ordinary_calls: int, now: float) -> str | None:
+        """The reason code (policy.reasons) to refuse an ordinary call with, or None; an admitted call takes a token.
+
+        ``ordinary_calls`` are this worker's live calls without emergency calls.
+        """
+        if ordinary_calls >= self.ordinary_calls_max:
             return "GATE_CALLS"
         return None if self._bucket.take(now) else "GATE_CALLS_PER_SECOND"

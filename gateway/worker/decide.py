@@ -27,8 +27,8 @@ SIP_PORT: Final = 5060
 class Decider:
     """Decides initial INVITEs; ``directory`` is swapped whole whenever it changes.
 
-    ``live_calls()`` and ``outbox_full()`` are asked for each ordinary call; ``observe(seconds)`` is told how long a
-    decision took.
+    ``ordinary_calls()`` (live ones without emergency calls) and ``outbox_full()`` are asked for each ordinary call;
+    ``observe(seconds)`` is told how long a decision took.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Decider:
         observe: Callable[[float], None],
     ) -> None:
         self.directory = Directory()
-        self.live_calls: Callable[[], int] = lambda: 0
+        self.ordinary_calls: Callable[[], int] = lambda: 0
         self.outbox_full: Callable[[], bool] = lambda: False
         self._sources = sources
         self._gate = gate
@@ -74,7 +74,7 @@ class Decider:
     def _limit(self, now: float) -> str | None:
         if self.outbox_full():
             return "OUTBOX_FULL"
-        return self._gate.refusal(self.live_calls(), now)
+        return self._gate.refusal(self.ordinary_calls(), now)
 
 
 def _unread(denied: Deny) -> Deny:

@@ -12,10 +12,12 @@ from typing import Final, Protocol
 from gateway.call.b2bua import B2bua
 from gateway.call.commands import Command, Result
 from gateway.call.facts import Fact
+from gateway.call.refusals import refusal_headers
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.events import Event, Flow, InviteArrived, RequestArrived
 from gateway.sip.transaction import ServerTransaction
 from gateway.telemetry.logs import get_logger
+from policy.reasons import REASONS
 
 FAULTS_LOGGED_PER_S: Final = 10
 """Faults that are logged whole in one second; a peer that finds one must not fill the disk."""
@@ -48,7 +50,7 @@ class Turn:
         self.endpoint = endpoint
         self.b2bua = b2bua
         self.faults = 0
-        """Messages, events and deadlines that raised; each is a bug."""
+        """Messages, events, deadlines and calls that raised; each is a bug."""
         self.tap: Tap | None = None
         self.is_unheard: Callable[[bytes, Flow], bool] | None = None
         """Which messages are dropped without an answer (``unknown_source = "drop"``)."""
@@ -101,6 +103,12 @@ class Turn:
         """A deadline raised this, which is being caught: the others fire all the same."""
         self._fault("deadline", now, fault=repr(fault))
 
+    # what the call machine tells
+
+    def call_failed(self, fault: Exception, now: float) -> None:
+        """One of many calls raised this, which is being caught: the others have their turn all the same."""
+        self._fault("call", now, fault=repr(fault))
+
     # the end of a turn
 
     def end_turn(self) -> None:
@@ -147,7 +155,7 @@ class Turn:
     def _answer_fault(self, transaction: ServerTransaction, now: float) -> None:
         """Nobody will answer this request any more, and a transaction without an answer would stand for ever."""
         try:
-            self.endpoint.respond(transaction, 500, now=now)
+            self.endpoint.respond(transaction, 500, headers=refusal_headers(REASONS["INTERNAL"]), now=now)
         except Exception:
             self._fault("answer to a fault", now)
 

@@ -16,6 +16,7 @@ from gateway.call.settings import CallSettings
 from gateway.config.facts import number_plan
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin, StoreError
+from gateway.credit.gone import say_for_gone
 from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, Order
 from gateway.credit.store import CreditStore, Owner, OwnerTakenError, StoreObserver
 from gateway.sip.deadlines import Deadlines
@@ -54,7 +55,7 @@ VERSION_POLL_S: Final = 0.5
 """How often the published version of the directory is asked for."""
 
 EMPTY_POLL_S: Final = 0.1
-"""How often a drain looks whether any call is left."""
+"""How often a drain looks whether any call is left that it waits for."""
 
 PRODUCT: Final = "callgate"
 """What Server and User-Agent say; no version, which would only help who looks for an old one."""
@@ -110,7 +111,7 @@ class Worker:
             note=FactCounter(self._metrics),
             arm=self._clock.arm,
         )
-        deadlines.on_fault = self._turn.deadline_failed
+        deadlines.on_fault, self._b2bua.on_fault = self._turn.deadline_failed, self._turn.call_failed
         self._ladder = self._tap_calls()
         drops = settings.sip.unknown_source == "drop"
         if drops:
@@ -121,7 +122,7 @@ class Worker:
         self._directory = DirectoryWatch(
             plan.ledger_url, settings.trunks, settings.data_dir, self._use_directory, keep=plan.slot == 0
         )
-        self._decider.live_calls = self._b2bua.__len__
+        self._decider.ordinary_calls = self._b2bua.ordinary_calls
         self._decider.outbox_full = lambda: self._store.full
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -130,16 +131,31 @@ class Worker:
         """Set when another process holds this worker's name: it must end."""
 
     def _make_store(self, plan: Plan) -> CreditStore:
+        observer = StoreObserver(timed=self._metrics.redis, up=self._store_up, alert=_alert)
+        return self._open_store(Owner(self._settings.node.name, plan.slot, plan.instance), self._resolve, observer)
+
+    def _open_store(self, owner: Owner, on_result: Callable[[Result], None], observer: StoreObserver) -> CreditStore:
         credit = self._settings.credit
         return CreditStore(
-            plan.redis_url,
-            Owner(self._settings.node.name, plan.slot, plan.instance),
-            self._resolve,
+            self._plan.redis_url,
+            owner,
+            on_result,
             partitions=self._settings.redis.partitions,
             lease_grace_s=credit.lease_grace_s,
             outbox_max=credit.outbox_max,
-            observer=StoreObserver(timed=self._metrics.redis, up=self._store_up, alert=_alert),
+            data_dir=self._settings.data_dir,
+            observer=observer,
         )
+
+    async def _say_for_gone(self) -> None:
+        """Say the charges of slots and node names that the settings do not have any more."""
+        node, workers = self._settings.node.name, self._settings.sip.workers
+
+        def make(owner: Owner) -> CreditStore:
+            return self._open_store(owner, lambda result: None, StoreObserver(alert=_alert))
+
+        running = [f"{node}/{slot}" for slot in range(workers)]
+        await say_for_gone(self._settings.data_dir, running, self._plan.instance, make)
 
     def _tap_calls(self) -> Ladder | None:
         """Keep the messages of the latest calls where the settings want it; each call has two legs."""
@@ -175,6 +191,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform, self._stopping)))
         self._tasks.append(loop.create_task(self._watch_version()))
+        if self._plan.slot == 0:
+            self._tasks.append(loop.create_task(self._say_for_gone()))
         self._tick()
         self._garbage.settle_down()
         log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
@@ -251,25 +269,35 @@ class Worker:
     # the end
 
     async def drain(self) -> None:
-        """Refuse new calls and wait for the live ones, at most drain_s; then end what is unanswered (SIP.md 5)."""
-        loop = asyncio.get_running_loop()
-        self._do(self._b2bua.drain)
-        log.info("draining", calls=len(self._b2bua), at_most_s=self._settings.sip.drain_s)
-        await self._empty(loop.time() + self._settings.sip.drain_s)
-        self._do(self._b2bua.end_unanswered)
+        """Refuse new calls and wait for the live ones, at most drain_s; then end what is unanswered (SIP.md 5).
+
+        Emergency calls are neither (CONTRACT 6): one that still rings is waited for until it is answered or over,
+        which ring_timeout_s bounds.  What rings beyond that came when drain_s was over; with a stream of such calls a
+        process that waited for the last of them would never end.
+        """
+        b2bua, sip = self._b2bua, self._settings.sip
+        self._do(b2bua.drain)
+        log.info("draining", calls=len(b2bua), at_most_s=sip.drain_s)
+        await self._until_none(b2bua.__len__, sip.drain_s)
+        self._do(b2bua.end_unanswered)
         if self._plan.cut_on_drain:
-            self._do(self._b2bua.cut_all)
-            await self._empty(loop.time() + CUT_WAIT_S)
+            self._do(b2bua.cut_ordinary)
+            await self._until_none(b2bua.ordinary_calls, CUT_WAIT_S)
+        if ringing := b2bua.unanswered_emergencies():
+            log.warning("draining", emergency_calls_that_ring=ringing, at_most_s=sip.ring_timeout_s)
+            await self._until_none(b2bua.unanswered_emergencies, sip.ring_timeout_s)
+            self._do(b2bua.end_emergencies)
 
     def _do(self, act: Callable[[float], None]) -> None:
         now = self._clock.monotonic()
         act(now)
         self._turn.end(now)
 
-    async def _empty(self, until_s: float) -> None:
-        """Wait until no call is left, the moment has come, or the end is wanted at once."""
+    async def _until_none(self, left: Callable[[], int], within_s: float) -> None:
+        """Wait until none of these calls is left, the time is over, or the end is wanted at once."""
         loop = asyncio.get_running_loop()
-        while len(self._b2bua) and loop.time() < until_s and not self._ending.now.is_set():
+        until_s = loop.time() + within_s
+        while left() and loop.time() < until_s and not self._ending.now.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.now.wait(), EMPTY_POLL_S)
 
@@ -283,8 +311,10 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._clock.stop()
-        await self._store.stop()
+        # nobody is heard any more: a call that ended later would leave its charge nowhere
+        self._turn.send = lambda flow, data: None
         await self._transport.close()
+        await self._store.stop()
         await self._directory.stop()
         await self._admin.close()
         self._snapshot.remove()

@@ -23,10 +23,12 @@ from gateway.call.headers import CROSSING, END_TO_END_OPTIONS, Crossing
 from gateway.call.states import drawing
 from gateway.cli.app import app
 from gateway.config.describe import Key, keys
+from gateway.config.later import LATER
 from gateway.config.problems import table_of
 from gateway.config.provisioning import Provisioning
 from gateway.config.settings import Settings
 from gateway.sip import transaction
+from gateway.sip.reasons import SIP_REASONS, q850_of
 from gateway.telemetry.metrics import METRICS, PREFIX, Metric
 from loadtest import cli as load_cli
 from loadtest.bench.__main__ import bench
@@ -107,6 +109,18 @@ def _default(key: Key) -> str:
     return "required" if key.required else code(key.default)
 
 
+def later_table() -> str:
+    """Every key that is not obeyed yet, the values that need no notice, and what happens meanwhile."""
+
+    def rows() -> Iterator[Row]:
+        for each in LATER:
+            also = ", ".join(code(name) for name in each.also)
+            named = " · ".join(code(str(value)) for value in each.fine or () if value is not None)
+            yield f"{code(each.key)}{f' with {also}' if also else ''}", named or "its default", each.meanwhile
+
+    return table(("key", "what needs no notice", "until it is obeyed"), rows())
+
+
 # metrics, reasons, rules
 
 
@@ -129,6 +143,12 @@ def reason_table() -> str:
         for each in REASONS.values()
     )
     return table(("code", "SIP", "Q.850", "text", "given by"), rows)
+
+
+def sip_reason_table() -> str:
+    """Every reason for which SIP refuses a request by itself."""
+    rows = ((code(each.code), str(each.status), str(q850_of(each.status)), each.text) for each in SIP_REASONS.values())
+    return table(("code", "SIP", "Q.850", "text"), rows)
 
 
 def _rooms_by_reason() -> dict[str, list[str]]:
@@ -257,10 +277,12 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
         "non-invite-client": lambda: machine("NON_INVITE_CLIENT"),
         "invite-server": lambda: machine("INVITE_SERVER"),
         "non-invite-server": lambda: machine("NON_INVITE_SERVER"),
+        "sip-reasons": sip_reason_table,
     },
     "gateway/config/README.md": {
         "settings": lambda: key_table(Settings),
         "provisioning": lambda: key_table(Provisioning),
+        "later": later_table,
     },
     "gateway/telemetry/README.md": {"metrics": metric_table},
     "gateway/cli/README.md": {"commands": lambda: command_text(app, "callgate")},

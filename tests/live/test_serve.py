@@ -20,79 +20,13 @@ from gateway.credit.views import LiveCall
 from loadtest.bench.gate import Gate, Trunks
 from loadtest.bench.processes import Children, free_port
 from loadtest.bench.sipp import Sipp
-from loadtest.wire import Address, Dialog, Heard, hear, reason_code, request, response, sdp, sip_cause, uri_in
+from loadtest.wire import Address, reason_code, request, sip_cause, uri_in
+from tests.live.phone import PBX, Phone, cut_on_drain, until
 
 pytestmark = pytest.mark.peer("sipp", "redis-server")
 
-PBX = "127.0.0.2"
 MakeGate = Callable[..., Gate]
-MakePhone = Callable[..., "Phone"]
-
-
-class Phone:
-    """One caller on a UDP socket who does what the test says, one call at a time."""
-
-    def __init__(self, gate: Address, host: str = PBX) -> None:
-        self.gate = gate
-        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind((host, 0))
-        self.sock.settimeout(10)
-        self.here = Address(*self.sock.getsockname()[:2])
-        self._calls = 0
-
-    def invite(self, number: str) -> Dialog:
-        self._calls += 1
-        call = f"{self.here.port}-{self._calls}"
-        local, contact = f"<sip:+14255550000@{self.here}>;tag={call}", f"sip:+14255550000@{self.here}"
-        target = f"sip:{number}@{self.gate}"
-        dialog = Dialog(self.here, call, local, f"<{target}>", contact, target, self.gate, cseq=1)
-        self.send(request(dialog, "INVITE", f"z9hG4bK-{call}-1", sdp(self.here, 1)))
-        return dialog
-
-    def call(self, number: str) -> tuple[Dialog, Heard]:
-        """Place a call and return its final answer; a 200 is acknowledged, a refusal too."""
-        dialog = self.invite(number)
-        final = self.wait(lambda heard: heard.method == "INVITE" and heard.status >= 200)
-        dialog.remote = final.first("to")
-        if final.status == 200:
-            dialog.learn(uri_in(final.first("contact")), [])
-            self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
-        else:
-            self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-1"))
-        return dialog, final
-
-    def answer(self, method: str) -> Heard:
-        """Be called: wait for a request of this method and answer it with 200."""
-        asked = self.wait(lambda heard: heard.status == 0 and heard.method == method)
-        body = sdp(self.here, 2) if method == "INVITE" else ""
-        self.send(response(asked, 200, "callee", f"sip:{self.here}", body))
-        return asked
-
-    def ask(self) -> Heard:
-        """OPTIONS outside any dialog: does the gate take calls?"""
-        target = f"sip:{self.gate}"
-        dialog = Dialog(self.here, f"{self.here.port}-o", f"<{target}>;tag=o", f"<{target}>", target, target, self.gate)
-        self.send(request(dialog, "OPTIONS", "z9hG4bK-o"))
-        return self.wait(lambda heard: heard.method == "OPTIONS")
-
-    def hang_up(self, dialog: Dialog) -> Heard:
-        dialog.cseq += 1
-        self.send(request(dialog, "BYE", f"z9hG4bK-{dialog.call_id}-bye"), dialog.next_hop)
-        return self.wait(lambda heard: heard.method == "BYE" and heard.status >= 200)
-
-    def wait_bye(self) -> Heard:
-        bye = self.wait(lambda heard: heard.status == 0 and heard.method == "BYE")
-        self.send(response(bye, 200))
-        return bye
-
-    def wait(self, wanted: Callable[[Heard], bool]) -> Heard:
-        while True:
-            heard = hear(self.sock.recv(65535))
-            if wanted(heard):
-                return heard
-
-    def send(self, data: bytes, to: Address | None = None) -> None:
-        self.sock.sendto(data, to or self.gate)
+MakePhone = Callable[..., Phone]
 
 
 @pytest.fixture
@@ -113,13 +47,6 @@ def callee(children: Children, tmp_path: Path, carrier: Address) -> Sipp:
     sipp = Sipp(children, tmp_path, "callee")
     sipp.start_callee(carrier)
     return sipp
-
-
-def until(true: Callable[[], bool], within_s: float = 15.0) -> None:
-    give_up_s = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < give_up_s, "it did not come to pass in time"
-        time.sleep(0.05)
 
 
 async def live_calls(gate: Gate) -> list[LiveCall]:
@@ -406,6 +333,47 @@ def test_while_redis_is_away_calls_end_when_paid_time_ends_and_are_booked_when_i
     assert gate.stop() == 0
 
 
+def unsent(gate: Gate) -> list[Path]:
+    """What waits in the data folder for the next start."""
+    return list((gate.folder / "state" / "unsent-charges").glob("*"))
+
+
+def test_charges_survive_a_gate_that_is_stopped_while_redis_is_away(
+    make_gate: MakeGate, phones: MakePhone, callee: Sipp
+) -> None:
+    gate = make_gate("contoso", sections={"credit": "tick_s = 30"})
+    gate.start()
+    callers = [phones(gate), phones(gate)]
+    began_s = time.monotonic()
+    dialogs = [phone.call("+442079460000")[0] for phone in callers]
+    time.sleep(1.5)  # talk, and not yet in Redis' file for certain
+    gate.stop_redis()
+    gate.own_redis = False
+    for phone, dialog in zip(callers, dialogs, strict=True):
+        assert phone.hang_up(dialog).status == 200
+    talked_s = time.monotonic() - began_s
+    assert gate.stop() == 0
+    assert len(unsent(gate)) == 1
+    assert "2 charges" in gate.log.read_text()
+    gate.start()
+    assert gate.stop() == 0, "stopped again, and Redis is still away"
+    assert len(unsent(gate)) == 1
+    gate.start_redis()
+    gate.start()
+    assert gate.wait_booked()
+    postings = gate.run("ledger", "--tenant", "contoso", "--json").document()
+    rows = postings["postings"] if isinstance(postings, dict) else postings
+    charges = [row for row in rows if row["call_id"]]
+    assert len({row["call_id"] for row in charges}) == len(charges) == 2
+    balance = gate.run("balance", "contoso", "--json").document()
+    spent_s = round(10_000 - float(balance["balance"]) * 1000)
+    assert 2 * 2 <= spent_s <= 2 * (int(talked_s) + 1)
+    assert (balance["held"], balance["unsynced"]) == ("0.000000", "0.000000")
+    assert gate.run("reconcile", "--json").document()["drift_micros"] == 0
+    until(lambda: not unsent(gate), 20)
+    assert gate.stop() == 0
+
+
 def test_a_killed_worker_is_back_at_once_on_the_same_sockets(
     make_gate: MakeGate, phones: MakePhone, callee: Sipp
 ) -> None:
@@ -497,12 +465,7 @@ def test_cut_on_drain_hangs_up_both_sides(
     make_gate: MakeGate, phones: MakePhone, callee: Sipp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = make_gate("contoso", sections={"sip": "drain_s = 1"})
-    start = gate.children.start
-
-    def start_cutting(command: list[str], *rest: Any, **named: Any) -> Any:
-        return start([*command, "--cut-on-drain"] if "serve" in command else command, *rest, **named)
-
-    monkeypatch.setattr(gate.children, "start", start_cutting)
+    cut_on_drain(gate, monkeypatch)
     gate.start()
     phone = phones(gate)
     assert phone.call("+442079460000")[1].status == 200

@@ -12,7 +12,8 @@ CREDIT = 'Reason: SIP;cause=402;text="credit exhausted"\r\nReason: Q.850;cause=2
 
 @dataclass
 class Orders:
-    """What the gate does wrong or of itself.  ``refuse_from``: the call from which on 402 is answered."""
+    """What the gate does wrong or of itself.  ``refuse_from``: the call from which on 402 is answered;
+    ``stands_still_s``: how long it relays nothing from its first message on, to relay it all then."""
 
     refuse_from: int = 10**9
     cut_after_s: float | None = None
@@ -21,6 +22,7 @@ class Orders:
     lose_first: str = ""
     spoil: str = ""
     deaf: bool = False
+    stands_still_s: float = 0.0
 
 
 class FakeGate(asyncio.DatagramProtocol):
@@ -32,6 +34,7 @@ class FakeGate(asyncio.DatagramProtocol):
         self.caller: Address | None = None
         self.lost: set[str] = set()
         self.calls: dict[str, str] = {}
+        self.moves_at_s: float | None = None
 
     @classmethod
     async def start(cls, callee: Address, orders: Orders) -> "FakeGate":
@@ -45,6 +48,15 @@ class FakeGate(asyncio.DatagramProtocol):
         self.transport.close()
 
     def datagram_received(self, raw: bytes, sender: tuple[str, int]) -> None:
+        loop = asyncio.get_running_loop()
+        if self.moves_at_s is None:
+            self.moves_at_s = loop.time() + self.orders.stands_still_s
+        if loop.time() < self.moves_at_s:
+            loop.call_at(self.moves_at_s, self._hear, raw, sender)
+        else:
+            self._hear(raw, sender)
+
+    def _hear(self, raw: bytes, sender: tuple[str, int]) -> None:
         text, orders = raw.decode("latin-1"), self.orders
         from_callee = Address(*sender) == self.callee
         if not from_callee:

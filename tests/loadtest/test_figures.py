@@ -41,6 +41,16 @@ def test_an_answered_call_is_carried_and_timed() -> None:
     assert found["talk_s"] == 5.0
 
 
+def test_a_call_that_was_held_back_is_timed_from_the_moment_there_was_room() -> None:
+    waited = call(**{**ANSWERED, "invite_sent": 10.0005}, slot_s=10.0)
+    waited.intended_s = 4.0
+    found = figures(waited, call(2, **{**ANSWERED, "invite_sent": 10.0005}))
+    assert (found["held_back_ms"]["count"], found["held_back_ms"]["max"]) == (1, 6000.0)
+    assert found["setup_delay_ms"]["max"] == found["setup_delay_ms"]["min"] == 3.0
+    assert found["post_dial_delay_ms"]["max"] == 4.0
+    assert found["lateness_ms"]["max"] == found["lateness_ms"]["min"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("behaviour", "status", "code", "counted"),
     [

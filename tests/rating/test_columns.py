@@ -1,9 +1,11 @@
 """Deck files: what is read from each column, and that a bad row refuses the file and says where and why."""
 
+import io
+
 import pytest
 
 from rating.columns import MAX_TERMS
-from rating.deck import Deck, DeckError, load_deck
+from rating.deck import Deck, DeckError, load_deck, text_lines
 from rating.tariff import Tariff
 
 HEADER = "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s"
@@ -136,6 +138,42 @@ def test_a_bad_header_refuses_the_file(header: str, column: str, reason: str) ->
         load(header, GOOD)
     assert (caught.value.row, caught.value.column) == (1, column)
     assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "content"),
+    [
+        (1, "-", b"\xff\xfep\0r\0e\0"),
+        (1, "-", HEADER.encode().replace(b"destination", b"destina\xe9ion")),
+        (3, "destination", b"%s\n44,UK,1,0,60,60\n33,Orl\xe9ans,1,0,60,60\n34,Spain,1,0,60,60\n"),
+        (3, "destination", b'%s\n44,UK,1,0,60,60\n33,"Paris, Orl\xe9ans",1,0,60,60\n'),
+        (3, "prefix", b"%s\n44,UK,1,0,60,60\n\xa033,France,1,0,60,60\n"),
+        (3, "rate_micros_per_min", b"%s\n44,UK,1,0,60,60\n33,France,\xa31,0,60,60\n"),
+        (3, "-", b'%s\n44,UK,1,0,60,60\n33,"Paris\nOrl\xe9ans",1,0,60,60\n'),
+        (4, "destination", b'%s\n44,"U\nK",1,0,60,60\n\n33,Orl\xe9ans,1,0,60,60\n'),
+        (3, "-", b"%s\n44,UK,1,0,60,60\n33,France,1,0,60,60,Orl\xe9ans\n"),
+        (3, "destination", b"%s\r44,UK,1,0,60,60\r33,Orl\xe9ans,1,0,60,60\r"),
+        (3, "destination", b"%s\r\n44,UK,1,0,60,60\r\n33,Orl\xe9ans,1,0,60,60\r\n"),
+        (90_002, "destination", b"%s\n" + b"".join(b"9%d,Place,1,0,60,60\n" % n for n in range(90_000)) + b"33,\x80\n"),
+    ],
+)
+def test_what_is_not_utf8_is_told_with_its_row_and_column(row: int, column: str, content: bytes) -> None:
+    with pytest.raises(DeckError, match=r"not UTF-8 .* save the file as UTF-8") as caught:
+        load_deck("standard", text_lines(io.BytesIO(content.replace(b"%s", HEADER.encode()))), "USD")
+    assert (caught.value.row, caught.value.column) == (row, column)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_bytes_end_as_lines_of_text_do(end: str) -> None:
+    whole = end.join(["\ufeff" + HEADER, "44,Saint-É\u2028mile,1,0,60,60", '33,"Two\x0b', f'lines",1,0,60,60{end}'])
+    with io.StringIO(whole, newline="") as text:
+        assert list(text_lines(io.BytesIO(whole.encode()))) == list(text)
+    assert len(load_deck("standard", text_lines(io.BytesIO(whole.encode())), "USD")) == 2
+
+
+def test_a_header_that_is_no_csv_is_row_one() -> None:
+    with pytest.raises(DeckError, match="row 1, column -: not readable as CSV"):
+        load_deck("standard", ['"prefix"x,destination\n'], "USD")
 
 
 def test_an_empty_file_is_refused() -> None:

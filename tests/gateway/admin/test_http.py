@@ -1,7 +1,14 @@
 """The HTTP side over real stores: what is open, what wants the token, and how errors are told."""
 
+import contextlib
 import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+
+from gateway.admin import readiness
 from gateway.call.commands import Grant, Reserve, Result
 from gateway.call.record import CallRecord
 from gateway.config.version import VERSION
@@ -66,6 +73,61 @@ async def test_readiness_names_a_ledger_that_is_away(world: World) -> None:
     (world.settings.data_dir / "ledger.sqlite3").mkdir(exist_ok=True)
     answer = await world.ask("GET", "/readyz", token=None)
     assert "ledger" in answer.body.get("unusable", []), answer.body
+
+
+@contextlib.contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """No file of this process may grow beyond what the ledger's largest takes now, as with a full disk or quota."""
+    size = max(file.stat().st_size for file in folder.glob("ledger*"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_readiness_names_a_ledger_that_can_be_read_but_not_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "TRIAL_EVERY_S", 0.0)
+    world.worker_ready()
+    with full_disk(world.settings.data_dir):
+        await world.ledger.ping()
+        answer = await world.ask("GET", "/readyz", token=None)
+        assert is_problem(answer, 503, "ledger: it can be read but not written: the ledger is away (", "its disk")
+        assert answer.body["unusable"] == ["ledger"]
+    assert (await world.ask("GET", "/readyz", token=None)).status == 200
+
+
+async def test_polls_between_two_trials_are_told_what_the_last_one_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.worker_ready()
+    monkeypatch.setattr(readiness, "TRIAL_EVERY_S", 1000.0)
+    with full_disk(world.settings.data_dir):
+        for _ in range(3):
+            assert (await world.ask("GET", "/readyz", token=None)).body["unusable"] == ["ledger"]
+    assert (await world.ask("GET", "/readyz", token=None)).body["unusable"] == ["ledger"], "nothing was tried again"
+
+
+async def test_a_settler_that_cannot_book_is_believed(world: World) -> None:
+    world.worker_ready()
+    meter = Meter()
+    meter.gauge(metrics.LEDGER_UP).set(0)
+    file = SnapshotFile(world.metrics_dir, meter)
+    file.write()
+    assert is_problem(await world.ask("GET", "/readyz", token=None), 503, "ledger: the settler cannot book", "its log")
+    meter.gauge(metrics.LEDGER_UP).set(1)
+    file.write()
+    assert (await world.ask("GET", "/readyz", token=None)).status == 200
+
+
+async def test_a_writer_at_work_is_no_reason_to_refuse(world: World) -> None:
+    world.worker_ready()
+    async with world.ledger.database.write():
+        assert (await world.ask("GET", "/readyz", token=None)).status == 200
+    assert (await world.ask("GET", "/readyz", token=None)).status == 200
 
 
 async def test_the_api_wants_the_token(world: World) -> None:

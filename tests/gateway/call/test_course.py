@@ -2,12 +2,13 @@
 
 import pytest
 
+from gateway.call.call import Call
 from gateway.call.commands import Release, Settle
 from gateway.call.facts import Finished, Placed, Ticked
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from gateway.sip.events import Flow
-from policy.reasons import REASONS
+from policy.reasons import REASONS, Reason
 from policy.verdict import Deny, Route
 from tests.gateway.call.world import CALLER, EPOCH_MS, GATE, NUMBER, OFFER, REPLY, Options, World, allow
 
@@ -277,10 +278,95 @@ def test_the_end_of_a_drain_refuses_what_is_unanswered_and_leaves_what_talks() -
     assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"]
 
 
-def test_cutting_on_drain_ends_every_call() -> None:
+def test_the_end_of_a_drain_leaves_an_emergency_call_to_ring() -> None:
+    world = World(emergency())
+    world.ring()
+    world.b2bua.drain(world.now)
+    world.b2bua.end_unanswered(world.now)
+    world.b2bua.cut_ordinary(world.now)
+    world.settle()
+    assert (world.caller.story(), world.called.story()) == ("100 180", "INVITE")
+    assert world.b2bua.unanswered_emergencies() == 1
+    world.called.answer("INVITE", 200, tag="b1", body=REPLY)
+    world.caller.ack(world.caller.dialog())
+    assert world.b2bua.unanswered_emergencies() == 0
+    world.b2bua.cut_ordinary(world.now)
+    world.b2bua.end_emergencies(world.now)
+    world.settle()
+    assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"]
+
+
+def test_a_drain_waits_for_an_emergency_call_no_longer_than_it_may_ring() -> None:
+    world = World(emergency())
+    world.ring()
+    world.b2bua.drain(world.now)
+    world.run(179.0)
+    assert world.b2bua.unanswered_emergencies() == 1
+    world.run(2.0)
+    assert world.caller.response(480)
+    assert world.b2bua.unanswered_emergencies() == 0
+
+
+def test_a_process_that_goes_tells_the_callers_of_emergency_calls_that_ring() -> None:
+    world = World(emergency())
+    world.ring()
+    world.b2bua.end_emergencies(world.now)
+    world.settle()
+    assert "DRAINING" in (world.caller.response(503).get("Warning") or "")
+    world.called.answer("INVITE", 487)
+    world.run(40.0)
+    assert world.is_clean()
+
+
+def test_emergency_calls_are_counted_by_themselves() -> None:
+    world = World(emergency())
+    dialog, _ = world.talk()
+    assert (len(world.b2bua), world.b2bua.ordinary_calls()) == (1, 0)
+    world.verdict = allow()
+    world.caller.invite()
+    assert (len(world.b2bua), world.b2bua.ordinary_calls()) == (2, 1)
+    world.called.answer("INVITE", 486)
+    world.caller.send(dialog, "BYE")
+    world.ok(world.called, "BYE")
+    assert (len(world.b2bua), world.b2bua.ordinary_calls()) == (0, 0)
+    assert world.is_clean()
+
+
+@pytest.mark.parametrize("faults", [1, 2])
+def test_one_call_that_causes_a_fault_keeps_no_other_from_its_end(faults: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, heard, stop, stopped = World(), [], Call.stop, []
+
+    def broken(call: Call, reason: Reason, now: float) -> None:
+        stopped.append(call.id)
+        if len(stopped) <= faults:
+            raise RuntimeError(f"a bug of {call.id}")
+        stop(call, reason, now)
+
+    monkeypatch.setattr(Call, "stop", broken)
+    world.b2bua.on_fault = lambda fault, now: heard.append((str(fault), now))
+    for _ in range(3):
+        world.talk()
+    world.b2bua.cut_ordinary(world.now)
+    assert len(set(stopped)) == 3
+    assert heard == [(f"a bug of {call_id}", world.now) for call_id in stopped[:faults]]
+    assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"] * faults + ["ending"] * (3 - faults)
+
+
+def test_a_fault_nobody_wants_to_hear_of_leaves_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(call: Call, reason: Reason, now: float) -> None:
+        raise RuntimeError("a bug")
+
     world = World()
     world.talk()
-    world.b2bua.cut_all(world.now)
+    monkeypatch.setattr(Call, "stop", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        world.b2bua.cut_ordinary(world.now)
+
+
+def test_cutting_on_drain_ends_every_ordinary_call() -> None:
+    world = World()
+    world.talk()
+    world.b2bua.cut_ordinary(world.now)
     world.settle()
     world.ok(world.caller, "BYE")
     world.ok(world.called, "BYE")

@@ -140,6 +140,25 @@ def test_money_that_nobody_told_of_is_found_50_ms_before_the_end() -> None:
     assert world.caller.got("BYE")[0].at_s == 1006.0
 
 
+def test_money_reaches_the_other_calls_where_one_causes_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, faults, woken = World(), [], []
+
+    def fund(call: Call, now: float) -> None:
+        woken.append(call.id)
+        if len(woken) == 1:
+            raise RuntimeError("a bug")
+
+    for _ in range(3):
+        world.talk()
+    for call in world.b2bua._calls.values():
+        world.b2bua.thirst(call)
+    monkeypatch.setattr(Call, "fund", fund)
+    world.b2bua.on_fault = lambda fault, now: faults.append(str(fault))
+    world.b2bua.funded("contoso", world.now)
+    assert sorted(woken) == sorted(world.b2bua._calls)
+    assert faults == ["a bug"]
+
+
 def test_funding_another_tenant_asks_for_nothing() -> None:
     world = World(Options(balance=5_000_000))
     world.talk()

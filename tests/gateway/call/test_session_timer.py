@@ -96,7 +96,10 @@ def test_a_watched_session_ends_a_third_or_32_seconds_before_it_expires() -> Non
 def test_an_interval_below_90_seconds_is_422() -> None:
     world = world_with()
     world.caller.invite(headers=(*TIMER, ("Session-Expires", "60")))
-    assert world.caller.response(422).get("Min-SE") == "90"
+    refused = world.caller.response(422)
+    assert refused.get("Min-SE") == "90"
+    assert refused.get("Warning") == '399 callgate "INTERVAL_TOO_SMALL: the session interval is too small"'
+    assert refused.get("Reason") == 'Q.850;cause=31;text="the session interval is too small"'
     assert world.called.story() == ""
     assert world.is_clean()
 

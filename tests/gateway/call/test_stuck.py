@@ -121,6 +121,7 @@ ACTIONS: dict[str, Act] = {
     "fund": fund,
     "hang up": hang_up,
     "end unanswered": lambda world: world.b2bua.end_unanswered(world.now),
+    "end emergencies": lambda world: world.b2bua.end_emergencies(world.now),
     "slow link": lambda world: setattr(world, "delay_s", 0.02 - world.delay_s),
     **{f"lose {every}": lose(every) for every in (0, 2, 5)},
     **{f"wait {seconds}": wait(seconds) for seconds in (0.01, 0.6, 3.0, 9.0, 33.0)},
@@ -189,10 +190,10 @@ def said_bye(world: World, answer: Request | Response) -> bool:
     st.sampled_from(("invite", "ring", "answer", "talk")),
     st.lists(st.sampled_from(sorted(ACTIONS)), min_size=15, max_size=60),
     st.booleans(),
-    st.booleans(),
+    st.sampled_from(({}, {"tariff": None, "payer": "none"}, {"tariff": None, "payer": "none", "emergency": True})),
 )
-def test_nothing_is_ever_stuck(begin: str, acts: list[str], vanish: bool, paid: bool) -> None:
-    verdict = allow(routes=both_targets()) if paid else allow(routes=both_targets(), tariff=None, payer="none")
+def test_nothing_is_ever_stuck(begin: str, acts: list[str], vanish: bool, kind: dict[str, object]) -> None:
+    verdict = allow(routes=both_targets(), **kind)
     chosen = CallSettings(tick_s=10, session_expires_s=90, ring_timeout_s=60.0, max_call_s=300, follow_redirects=True)
     world = World(Options(verdict=verdict, settings=chosen, balance=BALANCE))
     start(world, begin)

@@ -384,4 +384,5 @@ class World:
 
     def is_clean(self) -> bool:
         """Nothing is left of any call in the gate."""
-        return len(self.b2bua) == 0 and not self.b2bua.legs and not self.b2bua._thirsty
+        left = (self.b2bua.legs, self.b2bua._thirsty, self.b2bua._emergencies)
+        return len(self.b2bua) == 0 and not any(left)

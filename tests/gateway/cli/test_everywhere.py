@@ -160,7 +160,32 @@ def test_check_names_each_problem(shell: Shell) -> None:
     done = shell("check", status=1)
     assert 'redis.url = "redis://***@127.0.0.1:1/0"' in done.out
     assert "hunter2" not in done.out + done.err
-    assert done.err == "callgate: the configuration has problems; mend each key that is named\n"
+    assert done.err.splitlines() == [
+        "callgate: credit.renew_lead_s = 2 is not below credit.tick_s = 1: 0.5 is used",
+        "callgate: the configuration has problems; mend each key that is named",
+    ]
+
+
+def test_a_peer_that_can_never_be_reached_is_a_problem(shell: Shell) -> None:
+    reached_by_tls = SETTINGS.replace("sip:127.0.0.3:5060", "sip:127.0.0.3:5061;transport=tls")
+    (shell.folder / "callgate.toml").write_text(reached_by_tls)
+    (problem,) = shell("check", "--json", status=1).document["problems"]
+    assert (problem["key"], problem["value"]) == ("trunk[1].targets[0]", '"sip:127.0.0.3:5061;transport=tls"')
+    assert problem["expected"].startswith("SIP over TLS is not built yet: reach this peer as ")
+    assert shell("serve", status=1).failed("callgate.toml", "trunk[1].targets[0]", "not built yet")
+
+
+def test_check_says_which_keys_are_not_obeyed_yet(provisioned: Shell) -> None:
+    (provisioned.folder / "callgate.toml").write_text(SETTINGS + "options_ping_s = 5\n")
+    notice = (
+        "trunk[1].options_ping_s = 5: not obeyed yet, "
+        "targets are not pinged: a dead one is found by the call that tries it"
+    )
+    done = provisioned("check")
+    assert done.out.endswith("all is well\n")
+    assert done.err == f"callgate: {notice}\n"
+    done = provisioned("check", "--json")
+    assert (done.document["ok"], done.document["notices"], done.err) == (True, [notice], "")
 
 
 def test_check_tells_wrong_keys(shell: Shell) -> None:

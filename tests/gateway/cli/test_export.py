@@ -65,11 +65,12 @@ def test_the_outbox_alert_follows_the_setting(shell: Shell) -> None:
 
 
 def test_the_unit_gives_the_drain_its_time(shell: Shell) -> None:
-    (shell.folder / "callgate.toml").write_text("[sip]\ndrain_s = 90\n")
+    """And what comes after it: an emergency call that rings then is waited for."""
+    (shell.folder / "callgate.toml").write_text("[sip]\ndrain_s = 90\nring_timeout_s = 120\n")
     unit = shell("export", "systemd").out
-    assert "TimeoutStopSec=100\n" in unit
+    assert "TimeoutStopSec=220\n" in unit
     assert re.search(r"ExecStart=\S+ (-m gateway\.cli )?serve\n", unit)
-    assert "stop_grace_period: 100s" in shell("export", "compose").out
+    assert "stop_grace_period: 220s" in shell("export", "compose").out
 
 
 def test_systemd_reads_the_unit_where_it_is_at_hand(shell: Shell) -> None:

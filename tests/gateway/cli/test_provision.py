@@ -52,6 +52,27 @@ def test_a_service_number_on_an_unknown_trunk_is_mentioned(shell: Shell) -> None
     assert "expected a trunk of the settings: pbx, carrier" in shell("provision", "tenants.toml").err
 
 
+def test_keys_that_are_not_obeyed_yet_are_said_each_once(shell: Shell) -> None:
+    users = "".join(f'[[tenant.user]]\nid = "u{n}"\nspend_limit_per_month = "2{n}.00"\n' for n in range(3))
+    limits = 'rate_deck = "standard"\nlimits = { max_calls = 5, spend_per_day = "200.00" }'
+    (shell.folder / "tenants.toml").write_text(PROVISIONING.replace('rate_deck = "standard"', limits) + users)
+    spent = "not obeyed yet, nothing but the balance bounds what is spent"
+    notices = [
+        f'tenants.toml: tenant[0].limits.spend_per_day = "200.00": {spent}',
+        f'tenants.toml: tenant[0].user[1].spend_limit_per_month = "20.00": {spent} (and 2 more such keys)',
+    ]
+    for words in (("--dry-run",), ()):
+        done = shell("provision", "tenants.toml", *words)
+        assert done.err.splitlines() == [f"callgate: {notice}" for notice in notices]
+    done = shell("provision", "tenants.toml", "--json")
+    assert (done.document["notices"], done.document["changes"], done.err) == (notices, [], "")
+
+
+def test_a_file_whose_keys_are_all_obeyed_has_no_notice(shell: Shell) -> None:
+    done = shell("provision", "tenants.toml", "--json")
+    assert (done.document["notices"], done.err) == ([], "")
+
+
 def test_decks_are_loaded_and_listed(provisioned: Shell) -> None:
     (first,) = provisioned("rates", "list", "--json").document
     assert (first["name"], first["currency"], first["rows"], first["in_use"]) == ("standard", "USD", 2, True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.config import settings
+from gateway.config import settings, values
 from gateway.config.problems import ConfigError
 from gateway.config.settings import Settings
 from gateway.config.values import HostPort, HostRule, Listen
@@ -119,7 +119,10 @@ WRONG = [
     ('[sip]\nlisten = ["udp://127.0.0.1:70000"]', "with a port from 1 to 65535"),
     ("[sip]\nlisten = []", "sip.listen: expected at least 1 entries"),
     ('[sip]\nlisten = "udp://127.0.0.1:5060"', "expected a list in square brackets"),
-    ('[sip]\nlisten = ["tls://127.0.0.1:5061"]', "needs [sip.tls] with certificate and key"),
+    (
+        '[sip]\nlisten = ["udp://127.0.0.1:5060", "tls://[::1]:5061"]',
+        'sip.listen[1] = "tls://[::1]:5061": SIP over TLS is not built yet: listen on tcp://[::1]:5061 or udp',
+    ),
     ('[sip]\nlisten = ["udp://0.0.0.0:5060"]', "needs sip.advertise"),
     ('[sip]\nlisten = ["udp://127.0.0.1:5060", "udp://127.0.0.1:5060"]', "sip.listen[1]"),
     ('[sip.tls]\ncertificate = "c.pem"', "sip.tls.key: is required"),
@@ -168,6 +171,15 @@ WRONG_TRUNKS = [
     ('name = "x"\nrole = "carrier"\ntargets = ["127.0.0.1:5060"]', "expected a SIP URI such as"),
     ('name = "x"\nrole = "carrier"\ntargets = ["sip:a@127.0.0.1"]', "without a user part"),
     ('name = "x"\nrole = "carrier"\ntargets = ["sip:h;transport=sctp"]', "the transport is udp, tcp or tls"),
+    (
+        'name = "x"\nrole = "carrier"\ntargets = ["sip:h", "sip:10.0.0.1;transport=tls"]',
+        'trunk[0].targets[1] = "sip:10.0.0.1;transport=tls": SIP over TLS is not built yet: '
+        'reach this peer as "sip:10.0.0.1:PORT;transport=tcp" or leave it out',
+    ),
+    (
+        'name = "x"\nrole = "carrier"\ntargets = ["sips:pbx.example.org"]',
+        'trunk[0].targets[0] = "sips:pbx.example.org": SIP over TLS is not built yet: reach this peer as "sip:pbx.',
+    ),
     ('name = "x"\nrole = "carrier"\nprefixes = ["44"]', 'expected a prefix with + such as "+44"'),
     ('name = "x"\nrole = "peer"', "expected 'access' or 'carrier'"),
     ('role = "carrier"', "trunk[0].name: is required"),
@@ -177,6 +189,17 @@ WRONG_TRUNKS = [
 @pytest.mark.parametrize(("text", "expected"), WRONG_TRUNKS)
 def test_a_wrong_trunk_is_told(text: str, expected: str) -> None:
     assert any(expected in problem for problem in problems(f"[[trunk]]\n{text}"))
+
+
+def test_tls_is_taken_once_the_gate_speaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "SPOKEN", frozenset({"udp", "tcp", "tls"}))
+    listen = '[sip]\nlisten = ["tls://127.0.0.1:5061"]\n'
+    assert problems(listen) == [
+        'callgate.toml: sip.listen[0] = "tls://127.0.0.1:5061": needs [sip.tls] with certificate and key'
+    ]
+    trunk = '[[trunk]]\nname = "x"\nrole = "carrier"\ntargets = ["sips:pbx.example.org"]\n'
+    found = read(listen + 'tls = { certificate = "c.pem", key = "k.pem" }\n' + trunk)
+    assert found.trunk[0].targets == ("sips:pbx.example.org",)
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -233,9 +256,10 @@ def test_a_lead_of_a_tick_or_more_is_clamped(tick_s: int, lead_s: float, used_s:
 def test_what_is_read_but_not_obeyed_yet_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PBX_PASSWORD", "xyzzy")
     text = '[credit]\nfailure_policy = "continue"\n[payments]\nprovider = "stripe"\n'
-    assert [notice.split(" is not ")[0] for notice in read(text + TRUNKS).notices] == [
+    assert [notice.split(": not obeyed yet, ")[0] for notice in read(text + TRUNKS).notices] == [
+        "trunk[0].digest",
+        "trunk[1].options_ping_s = 30",
         'credit.failure_policy = "continue"',
-        'digest of trunk "pbx"',
         'payments.provider = "stripe"',
     ]
     assert read(CONTRACT).notices == []

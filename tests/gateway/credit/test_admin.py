@@ -125,6 +125,59 @@ async def test_live_calls_of_one_tenant_or_all(server: Any, admin: CreditAdmin, 
     assert (worker.node, worker.slot, worker.name) == ("a/b", 3, "a/b/3")
 
 
+async def test_one_live_call_is_found_by_its_key_however_many_live(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
+) -> None:
+    """Once all live calls of all tenants were fetched, with their records, to look for one."""
+    bench = await open_store(server)
+    for tenant in ("t", "u", "v"):
+        await admin.apply_money_in(tenant, 1, 10**6)
+        await carry_out(bench, reserve(f"call-{tenant}", tenant))
+    crowd(redis, "t", 5_000)
+    assert len(await admin.live_calls()) == 5_003
+    for tenant, known in (("t", None), ("u", None), ("v", "v")):
+        redis.config_resetstat()
+        found = await admin.live_call(f"call-{tenant}", known)
+        asked = {name: stat["calls"] for name, stat in redis.info("commandstats").items()}
+        assert asked.pop("cmdstat_hmget") == (4 if known is None else 1)
+        assert asked.pop("cmdstat_zscore") == 1
+        assert not [name for name in asked if name.startswith(("cmdstat_z", "cmdstat_h", "cmdstat_scan"))]
+        assert found == next(call for call in await admin.live_calls(tenant) if call.call_id == f"call-{tenant}")
+
+
+def crowd(redis: Any, tenant: str, count: int) -> None:
+    """Many more live calls of a tenant."""
+    keys, pipeline = Keyspace(4).partition(tenant), redis.pipeline(transaction=False)
+    for number in range(count):
+        call_id = f"crowd-{number}"
+        usage = CallRecord(call_id, tenant, "user_out").encode()
+        pipeline.hset(keys.call(call_id), mapping={"owner": "gate-1/0", "gen": 1, "tick": 0, "usage": usage})
+        pipeline.zadd(keys.leases, {f"{call_id} {tenant}": 2e12})
+    pipeline.execute()
+
+
+async def test_a_call_that_is_over_is_not_found(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
+) -> None:
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    await carry_out(bench, reserve("settled"), reserve("swept"), Answer("swept", "t", 1_000, b""))
+    await carry_out(bench, Settle("settled", "t", 0, 0, b"{}"))
+    redis.zadd(Keyspace(4).partition("t").leases, {"swept t": 1})
+    assert await admin.live_call("swept") is not None
+    assert len(await admin.sweep()) == 1
+    for call_id in ("settled", "swept", "never", "with space", ""):
+        assert await admin.live_call(call_id) is None
+        assert await admin.live_call(call_id, "t") is None
+
+
+async def test_a_live_call_with_a_record_nobody_can_read_is_found_all_the_same(admin: CreditAdmin, redis: Any) -> None:
+    redis.hset(Keyspace(4).partitions[3].call("c"), mapping={"owner": "gate-1/0", "usage": "{"})
+    found = await admin.live_call("c")
+    assert found is not None
+    assert (found.owner, found.tenant_id, found.lease_ms) == ("gate-1/0", "", 0)
+
+
 async def test_the_outbox_keeps_its_entries_until_they_are_trimmed(
     server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 from gateway.call.commands import Answer, Prove, Refused, Release, Reserve, Settle
 from gateway.call.record import CallRecord, decode_record
 from gateway.credit import kept
-from gateway.credit.kept import Keeper
+from gateway.credit.kept import Keeper, Kept
 from gateway.credit.refusals import RefusedRows
 from policy.verdict import Limits
 
@@ -78,6 +78,28 @@ def test_a_charge_that_is_said_again_counts_as_unacknowledged() -> None:
     assert (keeper.unacknowledged, list(keeper.waiting())) == (1, [charge])
     keeper.drop("c")
     assert (keeper.unacknowledged, keeper.kept) == (0, {})
+
+
+def test_what_an_older_start_left_is_kept_once_and_waits() -> None:
+    keeper = Keeper()
+    own = keeper.close(settle("own"))
+    assert own is not None
+    for call in ("own", "left", "left"):
+        keeper.take_over(Kept(settle(call), None, was_dirty=True))
+    assert (list(keeper.kept), keeper.unacknowledged, keeper.kept["own"]) == (["own", "left"], 2, own)
+    keeper.grant_first(reserve("left"), 60, 600, False)
+    assert keeper.live == {}
+
+
+def test_redis_may_lack_what_it_did_not_acknowledge_and_when_away_its_last_writes_too() -> None:
+    keeper = Keeper()
+    charges = [keeper.close(settle(call)) for call in ("a", "b", "c", "d")]
+    for charge in charges[:3:2]:
+        assert charge is not None
+        keeper.acknowledge(charge, now=0.0)
+    assert [kept.command.call_id for kept in keeper.doubtful(up=True)] == ["b", "d"]
+    assert [kept.command.call_id for kept in keeper.doubtful(up=False)] == ["b", "d", "c", "a"]
+    assert [keeper.is_taken(call) for call in ("a", "b", "gone")] == [True, False, True]
 
 
 def test_the_oldest_acknowledged_charges_go_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,31 @@ async def test_a_full_disk_books_nothing_and_later_everything(ledger: Ledger, ca
     assert (await ledger.verify_chain("contoso")).intact
 
 
+async def test_a_full_disk_is_noticed_without_booking_anything(ledger: Ledger, call: Call, tmp_path: Path) -> None:
+    """A transaction that is rolled back is none the wiser: what has to be tried is the room."""
+    await ledger.fund("contoso", 1_000_000, "r1")
+    await ledger.try_write()
+    before = (tmp_path / "ledger.sqlite3-wal").stat().st_size
+    for _ in range(20):
+        await ledger.try_write()
+    assert (tmp_path / "ledger.sqlite3-wal").stat().st_size == before, "trials take room once, and give it back"
+    for _ in range(30):  # until the room that the trials gave back is taken
+        await ledger.book([call() for _ in range(100)])
+    size = max(file.stat().st_size for file in tmp_path.glob("ledger*"))
+    with file_limit(size):
+        await ledger.ping()
+        with pytest.raises(LedgerAway, match="look at its disk"):
+            await ledger.try_write()
+    await ledger.try_write()
+    assert (await ledger.verify_chain("contoso")).intact
+    assert "write_trial" not in await table_names(ledger)
+
+
+async def table_names(ledger: Ledger) -> set[str]:
+    async with ledger.database.read() as connection:
+        return {row[0] for row in await connection.exec_driver_sql("SELECT name FROM sqlite_master")}
+
+
 async def test_a_full_database_says_so(ledger: Ledger, call: Call) -> None:
     """SQLITE_FULL itself, as a disk without room gives it."""
     entries = [call() for _ in range(500)]

@@ -1,8 +1,10 @@
 """Provisioning and the directory: declarative, idempotent, all or nothing."""
 
 import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -210,6 +212,29 @@ async def test_a_deck_may_be_gzipped(ledger: Ledger, document: Document) -> None
     assert deck.lookup("331", "out", 0) is not None
     with pytest.raises(ProvisioningRefused, match="not a whole gzip file"):
         await ledger.load_deck("standard", gzip.compress(rows)[:-9])
+
+
+async def test_a_broken_gzip_file_is_told_with_the_line_it_breaks_off_in(ledger: Ledger) -> None:
+    dice = Random(1)
+    lines = b"".join(b"33%d,Place %d,9000,0,60,60\n" % (n, dice.getrandbits(64)) for n in range(20_000))
+    packed = gzip.compress(lines)
+    for at in (len(packed) // 2, len(packed) * 3 // 4, len(packed) - 9):
+        whole = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(packed[:at]).count(b"\n")
+        with pytest.raises(ProvisioningRefused, match=f"breaks off in line {whole + 1} .*send it again"):
+            await ledger.load_deck("standard", packed[:at], currency="USD")
+    damaged = packed[: len(packed) // 2] + b"\xff" * 64 + packed[len(packed) // 2 + 64 :]
+    with pytest.raises(ProvisioningRefused, match=r"is not a whole gzip file: it breaks off in line \d+ "):
+        await ledger.load_deck("standard", damaged, currency="USD")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_a_deck_that_is_not_utf8_is_refused_with_its_row(ledger: Ledger, pack: Callable[[bytes], bytes]) -> None:
+    rows = b"prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n"
+    rows += b"".join(b"44%d,Place,9000,0,60,60\n" % number for number in range(5_000))
+    with pytest.raises(
+        ProvisioningRefused, match=r"row 5002, column destination: not UTF-8 \(byte 0xe9\).*in use stays"
+    ):
+        await ledger.load_deck("standard", pack(rows + b"33,Orl\xe9ans,9000,0,60,60\n"), currency="USD")
 
 
 async def test_a_deck_loaded_for_later_comes_into_use_at_its_moment(ledger: Ledger, clock: Any) -> None:

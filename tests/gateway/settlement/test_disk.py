@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import os
 import resource
 from collections.abc import Iterator
 from typing import Any
 
 from gateway.credit.admin import CreditAdmin
 from gateway.ledger import Ledger
-from gateway.settlement import reconcile
+from gateway.settlement import Settler, reconcile
+from gateway.telemetry import metrics
+from gateway.telemetry.metrics import Meter
 
 ROOM_BYTES = 300_000
 """Enough to begin, too little for a hundred charges."""
@@ -39,9 +42,37 @@ async def test_charges_wait_for_room(ledger: Ledger, credit: CreditAdmin, caller
                 for _ in range(10):
                     caller.call()
                 await asyncio.sleep(0.02)
-        assert await ledger.booked_charges(caller.charged) < set(caller.charged)
+            assert await ledger.booked_charges(caller.charged) < set(caller.charged)
         while caller.store.unacknowledged or await pending(credit):
             await asyncio.sleep(0.05)
     assert await ledger.booked_charges(caller.charged) == set(caller.charged)
     assert all(drift.clean for drift in await reconcile(ledger, credit))
     assert (await ledger.verify_chain("contoso")).intact
+
+
+async def test_the_settler_says_the_ledger_is_down_for_as_long_as_it_cannot_book(
+    ledger: Ledger, credit: CreditAdmin, caller: Any
+) -> None:
+    """Reading goes on, and is no reason to say that all is well again."""
+    meter, stop = Meter(), asyncio.Event()
+
+    def up() -> float:
+        return meter.gauges[metrics.LEDGER_UP.name].values[()]
+
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(Settler(ledger, credit, meter).run(stop))
+        while not up():
+            await asyncio.sleep(0.02)
+        with little_room(os.getpid()):
+            while up():
+                for _ in range(50):
+                    caller.call()
+                await asyncio.sleep(0.05)
+            await ledger.ping()
+            for _ in range(60):
+                await asyncio.sleep(0.02)
+                assert not up()
+        while not up() or await pending(credit):
+            await asyncio.sleep(0.02)
+        stop.set()
+        await running

@@ -7,6 +7,7 @@ from gateway.sip.endpoint import Endpoint, Identity, Limits
 from gateway.sip.events import AckArrived, Event, Flow, InviteArrived, RequestArrived, StrayAnswer
 from gateway.sip.identity import mark_of
 from gateway.sip.message import Request, Response, parse
+from gateway.sip.reasons import SIP_REASONS, q850_of
 
 PEER = Flow("udp", "192.0.2.1", 4000, 1)
 
@@ -72,7 +73,7 @@ def test_an_unreadable_request_is_answered_as_well_as_it_can_be() -> None:
     )
     assert isinstance(answer, Response)
     assert (answer.status, answer.call_id, answer.get("Server")) == (400, "c1", "gate")
-    assert answer.get("Warning") == '399 callgate "Call-ID stands more than once"'
+    assert answer.get("Warning") == '399 callgate "MALFORMED: Call-ID stands more than once"'
     assert (gate.flows, answer.to.tag != "") == ([PEER], True)
     gate.endpoint.receive(INVITE.replace(b"SIP/2.0/UDP", b"SIP/2.0/UDP;"), PEER, 0.0)
     (send,) = gate.endpoint.take_output()
@@ -175,6 +176,39 @@ def test_too_many_transactions() -> None:
     assert gate.endpoint.load == 2
     assert len(gate.hear(BYE)[0]) == 1, "calls that are up may always end"
     assert gate.hear(INVITE.replace(b"c1", b"c2").replace(b"Ka1", b"Kb2")) == ([], []), "a repeated request is known"
+
+
+HOP = b"Via: SIP/2.0/UDP 127.0.0.1:5060;rport;branch=z9hG4bKours%s\r\n" % mark_of("sip:+14255550123@c").encode()
+
+
+@pytest.mark.parametrize(
+    ("code", "old", "new"),
+    [
+        ("MALFORMED", b"Contact: <sip:ann@192.0.2.1>\r\n", b""),
+        ("MALFORMED", b"CSeq: 7", b"Call-ID: c2\r\nCSeq: 7"),
+        ("METHOD_NOT_ALLOWED", b"INVITE", b"SUBSCRIBE"),
+        ("BAD_SCHEME", b"INVITE sip:+1", b"INVITE ftp:+1"),
+        ("BAD_EXTENSION", b"CSeq", b"Require: teleport\r\nCSeq"),
+        ("LOOP", b"Max-", HOP * 2 + b"Max-"),
+        ("MERGED", b"z9hG4bKa1", b"z9hG4bKa2"),
+        ("TOO_MANY_HOPS", b"Forwards: 70", b"Forwards: 0"),
+        ("UNKNOWN_METHOD", b"INVITE", b"BEAM"),
+        ("OVERLOADED", b"c1", b"c2"),
+        ("BAD_VERSION", b"SIP/2.0\r\nVia", b"SIP/3.0\r\nVia"),
+        ("TOO_LARGE", b"Content-Length: 0\r\n\r\n", b"Content-Length: 99999\r\n\r\n" + 99_999 * b"x"),
+    ],
+)
+def test_every_refusal_names_its_code_and_cause(code: str, old: bytes, new: bytes) -> None:
+    """Once only refusals of calls did; those of SIP's own had no Reason, and some no Warning."""
+    gate, reason = Gate(Limits(transactions=1 if code == "OVERLOADED" else 9)), SIP_REASONS[code]
+    if code in ("MERGED", "OVERLOADED"):
+        gate.hear(INVITE)
+    _, (answer,) = gate.hear(INVITE.replace(old, new).replace(b"Ka1", b"Ka2"))
+    assert isinstance(answer, Response)
+    assert answer.status == reason.status
+    assert (answer.get("Warning") or "").startswith(f'399 callgate "{code}: ')
+    assert answer.get("Reason") == f'Q.850;cause={q850_of(reason.status)};text="{reason.text}"'
+    assert (answer.get("Retry-After") is not None) == (code == "OVERLOADED"), "of limits of the whole gate only"
 
 
 @pytest.mark.parametrize(

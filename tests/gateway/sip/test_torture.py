@@ -1,6 +1,7 @@
 """Awkward messages from a known trunk: each of the project's own, and RFC 4475's and 5118's where they are at hand."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from gateway.sip.deadlines import Deadlines
 from gateway.sip.endpoint import Endpoint, Identity
 from gateway.sip.events import Event, Flow, InviteArrived, RequestArrived, Send
 from gateway.sip.message import parse
+from gateway.sip.reasons import SIP_REASONS, SipReason, q850_of
 from tests.gateway.sip.torture_case import Case
 from tests.gateway.sip.torture_cases import DROPPED, REFUSED, TAKEN
 
@@ -52,6 +54,16 @@ def test_wrong_is_refused_with_a_status_that_fits(case: Case) -> None:
     events, output = received(case.data)
     assert events == []
     assert status_of(output) == case.expected
+    assert refusal_in(output[0].data).status == case.expected
+
+
+def refusal_in(data: bytes) -> SipReason:
+    """The reason a refusal gives, which its Q.850 cause fits (CONTRACT 6)."""
+    head = data.partition(b"\r\n\r\n")[0].decode()
+    (code,) = re.findall(r'^Warning: 399 callgate "([A-Z_]+): .+"\r?$', head, re.M)
+    reason = SIP_REASONS[code]
+    assert f'\nReason: Q.850;cause={q850_of(reason.status)};text="{reason.text}"\r' in f"{head}\r"
+    return reason
 
 
 @pytest.mark.parametrize("case", DROPPED, ids=lambda case: case.name)
@@ -88,6 +100,7 @@ if INDEX:
         status = status_of(output) if output else 0
         if verdict == "reject":
             assert status in codes
+            assert refusal_in(output[0].data).status == status
         elif verdict == "accept":
             assert status != 400
             assert status < 500 or status in codes

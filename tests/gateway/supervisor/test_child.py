@@ -102,6 +102,21 @@ async def test_a_process_that_does_not_end_is_killed(plan: Plan, monkeypatch: py
     assert watched.died == [pid]
 
 
+async def test_a_process_that_is_hurried_has_no_more_than_a_moment(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its drain might have taken."""
+    monkeypatch.setattr(child_module, "KILL_AFTER_S", 0.1)
+    code = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + READS_PLAN + "print('ready', flush=True)\n"
+    )
+    watched = Watched(plan, code + "while True: signal.pause()", monkeypatch)
+    await watched.until("child.ready")
+    stopping = asyncio.create_task(watched.child.stop(60.0))
+    await asyncio.sleep(0)
+    watched.child.hurry()
+    await asyncio.wait_for(stopping, 5)
+    await asyncio.wait_for(watched.keeping, 5)
+
+
 async def test_a_pause_ends_when_the_gate_ends(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "BACKOFF_S", (60.0,))
     watched = Watched(plan, "raise SystemExit(1)", monkeypatch)

@@ -38,7 +38,7 @@ class Rig:
         )
         gate = Gate(max_calls, per_second)
         self.decider = Decider(sources, gate, PLAN, lambda now: 1_760_000_000_000, self.times.append)
-        self.decider.live_calls = lambda: self.live
+        self.decider.ordinary_calls = lambda: self.live
         self.decider.outbox_full = lambda: self.full
         trunks = {
             "pbx": Trunk("pbx", "access", tenant="contoso"),

@@ -134,6 +134,11 @@ def test_a_fault_in_a_deadline_is_one_like_any_other(rig: Rig) -> None:
     assert rig.turn.faults == 1
 
 
+def test_a_fault_of_one_call_of_many_is_one_like_any_other(rig: Rig) -> None:
+    rig.turn.call_failed(RuntimeError("a bug"), rig.now)
+    assert rig.turn.faults == 1
+
+
 def test_a_fault_on_the_way_out_leaves_what_else_goes_out_standing(rig: Rig) -> None:
     done = rig.done.append
 
@@ -213,3 +218,5 @@ def test_a_request_that_causes_a_fault_is_answered_with_500(rig: Rig, monkeypatc
     (sent,) = [each for each in rig.done if isinstance(each, tuple)]
     assert sent[0][:3] == PEER[:3]
     assert sent[1].startswith(b"SIP/2.0 500 ")
+    assert b'Warning: 399 callgate "INTERNAL: ' in sent[1]
+    assert b"Reason: Q.850;cause=41;" in sent[1]

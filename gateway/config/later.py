@@ -1,0 +1,141 @@
+"""Keys that this release reads and checks and does not obey yet: the one list, and what is said of a file with them.
+
+A key that is taken without a word looks obeyed, and somebody who limits what a user may spend wants to know that nobody
+does.  So ``provision``, ``check`` and the start of ``serve`` say one notice for each key of :data:`LATER` that a file
+gives and that matters in it, and the reference in README.md is made from the same list.  When a feature is built, its
+line here goes, and with it everything that is said.
+
+What a key says already today is no news: ``failure_policy = "terminate"`` is how calls end anyway.  Such values stand
+in ``fine``; where none are named it is the key's default.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from gateway.config.problems import toml_text
+from policy.outbound import CREDIT_LICENCES
+from rating.money import format_cents
+
+Value = str | int | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """One key as gateway.config.describe names it, or a whole table; ``meanwhile`` is what happens until it is obeyed.
+
+    ``fine`` are values that need no notice, of a list: entries that need none; None: the default needs none.  ``also``
+    are keys of the same table that mean nothing without this one and are covered by its notice.
+    """
+
+    key: str
+    meanwhile: str
+    fine: tuple[Value, ...] | None = None
+    also: tuple[str, ...] = ()
+
+
+_NO_SPENDING = "nothing but the balance bounds what is spent"
+_NOBODY_TOLD = "nobody is told of anything"
+_NO_POOLS = "there are no pools of minutes: the balance pays every call"
+_NO_POLICY = "every destination may be called"
+_CUT = 'calls end as with "terminate"'
+_NO_CONTINUE = "no call goes on uncharged"
+
+LATER: Final = (
+    Later("sip.tls", "SIP over TLS is not built: a tls:// address and a target by TLS are refused"),
+    Later("trunk[].digest", "nobody is challenged: hosts alone say who may call"),
+    Later("trunk[].options_ping_s", "targets are not pinged: a dead one is found by the call that tries it", fine=(0,)),
+    Later("credit.failure_policy", _CUT),
+    Later("credit.failure_ceiling", _NO_CONTINUE),
+    Later("credit.failure_ceiling_total", _NO_CONTINUE),
+    Later("credit.gates", _NO_CONTINUE),
+    Later("payments.provider", "nobody is asked for money"),
+    Later("tenant[].mode", "only what the balance covers is granted, as with prepaid", also=("credit_limit",)),
+    Later("tenant[].dial_out_policy", _NO_POLICY),
+    Later("tenant[].failure_policy", _CUT, fine=("terminate", None)),
+    Later("tenant[].limits.spend_per_hour", _NO_SPENDING),
+    Later("tenant[].limits.spend_per_day", _NO_SPENDING),
+    Later("tenant[].limits.spend_per_month", _NO_SPENDING),
+    Later("tenant[].recharge.enabled", "no account recharges itself", also=("trigger", "amount")),
+    Later("tenant[].notify", _NOBODY_TOLD),
+    Later("tenant[].notify_below", _NOBODY_TOLD),
+    Later("tenant[].time_zone", "days and months are those of UTC"),
+    Later("tenant[].billing_region", "it is kept and shown nowhere"),
+    Later("tenant[].purchased", _NO_POOLS),
+    Later("tenant[].user[].licences", _NO_POOLS, fine=tuple(sorted(CREDIT_LICENCES))),
+    Later("tenant[].user[].spend_limit_per_month", _NO_SPENDING),
+    Later("tenant[].user[].dial_out_policy", _NO_POLICY, fine=("DialoutCPCandPSTNInternational", None)),
+    Later("tenant[].user[].barred_toll_free", "its conferences can be joined by toll-free numbers"),
+    Later("tenant[].user[].limits.max_calls", "the limits of its tenant alone hold"),
+    Later("tenant[].user[].limits.calls_per_second", "the limits of its tenant alone hold"),
+    Later("tenant[].user[].limits.spend_per_hour", _NO_SPENDING),
+    Later("tenant[].user[].limits.spend_per_day", _NO_SPENDING),
+    Later("tenant[].user[].limits.spend_per_month", _NO_SPENDING),
+    Later("tenant[].service_number[].licences", _NO_POOLS),
+    Later("tenant[].admin", _NOBODY_TOLD),
+    Later("tenant[].unassigned", "calls to numbers that nobody has find no way"),
+)
+"""In the order of the files' references."""
+
+
+def notices(document: BaseModel, file: str) -> list[str]:
+    """What ``document`` says and nobody obeys yet: one line a key, with its first place, ``file`` in front."""
+    return [notice for later in LATER if (notice := _notice(later, document, file))]
+
+
+def covered(later: Later) -> tuple[str, ...]:
+    """Every key that the line is about, dotted."""
+    above = later.key.rpartition(".")[0]
+    return (later.key, *(f"{above}.{name}" for name in later.also))
+
+
+def _notice(later: Later, document: BaseModel, file: str) -> str:
+    """One key's line; empty where the file does not give it, or says what holds anyway."""
+    places = [
+        (place, value, field)
+        for place, value, field in _given(document, later.key.split("."))
+        if not _is_fine(value, (field.default,) if later.fine is None else later.fine)
+    ]
+    if not places:
+        return ""
+    place, value, field = places[0]
+    more = f" (and {len(places) - 1} more such keys)" if len(places) > 1 else ""
+    text = _text(place, value, field)
+    named = f"{place} = {text}" if text else place
+    said = f"not obeyed yet, {later.meanwhile}{more}"
+    return ": ".join(part for part in (file, named, said) if part)
+
+
+def _given(table: BaseModel, path: Sequence[str], above: str = "") -> Iterator[tuple[str, Any, FieldInfo]]:
+    """Where a file gives a key: the place with its indexes, the value, and the field."""
+    name, rest = path[0].removesuffix("[]"), path[1:]
+    attribute, field = next(
+        ((each, field) for each, field in type(table).model_fields.items() if name == (field.alias or each)),
+        ("", None),
+    )
+    if field is None or attribute not in table.model_fields_set:
+        return
+    place, value = above + name, getattr(table, attribute)
+    if not rest:
+        yield place, value, field
+    elif isinstance(value, tuple):
+        for index, each in enumerate(value):
+            yield from _given(each, rest, f"{place}[{index}].")
+    elif value is not None:
+        yield from _given(value, rest, f"{place}.")
+
+
+def _is_fine(value: Any, fine: Sequence[Any]) -> bool:
+    if isinstance(value, tuple):
+        return all(each in fine for each in value)
+    return value in fine
+
+
+def _text(place: str, value: Any, field: FieldInfo) -> str:
+    """The value in TOML; an amount as it is written, not in micro-units; empty for lists and tables."""
+    if isinstance(value, int) and field.alias:  # only amounts have a field of another name than their key
+        return f'"{format_cents(value)}"'
+    return "" if isinstance(value, BaseModel) else toml_text(place, value)

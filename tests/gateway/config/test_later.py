@@ -1,0 +1,119 @@
+"""Keys that are not obeyed yet: each is a real key, each is said where a file gives it, and nothing else is."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from gateway.config import later, provisioning, settings
+from gateway.config.describe import keys
+from gateway.config.later import LATER, Later, covered, notices
+from gateway.config.provisioning import Provisioning
+from gateway.config.settings import Settings
+
+KNOWN = {key.name for model in (Settings, Provisioning) for key in keys(model)}
+
+GIVEN: dict[str, object] = {
+    "sip.tls": {"certificate": "c.pem", "key": "k.pem"},
+    "trunk[].digest": {"username": "u", "password": "xyzzy"},
+    "trunk[].options_ping_s": 30,
+    "credit.failure_policy": "retry",
+    "credit.failure_ceiling": "2.00",
+    "credit.failure_ceiling_total": "2.00",
+    "credit.gates": 2,
+    "payments.provider": "stripe",
+    "tenant[].mode": "postpaid",
+    "tenant[].dial_out_policy": "DialoutCPCandPSTNDisabled",
+    "tenant[].failure_policy": "continue",
+    "tenant[].recharge.enabled": True,
+    "tenant[].notify": ["mailto://user:xyzzy@example.org"],
+    "tenant[].notify_below": "5.00",
+    "tenant[].time_zone": "Europe/Paris",
+    "tenant[].billing_region": "EMEA",
+    "tenant[].purchased": [{"sku": "MCOPSTN1", "usage_country": "US", "count": 1}],
+    "tenant[].user[].licences": ["MCOPSTNPP", "MCOPSTN1"],
+    "tenant[].user[].dial_out_policy": "DialoutCPCandPSTNDisabled",
+    "tenant[].user[].barred_toll_free": True,
+    "tenant[].user[].limits.max_calls": 1,
+    "tenant[].user[].limits.calls_per_second": 1,
+    "tenant[].service_number[].licences": ["MCOPSTNPP"],
+    "tenant[].admin": [{"email": "a@example.org"}],
+    "tenant[].unassigned": [{"pattern": "x", "target": "pbx"}],
+}
+"""A value of each key that needs a notice; the others take an amount."""
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "trunk": {"name": "x", "role": "carrier"},
+    "tenant": {"id": "t", "rate_deck": "standard"},
+    "user": {"id": "u"},
+    "service_number": {"number": "+18005550199", "kind": "toll", "serves": "conference", "deliver_to": "pbx"},
+    "recharge": {"amount": "5"},
+}
+
+
+def document(key: str, value: object) -> BaseModel:
+    """The smallest file that gives a key."""
+    whole: dict[str, Any] = {}
+    table = whole
+    *above, last = key.split(".")
+    for name in above:
+        inner = dict(REQUIRED.get(name.removesuffix("[]"), {}))
+        table[name.removesuffix("[]")] = [inner] if name.endswith("[]") else inner
+        table = inner
+    table[last] = value
+    parse = provisioning.parse if key.startswith("tenant") else settings.parse
+    return parse(whole, "file.toml", Path("/x"))
+
+
+@pytest.mark.parametrize("line", LATER, ids=lambda line: line.key)
+def test_a_line_names_keys_that_there_are(line: Later) -> None:
+    for name in covered(line):
+        assert name in KNOWN or any(known.startswith((f"{name}.", f"{name}[].")) for known in KNOWN)
+
+
+def test_each_key_has_one_line() -> None:
+    names = [name for line in LATER for name in covered(line)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("line", LATER, ids=lambda line: line.key)
+def test_a_key_that_is_given_is_said_once(line: Later) -> None:
+    (notice,) = notices(document(line.key, GIVEN.get(line.key, "20.00")), "file.toml")
+    place = line.key.replace("[]", "[0]")
+    assert notice.startswith(f"file.toml: {place}")
+    assert notice.endswith(f": not obeyed yet, {line.meanwhile}")
+    assert "xyzzy" not in notice
+
+
+@pytest.mark.parametrize("line", [line for line in LATER if line.fine], ids=lambda line: line.key)
+def test_a_value_that_holds_anyway_is_not_said(line: Later) -> None:
+    for value in line.fine or ():
+        if value is not None:
+            assert notices(document(line.key, [value] if line.key.endswith("licences") else value), "") == []
+
+
+def test_nothing_is_said_of_defaults_that_stand_in_the_file() -> None:
+    given = {"credit": {"failure_ceiling": "1.00", "gates": 1}, "payments": {"provider": "manual"}}
+    assert notices(settings.parse(given, "", Path("/x")), "") == []
+
+
+def test_an_amount_is_said_as_it_is_written() -> None:
+    (notice,) = notices(document("tenant[].user[].spend_limit_per_month", "20.5"), "")
+    assert notice.startswith('tenant[0].user[0].spend_limit_per_month = "20.50": not obeyed yet, ')
+
+
+def test_many_places_of_one_key_are_one_line() -> None:
+    users = [{"id": f"u{number}", "barred_toll_free": number > 0} for number in range(1000)]
+    given = {"tenant": [{"id": "t", "rate_deck": "standard", "user": users}]}
+    (notice,) = notices(provisioning.parse(given, "", Path("/x")), "")
+    assert notice.startswith("tenant[0].user[1].barred_toll_free = true: ")
+    assert notice.endswith(" (and 998 more such keys)")
+
+
+def test_a_line_that_goes_takes_all_that_is_said_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = settings.parse(tomllib.loads('[payments]\nprovider = "stripe"\n'), "", Path("/x"))
+    assert len(given.notices) == 1
+    monkeypatch.setattr(later, "LATER", tuple(line for line in LATER if line.key != "payments.provider"))
+    assert given.notices == []

@@ -1,0 +1,144 @@
+"""The settler of a simulation: the same orders of MONEY 4 and 5 over a ledger that is a few dictionaries.
+
+Money in is written into the ledger first and then applied by its number; charges are booked by their id, announced,
+and only then trimmed; leases that ran out are swept.  It may be away, and it may die between any two of these steps.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.credit import lua
+from gateway.credit.keys import Keyspace
+from gateway.credit.streams import LATE
+from tests.simulation.gate import PARTITIONS, UNIX_START_S
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.redis import SimRedis
+
+TURN_S = 0.25
+SWEEP_QUIET_S = 30.0
+
+
+@dataclass
+class SimLedger:
+    """Fundings of each tenant in their order, and what was booked, by charge id."""
+
+    money_in: dict[str, list[int]] = field(default_factory=dict)
+    booked: dict[str, "Booked"] = field(default_factory=dict)
+
+    def balance(self, tenant: str) -> int:
+        """Micro-units that the tenant has."""
+        charged = sum(charge.micros for charge in self.booked.values() if charge.tenant == tenant)
+        return sum(self.money_in[tenant]) - charged
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """One charge; ``talk_s`` is what a sweep charged for."""
+
+    tenant: str
+    micros: int
+    record: bytes
+    kind: str
+    talk_s: int
+
+
+class SimSettler:
+    """Books, funds and sweeps; ``tell_booked`` and ``tell_funded`` reach the workers that live."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        dice: random.Random,
+        server: SimRedis,
+        tenants: list[str],
+        tell_booked: Callable[[list[str]], None],
+        tell_funded: Callable[[str], None],
+    ) -> None:
+        self._loop, self._dice, self._server = loop, dice, server
+        self._tell_booked, self._tell_funded = tell_booked, tell_funded
+        self.keys = Keyspace(PARTITIONS)
+        self.ledger = SimLedger({tenant: [] for tenant in tenants})
+        self.away = False
+        self.reaches_redis = True
+        self.swept = 0
+        self._run_id = self._server.run_id
+        self._quiet_until_s = 0.0
+
+    def prepare(self) -> None:
+        """Make an empty Redis ready."""
+        data = self._server.data
+        data[b"cg:partitions"] = b"%d" % PARTITIONS
+        for keys in self.keys.partitions:
+            data[keys.epoch.encode()] = b"1"
+            data[keys.opened.encode()] = b"%d" % int(UNIX_START_S * 1000)
+        for tenant in self.ledger.money_in:
+            keys = self.keys.tenant(tenant)
+            self._server.run(lua.CREATE, [keys.partition.epoch, keys.account], ["1", 0, 0])
+        self._loop.call_soon(self._turn)
+
+    def fund(self, tenant: str, micros: int) -> None:
+        """Money comes in: the ledger knows it at once, Redis as soon as it can."""
+        self.ledger.money_in[tenant].append(micros)
+        if self._reaches():
+            self._apply(tenant)
+
+    def _reaches(self) -> bool:
+        if self.reaches_redis:
+            return True
+        self._quiet_until_s = self._loop.time() + SWEEP_QUIET_S
+        return False
+
+    def _turn(self) -> None:
+        self._loop.call_later(TURN_S, self._turn)
+        if self.away or not self._reaches():
+            return
+        if self._server.run_id != self._run_id:
+            self._run_id = self._server.run_id
+            self._quiet_until_s = self._loop.time() + SWEEP_QUIET_S
+        for tenant in self.ledger.money_in:
+            self._apply(tenant)
+        self._book()
+        if self._loop.time() >= self._quiet_until_s:
+            self._sweep()
+
+    def _apply(self, tenant: str) -> None:
+        """Say to Redis what it has not applied yet, in rising order."""
+        keys = self.keys.tenant(tenant)
+        applied = int(self._server.data[keys.account.encode()].get(b"applied", b"0"))
+        for number, micros in enumerate(self.ledger.money_in[tenant], start=1):
+            if number > applied or self._dice.random() < 0.05:  # it died before it knew that this was applied
+                self._server.run(lua.FUND, [keys.partition.epoch, keys.account], ["1", number, micros])
+                self._loop.call_later(0.01, self._tell_funded, tenant)
+
+    def _book(self) -> None:
+        for keys in self.keys.partitions:
+            stream = self._server.data.get(keys.outbox.encode(), [])
+            waiting = list(stream)
+            if self._dice.random() < 0.1:
+                waiting = waiting[: self._dice.randint(0, len(waiting))]
+            for _, entry in waiting:
+                call_id, tenant = entry[b"call"].decode().split(" ")
+                kind = entry[b"kind"].decode()
+                charge_id = call_id + LATE if kind == "late" else call_id
+                talk_s = int(entry.get(b"talk_s", b"0"))
+                charge = Booked(tenant, int(entry[b"charge"]), entry[b"record"], kind, talk_s)
+                self.ledger.booked.setdefault(charge_id, charge)
+            if self._dice.random() < 0.1:
+                continue  # it died after the commit: everything is read again
+            call_ids = [entry[b"call"].decode().split(" ")[0] for _, entry in waiting]
+            self._loop.call_later(0.02, self._tell_booked, call_ids)
+            if self._dice.random() >= 0.1:  # or after it told the workers
+                del stream[: len(waiting)]
+
+    def _sweep(self) -> None:
+        now_ms = int((UNIX_START_S + self._loop.time()) * 1000)
+        for keys in self.keys.partitions:
+            leases = self._server.data.get(keys.leases.encode(), {})
+            for member in [member for member, until in leases.items() if until <= now_ms]:
+                call_id, tenant = member.decode().split(" ")
+                account = self.keys.tenant(tenant).account
+                places = [keys.epoch, account, keys.call(call_id), keys.leases, keys.outbox, keys.opened]
+                reply = self._server.run(lua.SWEEP, places, ["1", member, 0])
+                assert reply[0] != b"ALERT", f"the sweep of {call_id} met {reply}"
+                self.swept += reply[0] == b"SWEPT"

@@ -1,0 +1,430 @@
+"""One seeded world: gates, a PBX, a carrier, Redis, a settler and a fate that breaks things; what must always hold.
+
+A seed decides everything: who calls when, what the people do, how bad the network is, when Redis breaks and how, when
+a gate is killed, when money comes.  The same seed is the same story.  ``check`` is asked again and again while the
+story runs, and ``check_end`` when nothing is left to happen:
+
+- money in = balance + charged, in Redis after every script and in the ledger at the end, to the micro;
+- what is held is the sum of what live calls hold, and available is never below zero after a grant;
+- each reservation is resolved once, and charged by the tariff for the talk of its record;
+- no call talks beyond paid-until while its gate is up;
+- no call is stuck, and the two legs of one call end together.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from unittest.mock import patch
+
+from gateway.call.record import decode_record
+from gateway.call.settings import CallSettings
+from gateway.credit import lua
+from gateway.credit.resp import Link
+from gateway.credit.streams import LATE
+from gateway.sip.events import Flow
+from gateway.sip.message import Request
+from gateway.sip.uri import parse_uri
+from policy.verdict import Allow, Limits, Route, Verdict
+from rating.tariff import Tariff, charge_micros
+from tests.simulation.gate import UNIX_START_S, SimGate
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.network import Address, Cable, Network, Weather
+from tests.simulation.phones import Carrier, Pbx, Plan
+from tests.simulation.redis import SimRedis
+from tests.simulation.settler import Booked, SimSettler
+
+PBX: Address = ("10.0.0.2", 5060)
+CARRIER: Address = ("10.0.0.3", 5060)
+GATES: tuple[Address, ...] = (("10.0.0.11", 5060), ("10.0.0.12", 5060))
+
+TARIFFS = (
+    Tariff(60_000, 0, 1, 1),
+    Tariff(60_000, 5_000, 6, 6),
+    Tariff(100_001, 777, 3, 2, 0, 40_000),
+    Tariff(12_345, 0, 7, 13, 2),
+    Tariff(0, 0, 60, 60),
+)
+
+SETTINGS = CallSettings(
+    tick_s=5, renew_lead_s=1.0, max_call_s=40, ring_timeout_s=20.0, session_expires_s=0, lease_grace_s=30
+)
+STORY_S = 25.0
+"""When the last call begins, at most."""
+
+OVER_S = 600.0
+"""When a story must be over: the longest call, all timers, leases and the sweep's quiet time, several times."""
+
+LATE_S = 0.01
+"""How long after paid-until the end of talk may be seen: the clock rounds up half a millisecond."""
+
+LOSS_S = 2.0
+"""What Redis may lose on a kill (everysec), in seconds."""
+
+
+class BrokenError(AssertionError):
+    """Something that must always hold did not."""
+
+
+@dataclass
+class Story:
+    """What fate has decided for a seed."""
+
+    seed: int
+    gates: int = 1
+    tenants: list[str] = field(default_factory=list)
+    weather: Weather = field(default_factory=Weather)
+    plans: list[Plan] = field(default_factory=list)
+    fundings: list[tuple[float, str, int]] = field(default_factory=list)
+    faults: list[tuple[float, str, float]] = field(default_factory=list)
+    """Moment, what happens, and its length or strength."""
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{what} at {at_s:.2f} ({much:.2f})" for at_s, what, much in self.faults) or "nothing breaks"
+        return f"seed {self.seed}: {self.gates} gates, {len(self.plans)} calls, {self.weather}, {faults}"
+
+
+REDIS_FAULTS = ("cut", "down", "hang", "slow", "forget", "flush scripts", "partition")
+GATE_FAULTS = ("kill", "settler away", "stall", "stall")
+
+
+def story_of(seed: int) -> Story:
+    """The story of a seed."""
+    dice = random.Random(seed)
+    story = Story(seed, gates=dice.choice((1, 1, 2)))
+    story.tenants = [f"tenant{number}" for number in range(dice.randint(1, 3))]
+    story.weather = dice.choice((Weather(), Weather(), Weather(0.05, 0.03, 0.005, 0.03), Weather(0.2, 0.1, 0.01, 0.1)))
+    for number in range(dice.randint(2, 12)):
+        story.plans.append(_plan(dice, number, story))
+    for tenant in story.tenants:
+        story.fundings.append((0.0, tenant, dice.choice((0, 5_000, 20_000, 60_000, 200_000, 10**9, 10**9))))
+        for _ in range(dice.randint(0, 2)):
+            story.fundings.append((dice.uniform(1, STORY_S + 30), tenant, dice.choice((1, 4_000, 30_000))))
+    for _ in range(dice.choice((0, 1, 1, 2, 3))):
+        story.faults.append((dice.uniform(2, STORY_S + 20), dice.choice(REDIS_FAULTS), dice.uniform(0.3, 12)))
+    if not any(what == "forget" for _, what, _ in story.faults):
+        # Redis' last writes and the worker that made them gone together is the one loss MONEY 6 documents
+        for _ in range(dice.choice((0, 0, 1))):
+            story.faults.append((dice.uniform(2, STORY_S + 20), dice.choice(GATE_FAULTS), dice.uniform(0.3, 8)))
+    return story
+
+
+def _plan(dice: random.Random, number: int, story: Story) -> Plan:
+    def maybe(chance: float, least: float, most: float) -> float | None:
+        return dice.uniform(least, most) if dice.random() < chance else None
+
+    plan = Plan(
+        number=f"+1425555{number:04d}",
+        caller=dice.choice(story.tenants),
+        gate=GATES[dice.randrange(story.gates)],
+        at_s=1001 + dice.uniform(0, STORY_S),
+        answer=dice.choice((200, 200, 200, 200, 200, 486, 503, 404, 0)),
+        ring_s=dice.choice((0.0, 0.5, 2.0, 8.0, 25.0)),
+        caller_talks_s=maybe(0.5, 0.0, 30.0),
+        callee_talks_s=maybe(0.3, 0.0, 30.0),
+        gives_up_s=maybe(0.2, 0.0, 10.0),
+        acknowledges=dice.random() > 0.05,
+    )
+    if dice.random() < 0.1:
+        plan.caller_vanishes_s = dice.uniform(0, 10)
+    if dice.random() < 0.1:
+        plan.callee_vanishes_s = dice.uniform(0, 10)
+    return plan
+
+
+class World:
+    """A story being played; ``texts`` replaces scripts (mutations)."""
+
+    def __init__(self, story: Story, texts: dict[str, str] | None = None) -> None:
+        self.story = story
+        self.loop = VirtualLoop()
+        self.dice = random.Random(story.seed + 1)
+        self.server = SimRedis(lambda: UNIX_START_S + self.loop.time(), texts)
+        self.server.watch = self._count_money
+        self.network = Network(self.loop, self.dice, story.weather)
+        self.settler = SimSettler(
+            self.loop, self.dice, self.server, story.tenants, self._tell_booked, self._tell_funded
+        )
+        self.pbx = Pbx(self.loop, self.network, self.dice, PBX)
+        self.carrier = Carrier(self.loop, self.network, self.dice, CARRIER)
+        self.tariffs = {tenant: self.dice.choice(TARIFFS) for tenant in story.tenants}
+        self.limits = {tenant: Limits(self.dice.choice((None, None, 2))) for tenant in story.tenants}
+        self.gates = [
+            self._make_gate(number, address) for number, address in enumerate(GATES[: story.gates], start=1)
+        ]
+        self.killed: set[Address] = set()
+        self.forgotten = False
+
+    def _make_gate(self, number: int, address: Address) -> SimGate:
+        cable = Cable(self.loop, self.dice, self.server)
+        return SimGate(
+            self.loop, self.network, cable, self.dice, f"gate-{number}", address, self._decide, SETTINGS
+        )
+
+    def _decide(self, request: Request, flow: Flow, now: float) -> Verdict:
+        caller, number = (parse_uri(uri).user for uri in (request.from_.uri, request.uri))  # type: ignore[union-attr]
+        route = Route("carrier", f"sip:{CARRIER[0]}:{CARRIER[1]}", number)
+        return Allow(
+            tenant_id=caller, currency="USD", kind="user_out", caller=caller, dialled=number, number=number,
+            routes=(route,), tariff=self.tariffs[caller], limits=self.limits[caller], trunk="pbx",
+        )  # fmt: skip
+
+    async def open_link(self, _address: object, on_lost: Callable[[Link], None]) -> Link:
+        """Stands for gateway.credit.resp.open_link: whose tie asks tells whose cable it is."""
+        tie = on_lost.__self__  # type: ignore[attr-defined]
+        cable = next(gate.cable for gate in self.gates if gate.alive and gate.store._tie is tie)
+        return await cable.open_link(on_lost)
+
+    # who tells whom
+
+    def _tell_booked(self, call_ids: list[str]) -> None:
+        for gate in self.gates:
+            if gate.alive:
+                gate.store.booked(call_ids)
+
+    def _tell_funded(self, tenant: str) -> None:
+        for gate in self.gates:
+            if gate.alive:
+                gate.b2bua.funded(tenant, self.loop.time())
+                gate.turn.end(self.loop.time())
+
+    # the story
+
+    def play(self) -> None:
+        """Play it to its end.  Raises BrokenError."""
+        with _patched(self):
+            self.settler.prepare()
+            for plan in self.story.plans:
+                self.carrier.plans[plan.number] = plan
+                self.pbx.place(plan)
+            for at_s, tenant, micros in self.story.fundings:
+                self.loop.call_at(1000.0 + at_s, self.settler.fund, tenant, micros)
+            for at_s, what, much in self.story.faults:
+                self.loop.call_at(1000.0 + at_s, self._break, what, much)
+            for gate in self.gates:
+                self.loop.call_soon(gate.start)
+            self.loop.call_soon(self._watch)
+            try:
+                self._run()
+                self.check_end()
+            finally:
+                for gate in self.gates:
+                    gate.kill()
+                self.loop.run_until(self.loop.time() + 0.001)
+                self.loop.close()
+
+    def _run(self) -> None:
+        until_s = 1000.0 + STORY_S + 30
+        while True:
+            self.loop.run_until(until_s)
+            if self.loop.faults:
+                raise BrokenError(f"a callback raised: {self.loop.faults[0]!r}")
+            if self._is_over():
+                return
+            if self.loop.time() > 1000.0 + OVER_S:
+                raise BrokenError(f"something is stuck: {self._left()}")
+            until_s += 5.0
+
+    def _is_over(self) -> bool:
+        return not any(self._left().values())
+
+    def _left(self) -> dict[str, int]:
+        """What is still there of any call."""
+        data = self.server.data
+        return {
+            "calls": sum(len(gate.b2bua) for gate in self.gates if gate.alive),
+            "legs": sum(len(gate.b2bua.legs) for gate in self.gates if gate.alive),
+            "transactions": sum(gate.endpoint.load for gate in self.gates if gate.alive),
+            "unacknowledged": sum(gate.store.unacknowledged for gate in self.gates if gate.alive),
+            "leases": sum(len(data.get(keys.leases.encode(), ())) for keys in self.settler.keys.partitions),
+            "outbox": sum(len(data.get(keys.outbox.encode(), ())) for keys in self.settler.keys.partitions),
+            "waiting": sum(self.loop.time() < 1000.0 + at_s + 8 * much for at_s, _, much in self.story.faults),
+        }
+
+    def _watch(self) -> None:
+        """Ten times a second: a picture of Redis' file, and whether anybody talks beyond what is paid."""
+        self.loop.call_later(0.1, self._watch)
+        self.server.remember(self.loop.time(), LOSS_S)
+        now = self.loop.time()
+        for gate in self.gates:
+            for call in gate.b2bua._calls.values() if gate.alive and not gate.stalled else ():
+                if not call.money.closed and now > call.money.paid_until + LATE_S:
+                    raise BrokenError(f"call {call.id} talks {now - call.money.paid_until:.3f} s beyond what is paid")
+
+    # fate
+
+    def _break(self, what: str, much: float) -> None:
+        act = getattr(self, "_break_" + what.replace(" ", "_"))
+        act(much)
+
+    def _for_a_while(self, much: float, what: str, during: object, after: object) -> None:
+        """Something about every way to Redis is different for ``much`` seconds."""
+        for gate in self.gates:
+            setattr(gate.cable, what, during)
+            self.loop.call_later(much, setattr, gate.cable, what, after)
+
+    def _settler_without_redis(self, much: float) -> None:
+        self.settler.reaches_redis = False
+        self.loop.call_later(much, setattr, self.settler, "reaches_redis", True)
+
+    def _break_cut(self, much: float) -> None:
+        for gate in self.gates:
+            gate.cable.cut()
+
+    def _break_down(self, much: float) -> None:
+        self._for_a_while(much, "up", False, True)
+        self._settler_without_redis(much)
+        self._break_cut(much)
+
+    def _break_hang(self, much: float) -> None:
+        self._for_a_while(much, "hangs", True, False)
+        self._settler_without_redis(much)
+
+    def _break_slow(self, much: float) -> None:
+        self._for_a_while(much, "delay_s", 0.5, 0.0003)
+
+    def _break_partition(self, much: float) -> None:
+        """One gate alone loses Redis, for so long that the sweep closes its calls."""
+        cable = self.dice.choice(self.gates).cable
+        cable.up = False
+        cable.cut()
+        self.loop.call_later(much * 8, setattr, cable, "up", True)
+
+    def _break_forget(self, much: float) -> None:
+        """Killed, and back without its last writes."""
+        self._break_down(much / 4)
+        self.forgotten = True
+        self.server.forget(self.loop.time() - self.dice.uniform(0, LOSS_S))
+
+    def _break_flush_scripts(self, much: float) -> None:
+        self.server.loaded = set()
+
+    def _break_kill(self, much: float) -> None:
+        gate = self.dice.choice(self.gates)
+        if gate.alive:
+            self.killed.add(gate.address)
+            gate.kill()
+            self.loop.call_later(much, gate.start)
+
+    def _break_stall(self, much: float) -> None:
+        """A gate hears nothing and does nothing for a moment, as a busy or stopped process."""
+        gate = self.dice.choice(self.gates)
+        if gate.alive:
+            gate.stall(much / 4)
+
+    def _break_settler_away(self, much: float) -> None:
+        self.settler.away = True
+        self.loop.call_later(much, setattr, self.settler, "away", False)
+
+    # what must always hold
+
+    def _count_money(self) -> None:
+        """After every script: each account's balance and what it holds, from what is in Redis itself."""
+        data, late = self.server.data, self._has_late()
+        held: dict[str, int] = dict.fromkeys(self.story.tenants, 0)
+        for keys in self.settler.keys.partitions:
+            for member in data.get(keys.leases.encode(), ()):
+                call_id, tenant = member.decode().split(" ")
+                held[tenant] += int(data[keys.call(call_id).encode()].get(b"held", b"0"))
+        for tenant in self.story.tenants:
+            row = data.get(self.settler.keys.tenant(tenant).account.encode(), {})
+            balance, all_held = int(row.get(b"balance", b"0")), int(row.get(b"held", b"0"))
+            if all_held != held[tenant]:
+                raise BrokenError(f"{tenant} holds {all_held}, its live calls {held[tenant]}")
+            charged = sum(micros for owner, micros in data.get(b"charged", {}).values() if owner == tenant)
+            funded = sum(self.settler.ledger.money_in[tenant][: int(row.get(b"applied", b"0"))])
+            if funded != balance + charged:
+                raise BrokenError(f"{tenant}: {funded} came in, balance {balance} + charged {charged}")
+            if balance < all_held and not self.forgotten and tenant not in late:
+                raise BrokenError(f"{tenant}: available is {balance - all_held}")
+
+    def _has_late(self) -> set[str]:
+        """Tenants whose talk was heard of after a sweep: only that may take available below zero (MONEY 1)."""
+        charged = self.server.data.get(b"charged", {})
+        return {tenant for charge_id, (tenant, _) in charged.items() if charge_id.endswith(":late")}
+
+    def check_end(self) -> None:
+        """When nothing is left to happen."""
+        ledger = self.settler.ledger
+        for tenant in self.story.tenants:
+            row = self.server.data[self.settler.keys.tenant(tenant).account.encode()]
+            if int(row[b"balance"]) != ledger.balance(tenant):
+                raise BrokenError(f"{tenant}: Redis has {int(row[b'balance'])}, the ledger {ledger.balance(tenant)}")
+            if int(row.get(b"held", b"0")):
+                raise BrokenError(f"{tenant} still holds {int(row[b'held'])}")
+        for charge_id, charge in ledger.booked.items():
+            self._check_charge(charge_id, charge)
+        for call_id in {call_id for gate in self.gates for call_id in gate.proven}:
+            self._check_proven(call_id)
+        for plan in self.story.plans:
+            self._check_legs(plan)
+        leases_may_end = self.killed or any(what == "partition" for _, what, _ in self.story.faults)
+        if self.settler.swept and not leases_may_end:
+            raise BrokenError(f"{self.settler.swept} calls were swept although their gate lives and reaches Redis")
+        alerts = [alert for gate in self.gates for alert in gate.alerts if alert[0] not in EXPECTED_ALERTS]
+        if alerts:
+            raise BrokenError(f"alerts: {alerts[:3]}")
+
+    def _check_charge(self, charge_id: str, charge: Booked) -> None:
+        """The price of the talk, once: also where a sweep and a late charge share it."""
+        found, tariff, micros = decode_record(charge.record), self.tariffs[charge.tenant], charge.micros
+        if charge.kind == "sweep":
+            due = charge_micros(tariff, charge.talk_s * 1000) if charge.talk_s else micros
+        elif charge.kind == "late":
+            swept = self.settler.ledger.booked[charge_id.removesuffix(LATE)].micros
+            due = max(0, charge_micros(tariff, found.talk_ms) - swept)
+        else:
+            due = charge_micros(tariff, found.talk_ms) if found.answered_ms else 0
+        if due != micros:
+            raise BrokenError(f"{charge_id} ({charge.kind}) costs {due}, booked were {micros}")
+
+    def _check_proven(self, call_id: str) -> None:
+        charge = self.settler.ledger.booked[call_id]
+        if charge.kind == "sweep" and not charge.talk_s:
+            raise BrokenError(f"{call_id} talked when its gate died, and was charged for nothing")
+
+    def _check_legs(self, plan: Plan) -> None:
+        """Where nobody vanished and no gate died, both ends heard the end; and nobody is left with a ringing phone."""
+        caller, callee = self.pbx.ends[plan.number], self.carrier.ends.get(plan.number)
+        if plan.gate in self.killed:
+            return
+        if not caller.gone and not caller.status:
+            raise BrokenError(f"the caller of {plan.number} never heard an answer")
+        for name, end in (("caller", caller), ("callee", callee)):
+            if end is not None and not end.gone and end.connected_at is not None and end.ended_at is None:
+                raise BrokenError(f"the {name} of {plan.number} is still connected")
+
+
+EXPECTED_ALERTS = {"STORE_AWAY", "REDIS_ERROR"}
+
+
+@contextmanager
+def _patched(world: World) -> Iterator[None]:
+    """The simulated clock and connection in place of the two things that a store takes from the machine."""
+    with (
+        patch("gateway.credit.resp.monotonic", world.loop.time),
+        patch("gateway.credit.store.monotonic", world.loop.time),
+        patch("gateway.credit.tie.open_link", world.open_link),
+        patch("gateway.credit.tie.CHECK_S", 0.2),
+    ):
+        asyncio.set_event_loop(None)
+        yield
+
+
+def play(seed: int, texts: dict[str, str] | None = None) -> World:
+    """Play the story of a seed.  Raises BrokenError with the story in its text."""
+    world = World(story_of(seed), texts)
+    try:
+        world.play()
+    except Exception as fault:
+        raise BrokenError(f"{fault}\n{world.story}\nagain: python -m tests.simulation {seed}") from fault
+    return world
+
+
+def mutated(old: str, new: str) -> dict[str, str]:
+    """The scripts with one line broken, in every script that has it.  Raises ValueError where none does."""
+    texts = {script.name: script.text.replace(old, new, 1) for script in lua.ALL if old in script.text}
+    if not texts:
+        raise ValueError(f"{old!r} stands in no script")
+    return texts
