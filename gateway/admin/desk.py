@@ -16,6 +16,7 @@ from gateway.admin.documents import (
     call_document,
     funding_document,
     posting_document,
+    rebuilt_document,
     reconcile_document,
     tenant_document,
 )
@@ -23,7 +24,7 @@ from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import HangUp
 from gateway.ledger import Ledger
-from gateway.settlement import fund, reconcile
+from gateway.settlement import fund, reconcile, repair
 
 HANG_UP_WAIT_S: Final = 5.0
 """How long a hang-up is waited for: the worker hears it at once, and settles within a Redis round trip."""
@@ -96,6 +97,16 @@ class Desk:
     async def reconcile(self, tenant_id: str | None = None) -> Document:
         """Ledger, Redis, outbox and call records compared.  Raises UnknownTenant."""
         return reconcile_document(await reconcile(self.ledger, self.credit, [tenant_id] if tenant_id else None))
+
+    async def repair(self, tenant_id: str | None = None) -> Document:
+        """Redis rebuilt from the ledger and live calls, for all tenants; then as :meth:`reconcile`, with what changed.
+
+        Raises UnknownTenant before anything is done, RebuildHeld where another process goes on rebuilding it.
+        """
+        if tenant_id:
+            await self.ledger.account(tenant_id)
+        done = await repair(self.ledger, self.credit)
+        return await self.reconcile(tenant_id) | {"rebuilt": rebuilt_document(done)}
 
 
 def _not_hung_up(call_id: str, owner: str) -> str:

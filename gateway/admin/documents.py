@@ -10,7 +10,7 @@ from typing import Any
 from gateway.call.record import CallRecord, decode_record
 from gateway.credit.views import AccountView, LiveCall
 from gateway.ledger import LedgerAccount, Posting
-from gateway.settlement import Drift, FundingOutcome
+from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import Tenant
 from rating.money import format_amount
 from rating.tariff import charge_micros
@@ -139,6 +139,32 @@ def reconcile_document(drifts: list[Drift]) -> Document:
         "drift_micros": sum(drift.total_micros for drift in drifts),
         "clean": all(drift.clean for drift in drifts),
         "tenants": [_drift_document(drift) for drift in drifts],
+    }
+
+
+def rebuilt_document(done: Rebuilt) -> Document:
+    """What a rebuild of Redis did; ``accounts`` has those that it changed."""
+    return {
+        "epoch": done.number,
+        "seconds": round(done.seconds, 3),
+        "booked": done.booked,
+        "calls_kept": done.kept,
+        "calls_over": done.over,
+        "charges_said": done.cleared,
+        "workers_unheard": list(done.unheard),
+        "accounts": [
+            {
+                "tenant": each.after.tenant_id,
+                "lost": not each.before.exists,
+                "balance_before": format_amount(each.before.balance_micros),
+                "balance": format_amount(each.after.balance_micros),
+                "held_before": format_amount(each.before.held_micros),
+                "held": format_amount(each.after.held_micros),
+                "calls_before": each.before.calls,
+                "calls": each.after.calls,
+            }
+            for each in done.changed
+        ],
     }
 
 

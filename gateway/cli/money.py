@@ -12,6 +12,7 @@ from gateway.cli.output import FAILED, note, print_facts, print_json, print_json
 from gateway.cli.stores import open_desk, open_ledger
 
 POSTING_COLUMNS = ("id", "at", "kind", "amount", "balance", "reference", "call_id")
+CHANGED_COLUMNS = ("tenant", "lost", "balance_before", "balance", "held_before", "held", "calls_before", "calls")
 DRIFT_COLUMNS = ("tenant", "ledger", "balance", "held", "in_outbox", "unapplied", "expected", "drift_micros")
 
 
@@ -87,23 +88,44 @@ def ledger(tenant: TenantOption, config: ConfigFile = None, as_json: AsJson = Fa
 
 
 @command
-def reconcile(tenant: AnyTenant = None, config: ConfigFile = None, as_json: AsJson = False) -> int:
-    """Compare ledger, Redis, outbox and call records; exit status 1 where they differ."""
+def reconcile(
+    tenant: AnyTenant = None,
+    repair: Annotated[bool, typer.Option("--repair", help="First rebuild Redis from ledger and live calls.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> int:
+    """Compare ledger, Redis, outbox and call records; exit status 1 where they differ.
+
+    With --repair the Redis of all tenants is rebuilt before; a gate may be running, and grants nothing for a second.
+    """
     settings = load(config)
 
     async def work() -> dict[str, Any]:
         async with open_desk(settings) as desk:
-            return await desk.reconcile(tenant)
+            return await (desk.repair(tenant) if repair else desk.reconcile(tenant))
 
     found = wait(work())
     if as_json:
         print_json(found)
     else:
+        if repair:
+            _print_rebuilt(found["rebuilt"])
         print_table(found["tenants"], DRIFT_COLUMNS, "there are no tenants")
         typer.echo(f"drift {found['drift_micros']} micros")
     if not found["clean"]:
         note("the books do not add up; the table shows where")
     return 0 if found["clean"] else FAILED
+
+
+def _print_rebuilt(done: dict[str, Any]) -> None:
+    """What a rebuild did, and the accounts that it changed."""
+    print_table(done["accounts"], CHANGED_COLUMNS, "no account was changed")
+    typer.echo(
+        f"rebuilt in {done['seconds']} s: {len(done['accounts'])} accounts changed, {done['booked']} charges booked, "
+        f"{done['calls_kept']} live calls kept, {done['calls_over']} ended, epoch {done['epoch']}"
+    )
+    for worker in done["workers_unheard"]:
+        note(f"worker {worker} did not answer in time; its calls are taken in when it does")
 
 
 def _user() -> str:

@@ -7,7 +7,7 @@ repeat as on the hot path, by the same scripts.  The streams between processes a
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from gateway.call.record import decode_record
 from gateway.credit import lua
@@ -18,15 +18,13 @@ from gateway.credit.client import (
     StoreStaleError,
     StoreUnreachableError,
 )
-from gateway.credit.keys import OWNERS_KEY, PARTITIONS_KEY, REBUILDING, PartitionKeys
+from gateway.credit.keys import OWNERS_KEY, PartitionKeys
+from gateway.credit.repairs import Repairs
 from gateway.credit.requests import read_tariff
-from gateway.credit.streams import Streams, outbox_entry
+from gateway.credit.streams import outbox_entry
 from gateway.credit.views import AccountView, Applied, LiveCall, OutboxEntry, Swept, Withdrawn, WorkerView
 
 __all__ = ["CreditAdmin", "PartitionsChangedError", "StoreError", "StoreStaleError", "StoreUnreachableError"]
-
-AT_ONCE: Final = 500
-"""Commands in one pipeline: some 100 kB of replies, so that no other client of Redis waits long behind them."""
 
 SWEEP_QUIET_S: Final = 30
 """After a change of epoch, after Redis was away, or after our own start nothing is swept for so long: live owners say
@@ -40,10 +38,8 @@ _LIVE_FIELDS: Final = (
     "owner", "gen", "answered_ms", "tick", "paid_s", "proven_s", "held", "tariff", "usage", "adoption",
 )  # fmt: skip
 
-_T = TypeVar("_T")
 
-
-class CreditAdmin(Streams):
+class CreditAdmin(Repairs):
     """Reads and changes the credit store for the settler, the command line, the supervisor and the admin process.
 
     Every method raises StoreUnreachableError where Redis is away; those that change a partition StoreStaleError
@@ -73,58 +69,6 @@ class CreditAdmin(Streams):
         async with self._client.asking() as redis:
             info = await redis.info("server")
         return str(info["run_id"])
-
-    async def prepare(self) -> bool:
-        """Make a Redis ready at the first start: fix the partition count, open epoch 1 where no partition has one.
-
-        Returns True where this was the first start of this Redis.  The caller must know that it may be one (an
-        empty Redis under a ledger with money in it has lost its memory and must be rebuilt instead, MONEY 6).
-        Raises PartitionsChangedError; StoreStaleError where some partitions have an epoch and others not.
-        """
-        partitions = self._client.keys.partitions
-        async with self._client.asking() as redis:
-            await redis.set(PARTITIONS_KEY, len(partitions), nx=True)
-            stored = int(await cast(Awaitable[bytes], redis.get(PARTITIONS_KEY)))
-            if stored != len(partitions):
-                text = f"this Redis was first used with {stored} partitions, not {len(partitions)}: that never changes"
-                raise PartitionsChangedError(text)
-            missing = [epoch is None for epoch in await self._pipelined(("GET", keys.epoch) for keys in partitions)]
-            if not any(missing):
-                return False
-            if not all(missing):
-                text = f"{sum(missing)} of {stored} partitions have no epoch: Redis has lost part of its memory"
-                raise StoreStaleError(f"{text}; rebuild it from the ledger")
-            await self._open_first(partitions)
-        return True
-
-    async def _open_first(self, partitions: Sequence[PartitionKeys]) -> None:
-        now_ms = await self._now_ms()
-        pipeline = self._client.pipeline(atomic=True)
-        for keys in partitions:
-            pipeline.set(keys.epoch, "1", nx=True)
-            pipeline.set(keys.opened, now_ms, nx=True)
-        await pipeline.execute()
-
-    async def begin_rebuild(self, partition: int) -> int:
-        """Raise a partition's epoch by one and let nothing be granted in it (MONEY 6, step 1); returns its number."""
-        keys = self._client.keys.partitions[partition]
-        async with self._client.asking() as redis:
-            stored = await cast(Awaitable[bytes | None], redis.get(keys.epoch)) or b""
-            believed = stored.decode()
-            number = int(believed.removesuffix(REBUILDING) or 0) + 1
-            await self._move_epoch(keys, believed, f"{number}{REBUILDING}")
-        return number
-
-    async def open_epoch(self, partition: int, number: int) -> None:
-        """End a rebuild: grants are given again, under epoch ``number``."""
-        async with self._client.asking():
-            keys = self._client.keys.partitions[partition]
-            await self._move_epoch(keys, f"{number}{REBUILDING}", str(number))
-
-    async def _move_epoch(self, keys: PartitionKeys, believed: str, new: str) -> None:
-        reply = await self._client.call(lua.OPEN_EPOCH, [keys.epoch, keys.opened], [believed, new])
-        if reply[0] != b"OPENED":
-            raise StoreStaleError(f"the epoch of partition {keys.number} is not {believed!r} any more: look again")
 
     async def account(self, tenant_id: str) -> AccountView:
         """One tenant's account; all zero where Redis has none."""
@@ -168,9 +112,9 @@ class CreditAdmin(Streams):
 
         ``balance_micros`` is the ledger's balance as of its sequence number ``seq``: money in up to it is part of it.
         """
+        keys = self._client.keys.tenant(tenant_id)
         async with self._client.asking():
-            account = self._client.keys.tenant(tenant_id).account
-            reply = await self._client.call(lua.CREATE, [account], [balance_micros, seq])
+            reply = await self._client.call_in(keys.partition, lua.CREATE, [keys.account], [balance_micros, seq])
         return bool(reply[0] == b"CREATED")
 
     async def apply_money_in(self, tenant_id: str, seq: int, amount_micros: int) -> Applied:
@@ -197,7 +141,7 @@ class CreditAdmin(Streams):
         words: list[str | bytes | int] = [member, amount_micros, int(exact), record]
         async with self._client.asking():
             reply = await self._client.call_in(keys.partition, lua.WITHDRAW, places, words)
-        return Withdrawn(reply[1], reply[2])
+        return Withdrawn(*reply[1:])
 
     async def live_calls(self, tenant_id: str | None = None) -> list[LiveCall]:
         """Live calls of one tenant or of all, in no order."""
@@ -312,27 +256,6 @@ class CreditAdmin(Streams):
     async def _now_ms(self) -> int:
         seconds, micros = await self._client.redis.time()
         return seconds * 1000 + micros // 1000
-
-    async def _pipelined(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-        """Replies to many commands, each on keys of one partition."""
-        replies: list[Any] = []
-        for some in _batches(commands, AT_ONCE):
-            pipeline = self._client.pipeline()
-            for words in some:
-                pipeline.execute_command(*words)
-            replies.extend(await pipeline.execute())
-        return replies
-
-
-def _batches(things: Iterable[_T], count: int) -> Iterator[list[_T]]:
-    batch: list[_T] = []
-    for thing in things:
-        batch.append(thing)
-        if len(batch) == count:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _pairs(reply: Sequence[Any]) -> Iterator[tuple[str, int]]:

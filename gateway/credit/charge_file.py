@@ -32,6 +32,9 @@ MERGE_WITHIN_S: Final = MARKER_S - 3600
 """How long after its call's end a charge is said with its reservation.  The marker of a booked charge stands for
 MARKER_S; later a merge would bring the call back and charge it twice.  An hour for clocks that differ."""
 
+NO_EPOCH: Final = -1
+"""Stands for the epoch of a charge that was doubtful already: whatever Redis is in, the ledger may have it."""
+
 HEAD_BYTES_MAX: Final = 4096
 """The first line: an owner's name and three numbers."""
 
@@ -126,6 +129,7 @@ def _encode(kept: Kept) -> bytes:
     }
     if isinstance(command, Settle):
         row |= {"talk_ms": command.talk_ms, "charge_micros": command.charge_micros}
+        row["epoch"] = NO_EPOCH if kept.doubtful else kept.epoch
         if live is not None:
             row["live"] = _encode_live(live)
     return _line(row)
@@ -153,7 +157,9 @@ def _decode(row: dict[str, Any], now_ms: float) -> Kept:
     live = _decode_live(call_id, tenant_id, row["live"]) if "live" in row else None
     if live is not None and live.answered_ms + settle.talk_ms < now_ms - MERGE_WITHIN_S * _MS_PER_S:
         live = None
-    return Kept(settle, live, was_dirty=True)
+    kept = Kept(settle, live, was_dirty=True)
+    kept.epoch = int(row.get("epoch", 0))
+    return kept
 
 
 def _decode_live(call_id: str, tenant_id: str, row: dict[str, Any]) -> Live:

@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from gateway.credit.address import Address, parse_address
-from gateway.credit.keys import REBUILDING, Keyspace, PartitionKeys
+from gateway.credit.keys import Keyspace, PartitionKeys, is_open
 from gateway.credit.lua import Script
 
 RETRIES: Final = 2
@@ -122,7 +122,7 @@ class Client:
     async def _open_epoch(self, partition: PartitionKeys) -> str:
         stored = await cast(Awaitable[bytes | None], self.redis.get(partition.epoch))
         epoch = "" if stored is None else stored.decode()
-        if not epoch or epoch.endswith(REBUILDING):
+        if not is_open(epoch):
             state = "is being rebuilt" if epoch else "has no epoch: this Redis is new or has lost its memory"
             raise StoreStaleError(f"partition {partition.number} {state}; wait until the settler has opened it")
         self._epochs[partition.number] = epoch

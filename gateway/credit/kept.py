@@ -70,7 +70,9 @@ class Live:
 class Kept:
     """A call that is over: its last command, and what was held for it, until the ledger has the charge."""
 
-    __slots__ = ("acknowledged", "again", "booked", "command", "leaves_at_s", "live", "sent")
+    __slots__ = (
+        "acknowledged", "again", "booked", "command", "doubtful", "epoch", "leaves_at_s", "live", "sent",
+    )  # fmt: skip
 
     def __init__(self, command: Settle | Release, live: Live | None, was_dirty: bool) -> None:
         self.command = command
@@ -78,6 +80,10 @@ class Kept:
         self.sent = False
         self.again = was_dirty
         """Redis may have forgotten its reservation: what was held is merged before the charge is taken."""
+        self.epoch = 0
+        """The epoch of its partition when it was made; 0 where none was known."""
+        self.doubtful = False
+        """A rebuild has begun since it was made: the ledger may have it, which is found out before it is taken."""
         self.acknowledged = False
         self.booked = False
         self.leaves_at_s = 0.0
@@ -85,6 +91,12 @@ class Kept:
         charge had to be said again."""
         if live is not None:
             live.adoption = live.usage = b""
+
+    def doubt(self, number: int) -> bool:
+        """Whether the ledger may have it, its partition being in epoch ``number`` by now."""
+        if self.epoch not in {0, number} and self.live is not None and isinstance(self.command, Settle):
+            self.doubtful = True
+        return self.doubtful
 
 
 class Keeper:

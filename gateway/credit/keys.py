@@ -9,17 +9,21 @@ Keys of a partition, N without leading zeros:
 
 | key | type | what |
 |---|---|---|
-| ``cg:{pN}:epoch`` | string | number of the epoch; followed by `` rebuilding`` while nothing may be granted |
+| ``cg:{pN}:epoch`` | string | number of the epoch, with `` rebuilding`` or `` counting`` behind it till it opens |
 | ``cg:{pN}:opened`` | string | Unix ms (Redis' clock) of the last change of the epoch |
 | ``cg:{pN}:account:TENANT`` | hash | balance, held, calls, applied, bucket_milli, bucket_ms |
 | ``cg:{pN}:call:ID`` | hash | one live call; over: ``done``, the marker of MONEY 3, and what a sweep charged |
 | ``cg:{pN}:leases`` | zset | ``ID TENANT`` by the end of the lease, Unix ms |
 | ``cg:{pN}:outbox`` | stream | charges on their way to the ledger |
 | ``cg:{pN}:refused`` | stream | refused calls, capped |
-| ``cg:{pN}:withdrawal:ID`` | string | what a withdrawal took |
+| ``cg:{pN}:withdrawal:ID`` | hash | what a withdrawal took, and in which epoch |
+| ``cg:{pN}:booked`` | string | the last outbox entry that the ledger booked |
+| ``cg:{pN}:said`` | hash | ``ID TENANT`` by charge in micro-units: charges that a worker said after a rebuild began |
 
 Outside the partitions: ``cg:partitions`` (P), ``cg:owners`` (claims of worker slots), ``cg:orders:NODE/SLOT`` (a
-worker's stream) and ``cg:directory`` (the version published last).
+worker's stream), ``cg:directory`` (the version published last), ``cg:epoch`` (the newest epoch begun), ``cg:heard``
+(by worker, the epoch in which it has said all it knows) and ``cg:doubtful`` (partitions with charges said too late for
+the rebuild).
 """
 
 from binascii import crc_hqx
@@ -35,8 +39,25 @@ PARTITIONS_KEY: Final = "cg:partitions"
 OWNERS_KEY: Final = "cg:owners"
 DIRECTORY_KEY: Final = "cg:directory"
 
+NEWEST_KEY: Final = "cg:epoch"
+HEARD_KEY: Final = "cg:heard"
+DOUBTFUL_KEY: Final = "cg:doubtful"
+
 REBUILDING: Final = " rebuilding"
-"""Stands behind the number of an epoch that is not open."""
+"""Stands behind the number of an epoch in which nothing is granted, and workers say what they know."""
+
+COUNTING: Final = " counting"
+"""Stands behind the number of an epoch in which nobody but the rebuild's leader may change anything."""
+
+
+def epoch_number(value: str) -> int:
+    """The number in an epoch as it is stored; 0 where there is none."""
+    return int(value.partition(" ")[0] or 0)
+
+
+def is_open(value: str) -> bool:
+    """Whether grants are given in this epoch."""
+    return value.isdecimal()
 
 
 def crc16(text: str) -> int:
@@ -60,7 +81,7 @@ def orders_key(worker: str) -> str:
 class PartitionKeys:
     """The keys of one partition."""
 
-    __slots__ = ("epoch", "leases", "number", "opened", "outbox", "prefix", "refused")
+    __slots__ = ("booked", "epoch", "leases", "number", "opened", "outbox", "prefix", "refused", "said")
 
     def __init__(self, number: int) -> None:
         prefix = f"cg:{{p{number}}}:"
@@ -71,6 +92,8 @@ class PartitionKeys:
         self.leases = prefix + "leases"
         self.outbox = prefix + "outbox"
         self.refused = prefix + "refused"
+        self.booked = prefix + "booked"
+        self.said = prefix + "said"
 
     def account(self, tenant_id: str) -> str:
         """A tenant's account."""

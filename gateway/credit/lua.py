@@ -47,10 +47,17 @@ OPEN_EPOCH: Final = _load("open_epoch")
 PUBLISH: Final = _load("publish")
 CREATE: Final = _load("create")
 ADOPT: Final = _load("adopt")
+MARK: Final = _load("mark")
+CLEAR: Final = _load("clear")
+RESTORE: Final = _load("restore")
+WITHDRAWN: Final = _load("withdrawn")
 
 HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 """What a worker calls; loaded at each connection."""
 
-ALL: Final = (*HOT, SWEEP, FUND, WITHDRAW, OPEN_EPOCH, PUBLISH, CREATE, ADOPT)
+REPAIR: Final = (OPEN_EPOCH, MARK, CLEAR, RESTORE, WITHDRAWN)
+"""What a rebuild calls, many at once; loaded when it begins."""
+
+ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT)
 
 BY_SHA: Final = {script.sha: script for script in ALL}

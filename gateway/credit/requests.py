@@ -98,15 +98,16 @@ class Requests:
             command.proven_s, self._grace_ms, command.adoption or "",
         ))  # fmt: skip
 
-    def settle(self, command: Settle, epoch: str) -> bytes:
+    def settle(self, command: Settle, epoch: str, *, doubtful: bool = False) -> bytes:
         """scripts/settle.lua."""
         keys = self._keys.tenant(command.tenant_id)
         partition = keys.partition
         return pack((
-            "EVALSHA", lua.SETTLE.sha, 5,
+            "EVALSHA", lua.SETTLE.sha, 6,
             partition.epoch, keys.account, partition.call(command.call_id), partition.leases, partition.outbox,
+            partition.said,
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}",
-            command.charge_micros, command.record,
+            command.charge_micros, command.record, "1" if doubtful else "",
         ))  # fmt: skip
 
     def release(self, command: Release, epoch: str) -> bytes:
@@ -119,17 +120,17 @@ class Requests:
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}", command.record,
         ))  # fmt: skip
 
-    def merge(self, live: Live, epoch: str) -> bytes:
-        """scripts/merge.lua."""
+    def merge(self, live: Live, epoch: str, charge_micros: int | None = None) -> bytes:
+        """scripts/merge.lua; with ``charge_micros`` the call is over."""
         keys = self._keys.tenant(live.tenant_id)
         partition = keys.partition
         return pack((
-            "EVALSHA", lua.MERGE.sha, 4,
-            partition.epoch, keys.account, partition.call(live.call_id), partition.leases,
+            "EVALSHA", lua.MERGE.sha, 5,
+            partition.epoch, keys.account, partition.call(live.call_id), partition.leases, partition.said,
             epoch, self._owner, self.generation, f"{live.call_id} {live.tenant_id}",
             live.tick, "" if live.paid_s is None else live.paid_s, live.held_micros, int(live.final),
             write_tariff(live.tariff), live.lease_s, live.answered_ms or "", live.proven_s, self._grace_ms,
-            live.adoption, live.usage,
+            live.adoption, live.usage, "" if charge_micros is None else charge_micros,
         ))  # fmt: skip
 
     def refused(self, command: Refused) -> bytes:

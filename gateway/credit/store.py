@@ -32,9 +32,10 @@ from gateway.call.commands import (
     StoreAway,
     Written,
 )
+from gateway.credit.acknowledge import Acknowledgement
 from gateway.credit.address import parse_address
 from gateway.credit.kept import Keeper, Kept, Live
-from gateway.credit.keys import Keyspace
+from gateway.credit.keys import Keyspace, epoch_number
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
 from gateway.credit.resp import LOST, Link, OnReply, pack
@@ -139,6 +140,7 @@ class CreditStore:
         self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
         self._to_say: deque[Live | Kept] = deque()
         self._saying = False
+        self._acknowledgement = Acknowledgement(owner.name)
         self._results: list[Result] = []
         self._housekeeping_at_s = 0.0
         self._alerted: dict[str, float] = {}
@@ -261,8 +263,7 @@ class CreditStore:
 
     def _route(self, tenant_id: str) -> tuple[Link, str] | Away:
         """The link to a tenant's partition and the epoch to name there, or why there is none."""
-        tie = self._tie
-        link = tie.link
+        tie, link = self._tie, self._tie.link
         if link is None or not tie.up or link.crowded:
             return Away.UNREACHABLE
         epoch = tie.open_epochs[self._keys.partition(tenant_id).number]
@@ -310,21 +311,38 @@ class CreditStore:
 
     def _close(self, command: Settle | Release) -> None:
         kept = self._keeper.close(command)
-        if kept is not None:
-            self._send_kept(kept)
+        if kept is None:
+            return
+        kept.epoch = epoch_number(self._tie.epochs[self._keys.partition(command.tenant_id).number])
+        if command.call_id in self._acknowledgement.unsaid:  # no rebuild has heard of it: what it holds is said with it
+            self._keeper.unsay(kept)
+            kept.doubtful = kept.live is not None and isinstance(command, Settle)
+            if not kept.doubtful:
+                self._count_said(command.call_id)
+        self._send_kept(kept)
 
     def _send_kept(self, kept: Kept) -> None:
-        way = self._route(kept.command.tenant_id)
-        if isinstance(way, Away):
+        """Say that a call is over; while its partition is rebuilt, only what it held and what it cost."""
+        tie, partition = self._tie, self._keys.partition(kept.command.tenant_id).number
+        link, epoch, is_open = tie.link, tie.epochs[partition], bool(tie.open_epochs[partition])
+        kept.doubt(epoch_number(epoch))
+        if link is None or not tie.up or link.crowded or not (is_open or (kept.doubtful and epoch)):
             return
-        kept.sent = True
-        if kept.again and kept.live is not None and isinstance(kept.command, Settle):
-            way[0].send(self._requests.merge(kept.live, way[1]), self._on_merge_kept)
-        way[0].send_soon(self._pack_kept(kept, way[1]), self._on_kept, kept)
+        if kept.again:
+            self._merge_kept(kept, link)
+        if is_open:
+            kept.sent = True
+            link.send_soon(self._pack_kept(kept, epoch), self._on_kept, kept)
+
+    def _merge_kept(self, kept: Kept, link: Link, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
+        if kept.live is not None and isinstance(kept.command, Settle):
+            epoch = self._tie.epochs[self._keys.partition(kept.command.tenant_id).number]
+            charge = kept.command.charge_micros if kept.doubtful else None
+            link.send(change(self._requests.merge(kept.live, epoch, charge)), self._on_merge_kept, kept)
 
     def _pack_kept(self, kept: Kept, epoch: str) -> bytes:
         if isinstance(kept.command, Settle):
-            return self._requests.settle(kept.command, epoch)
+            return self._requests.settle(kept.command, epoch, doubtful=kept.doubtful)
         return self._requests.release(kept.command, epoch)
 
     def _refuse(self, command: Refused) -> None:
@@ -387,6 +405,9 @@ class CreditStore:
         code = reply[0] if type(reply) is list else b""
         if code in {b"CLOSED", b"DONE"}:
             self._keeper.acknowledge(kept, monotonic())
+        elif code == b"BOOKED":
+            self._keeper.acknowledge(kept, monotonic())
+            self._keeper.book([command.call_id], monotonic())
         elif code == b"FENCED":
             self._keeper.drop(command.call_id)
             self._unsent.leave(command.call_id)
@@ -401,6 +422,10 @@ class CreditStore:
             kept.sent = not isinstance(way, Away)
             if not isinstance(way, Away):
                 way[0].send(with_text(self._pack_kept(kept, way[1])), self._on_kept, kept)
+        elif code == b"DOUBT":
+            kept.sent = False
+            if self._tie.link is not None:
+                self._acknowledgement.ask_settler(self._tie.link, self._keys.partition(command.tenant_id).number)
         else:
             kept.sent = False
             self._why(command.tenant_id, reply)
@@ -411,6 +436,7 @@ class CreditStore:
             self._heed_fence(live.call_id, reply)
             if reply[0] == b"ALERT":
                 self._alert(reply[1].decode(), f"call {live.call_id} of tenant {live.tenant_id} was not merged")
+            self._count_said(live.call_id)
             return
         self._keeper.soil(live.call_id)
         if is_noscript(reply):
@@ -418,9 +444,13 @@ class CreditStore:
         else:
             self._why(live.tenant_id, reply)
 
-    def _on_merge_kept(self, _subject: object, reply: Any, seconds: float) -> None:
+    def _on_merge_kept(self, kept: Kept, reply: Any, seconds: float) -> None:
         """Whatever it was: the charge that follows tells whether it can be taken."""
         self._time("merge", reply, seconds)
+        if type(reply) is list and reply[0] != b"STALE":
+            self._count_said(kept.command.call_id)
+        elif is_noscript(reply) and self._tie.link is not None:
+            self._merge_kept(kept, self._tie.link, with_text)
 
     def _on_refused(self, _subject: object, reply: Any, seconds: float) -> None:
         self._time("refused", reply, seconds)
@@ -488,19 +518,27 @@ class CreditStore:
         for result in results:
             self._on_result(result)
 
-    def _say_again(self, partitions: set[int]) -> None:
+    def _say_again(self, again: set[int], renumbered: set[int]) -> None:
         """Redis is back: tell these partitions of every call, the others of what they did not acknowledge.
 
-        Nothing else is sent until that is done, or a new call could be granted what a live one has already.
+        Nothing else is sent until that is done, or a new call could be granted what a live one has already.  In the
+        partitions of ``again`` Redis may have lost its last writes; those ``renumbered`` are in another epoch, and
+        their charges doubtful.
         """
         self._requests.generation = self._tie.generation
         self._unsent.doubt()
+        self._acknowledgement.begin()
+        partitions, unsaid = again | renumbered, self._acknowledgement.unsaid
         for live in self._keeper.live.values():
             if self._keys.partition(live.tenant_id).number in partitions:
                 self._keeper.soil(live.call_id)
+                unsaid.add(live.call_id)
         for kept in self._keeper.kept.values():
-            if self._keys.partition(kept.command.tenant_id).number in partitions:
+            partition = self._keys.partition(kept.command.tenant_id).number
+            if partition in partitions:
                 self._keeper.unsay(kept)
+                if kept.doubt(epoch_number(self._tie.epochs[partition])):
+                    unsaid.add(kept.command.call_id)
         self._to_say.clear()
         self._to_say.extend(self._keeper.dirty.values())
         self._to_say.extend(kept for kept in self._keeper.kept.values() if not kept.sent)
@@ -520,6 +558,18 @@ class CreditStore:
         self._saying = bool(to_say)
         if self._saying:
             asyncio.get_running_loop().call_soon(self._say)
+        else:
+            self._acknowledge()
+
+    def _count_said(self, call_id: str) -> None:
+        """Redis has answered for this call, whatever it made of it."""
+        if self._acknowledgement.unsaid:
+            self._acknowledgement.unsaid.discard(call_id)
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        if not self._to_say and self.up and self._tie.link is not None:
+            self._acknowledgement.send(self._tie.link, self._tie.number)
 
     def _merge(self, live: Live, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
         link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(live.tenant_id).number]
@@ -534,6 +584,9 @@ class CreditStore:
         if self.up:  # a Redis that is away may come back without what was kept for it
             self._keeper.forget(now)
         self._unsent.keep_house(now, self.up)
+        if self._acknowledgement.unsaid:
+            self._acknowledgement.keep(self._keeper.live.keys() | self._keeper.kept.keys())
+            self._acknowledge()
         for row in self._refused.sum_up():
             self._send_refused(row)
         if self.up:

@@ -6,8 +6,8 @@ simply reads them again; the ledger knows a charge id that it has (MONEY 4).
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar, cast
 
 from gateway.call.record import decode_record
 from gateway.credit import lua
@@ -31,8 +31,13 @@ ORDERS_EXPIRE_S: Final = 3600
 LATE: Final = ":late"
 """Behind the call id: the id of the charge for talk that was proven after a sweep (MONEY 5)."""
 
+AT_ONCE: Final = 500
+"""Commands in one pipeline: some 100 kB of replies, so that no other client of Redis waits long behind them."""
+
 BOOKED_AT_ONCE: Final = 500
 """Ids in one order: about 18 kB."""
+
+_T = TypeVar("_T")
 
 
 class Streams(ABC):
@@ -44,8 +49,15 @@ class Streams(ABC):
     @abstractmethod
     async def _live_workers(self) -> list[str]: ...
 
-    @abstractmethod
-    async def _pipelined(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]: ...
+    async def _pipelined(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Replies to many commands, each on keys of one partition."""
+        replies: list[Any] = []
+        for some in _batches(commands, AT_ONCE):
+            pipeline = self._client.pipeline()
+            for words in some:
+                pipeline.execute_command(*words)
+            replies.extend(await pipeline.execute())
+        return replies
 
     # The outbox
 
@@ -60,13 +72,18 @@ class Streams(ABC):
         return entries
 
     async def trim_outbox(self, entries: Sequence[OutboxEntry]) -> None:
-        """Remove entries that the ledger has committed; their markers live for another 24 h."""
+        """Remove entries that the ledger has committed; their markers live for another 24 h.
+
+        The last of each partition is noted before it goes, so that a Redis that lacks both is known to lack writes.
+        """
         partitions = self._client.keys.partitions
+        noted = [("SET", partitions[number].booked, mark) for number, mark in last_entries(entries).items()]
         markers = (("EXPIRE", self._marker(entry), MARKER_S) for entry in entries)
         ids: dict[int, list[str]] = defaultdict(list)
         for entry in entries:
             ids[entry.partition].append(entry.entry_id)
         async with self._client.asking():
+            await self._pipelined(noted)
             await self._pipelined(markers)
             await self._pipelined(("XDEL", partitions[number].outbox, *some) for number, some in ids.items())
 
@@ -177,6 +194,31 @@ class Streams(ABC):
         block_ms = max(1, round(block_s * MS_PER_S)) if block_s > 0 else None
         reading = self._client.redis.xread(places, count=count, block=block_ms)  # type: ignore[arg-type]
         return await cast(Awaitable[list[Any] | None], reading) or []
+
+
+def last_entries(entries: Iterable[OutboxEntry]) -> dict[int, str]:
+    """By partition, the id of the last of these entries."""
+    last: dict[int, str] = {}
+    for entry in entries:
+        if entry.partition not in last or _moment(entry.entry_id) > _moment(last[entry.partition]):
+            last[entry.partition] = entry.entry_id
+    return last
+
+
+def _moment(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _batches(things: Iterable[_T], count: int) -> Iterator[list[_T]]:
+    batch: list[_T] = []
+    for thing in things:
+        batch.append(thing)
+        if len(batch) == count:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _unix_ms(entry_id: bytes) -> int:

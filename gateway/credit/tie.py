@@ -1,12 +1,14 @@
 """The store's tie to one Redis node: connected, watched, given up when it hangs, and taken up again.
 
 At each connection the node is asked who it is.  Another run id than before means that Redis was restarted and may
-lack its last two seconds; another epoch of a partition, that the partition was rebuilt without us (MONEY 6).  Either
-way the store is told to say its calls again before anything new is asked for.  The worker's slot is claimed in the
-same breath, so that no two processes act under one name (SIP.md 1).
+lack its last two seconds; another epoch of a partition, that a rebuild has begun (MONEY 6).  Either way the store is
+told to say its calls again before anything new is asked for.  The worker's slot is claimed in the same breath, so that
+no two processes act under one name (SIP.md 1).
 
-One periodic check serves all time limits: it cuts a link whose oldest command has waited too long, and while nothing
-is asked it sends a PING now and then, so that a Redis that hangs is noticed within a second even in silence.
+One periodic check serves all time limits: it cuts a link whose oldest command has waited too long, and a few times a
+second it asks for the newest epoch.  So a Redis that hangs is noticed within a second even in silence, and one that
+was emptied, or is being rebuilt, even where no partition of it is asked for anything: all epochs are read then, and
+the slot is claimed again, so that the rebuild's leader sees who lives.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ from hiredis import ReplyError
 
 from gateway.credit import lua
 from gateway.credit.address import Address
-from gateway.credit.keys import OWNERS_KEY, PARTITIONS_KEY, REBUILDING, Keyspace
+from gateway.credit.keys import NEWEST_KEY, OWNERS_KEY, PARTITIONS_KEY, Keyspace, epoch_number, is_open
 from gateway.credit.requests import is_noscript, pack_claim, with_text
 from gateway.credit.resp import LOST, Link, open_link, pack
 from gateway.credit.standing import Standing
@@ -28,11 +30,12 @@ from gateway.credit.standing import Standing
 CHECK_S: Final = 0.05
 """How often time limits are looked at: fine enough for limits of a second, and 20 looks a second cost nothing."""
 
-PING_AFTER_S: Final = 0.2
-"""Silence before a PING; with the check and PING_LIMIT_S a hang is noticed within a second."""
+LOOK_EVERY_S: Final = 0.2
+"""How often the newest epoch is asked for: a hang is noticed within a second, a rebuild well before its leader has
+waited for the workers (gateway.settlement.rebuild)."""
 
-PING_MARGIN_S: Final = 0.3
-"""How much sooner than a command an unanswered PING tells: silence, check and PING together take one timeout."""
+LOOK_MARGIN_S: Final = 0.3
+"""How much sooner than a command an unanswered look tells: rest, check and look together take one timeout."""
 
 BACKOFF_S: Final = (0.0, 0.05, 0.1, 0.2, 0.4)
 """Waits between attempts to connect; the last is repeated.  Redis that is back is found within half a second."""
@@ -60,7 +63,7 @@ class Tie:
         instance: str,
         timeout_s: float,
         *,
-        on_return: Callable[[set[int]], None],
+        on_return: Callable[[set[int], set[int]], None],
         on_up: Callable[[bool], None],
         on_check: Callable[[float], None],
         on_sure: Callable[[], None],
@@ -81,12 +84,13 @@ class Tie:
         self._stale: set[int] = set()
         self._heard: dict[int, Any] = {}
         self._run_id = ""
+        self._newest: bytes | None = None
         self._first = asyncio.Event()
         self._gone = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._taken: OwnerTakenError | None = None
-        self._last_sent_s = self._poll_at_s = self._claim_at_s = 0.0
+        self._look_at_s = self._poll_at_s = self._claim_at_s = 0.0
 
     async def start(self) -> None:
         """Connect, or have tried to.  Raises OwnerTakenError."""
@@ -122,6 +126,11 @@ class Tie:
             self._stale.add(partition)
             self._ask_epochs([partition])
 
+    @property
+    def number(self) -> int:
+        """The epoch that every partition has reached, open or not; 0 where one has none."""
+        return min(map(epoch_number, self.epochs))
+
     async def _stay_connected(self) -> None:
         attempt = 0
         while not self.fenced:
@@ -150,16 +159,15 @@ class Tie:
         await self._check_partitions(link)
         await self._claim_slot(link)
         again = set(range(len(self.epochs))) if self._run_id not in {"", run_id} else set()
+        self._newest = await link.ask("GET", NEWEST_KEY)  # before the epochs: one that begins meanwhile is seen later
         replies = await asyncio.gather(*(link.ask("GET", keys.epoch) for keys in self._keys.partitions))
         self._stale.clear()
-        for partition, reply in enumerate(replies):
-            if self._learn(partition, reply):
-                again.add(partition)
+        renumbered = {partition for partition, reply in enumerate(replies) if self._learn(partition, reply)}
         if link.lost:
             raise ConnectionError("the connection to Redis was lost again at once")
         self._run_id = run_id
         self.up = True
-        self._on_return(again)
+        self._on_return(again, renumbered)
         self._on_up(True)
 
     async def _check_partitions(self, link: Link) -> None:
@@ -219,13 +227,12 @@ class Tie:
         """Believe an epoch as it was read; True where its number is new, so that our calls must be said again."""
         value = "" if reply is None else reply.decode()
         before, self.epochs[partition] = self.epochs[partition], value
-        rebuilding = value.endswith(REBUILDING)
-        self.open_epochs[partition] = "" if rebuilding else value
-        if value and not rebuilding:
+        self.open_epochs[partition] = value if is_open(value) else ""
+        if is_open(value):
             self._stale.discard(partition)
         else:
             self._stale.add(partition)
-        return value.removesuffix(REBUILDING) != before.removesuffix(REBUILDING)
+        return epoch_number(value) != epoch_number(before)
 
     def _ask_epochs(self, partitions: list[int]) -> None:
         for partition in partitions:
@@ -241,17 +248,21 @@ class Tie:
         self._heard[partition] = reply
 
     def _learn_heard(self) -> None:
-        """Believe what one turn has said of epochs; the calls of all partitions that changed are said again at once."""
+        """Believe what one turn has said of epochs; the calls of partitions with a new one are said again at once.
+
+        Of one that has opened only what it has not taken yet is said, which the store knows.
+        """
         heard, self._heard = self._heard, {}
         if not self.up:
             return  # the next connection reads them all
-        again = set()
+        renumbered, opened = set(), False
         for partition, reply in heard.items():
             was_open = bool(self.open_epochs[partition])
-            if self._learn(partition, reply) or (self.open_epochs[partition] and not was_open):
-                again.add(partition)
-        if again:
-            self._on_return(again)
+            if self._learn(partition, reply):
+                renumbered.add(partition)
+            opened = opened or bool(self.open_epochs[partition] and not was_open)
+        if renumbered or opened:
+            self._on_return(set(), renumbered)
 
     def _on_lost(self, link: Link) -> None:
         if link is not self.link:
@@ -275,7 +286,7 @@ class Tie:
     def _check_link(self, link: Link, now: float) -> None:
         oldest = link.oldest
         if oldest is not None:
-            patience_s = self._timeout_s - (PING_MARGIN_S if oldest[0] == self._on_pong else CHECK_S)
+            patience_s = self._timeout_s - (LOOK_MARGIN_S if oldest[0] == self._on_newest else CHECK_S)
             if now - oldest[2] > patience_s:
                 link.cut()
             return
@@ -287,12 +298,20 @@ class Tie:
         if self._stale and now >= self._poll_at_s:
             self._poll_at_s = now + STALE_POLL_S
             self._ask_epochs(sorted(self._stale))
-        if now - link.heard_at >= PING_AFTER_S:
-            link.send(pack(("PING",)), self._on_pong)
+        if now >= self._look_at_s:
+            self._look_at_s = now + LOOK_EVERY_S
+            link.send(pack(("GET", NEWEST_KEY)), self._on_newest)
 
-    def _on_pong(self, _subject: object, reply: Any, _seconds: float) -> None:
-        if isinstance(reply, ReplyError) and self.link is not None:
-            self.link.cut()
+    def _on_newest(self, _subject: object, reply: Any, _seconds: float) -> None:
+        link = self.link
+        if reply is LOST or link is None or not self.up:
+            return
+        if isinstance(reply, ReplyError):
+            link.cut()
+        elif reply != self._newest:
+            self._newest = reply
+            link.send(self._claim(), self._on_claim)
+            self._ask_epochs(list(range(len(self.epochs))))
 
 
 def _run_id(info: bytes) -> str:

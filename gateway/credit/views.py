@@ -41,10 +41,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """Outcome of a money-out: ``taken_micros`` was within what was asked for and what was available, perhaps 0."""
+    """Outcome of a money-out: ``taken_micros`` was within what was asked for and what was available, perhaps 0.
+
+    ``epoch`` is the one it was taken in: the ledger books it only while that lasts (MONEY 6).
+    """
 
     taken_micros: int
     balance_micros: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,49 @@ class LiveCall:
     tariff: Tariff | None
     usage: bytes
     adoption: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A call as a rebuild finds it in Redis: what it holds in micro-units."""
+
+    partition: int
+    call_id: str
+    tenant_id: str
+    held_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaidCharge:
+    """A charge that a worker made before a rebuild and has said again: the ledger may have it (MONEY 6)."""
+
+    partition: int
+    call_id: str
+    tenant_id: str
+    charge_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class BookedCall:
+    """A call whose charge the ledger has: over, or (``swept``) charged by a sweep up to ``talk_s`` and not beyond."""
+
+    partition: int
+    call_id: str
+    tenant_id: str
+    swept: bool = False
+    charge_micros: int = 0
+    talk_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a rebuild sets an account to; ``seq`` is the ledger's last sequence number, which the balance is as of."""
+
+    tenant_id: str
+    balance_micros: int
+    held_micros: int
+    calls: int
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger import journal
+from gateway.ledger import journal, rebuilding
 from gateway.ledger.bulk import Bulk, Value
 from gateway.ledger.chain import Line, Tail
 from gateway.ledger.engine import Database
-from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, WithdrawalEntry
+from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, Source, WithdrawalEntry
 from gateway.ledger.errors import Unbookable
 from gateway.ledger.tables import calls, fundings, set_aside
 from rating.money import MAX_MICROS
@@ -36,8 +36,13 @@ MAX_TEXT = 512
 """Longest id or reference that is taken; ids are UUIDs with a suffix, references what people type."""
 
 
-async def book(database: Database, entries: Sequence[Entry], now_ms: int) -> BookedBatch:
+async def book(
+    database: Database, entries: Sequence[Entry], now_ms: int, source: Source | None = None
+) -> BookedBatch:
     """Book ``entries`` in the order of each tenant's; raises LedgerAway, and then nothing of them is booked.
+
+    With ``source`` they are booked only while Redis is in the epoch they were read in: raises EpochPassed where a
+    rebuild has begun since (MONEY 6).
 
     More than MAX_BATCH entries are several transactions; what was booked before LedgerAway stays and is found as
     repeated the next time.
@@ -47,29 +52,35 @@ async def book(database: Database, entries: Sequence[Entry], now_ms: int) -> Boo
     while waiting:
         batch = waiting.pop(0)
         try:
-            done = await _book_batch(database, batch, now_ms)
+            done = await _book_batch(database, batch, now_ms, source)
         except ROW_ERRORS:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 waiting[:0] = [batch[:middle], batch[middle:]]
                 continue
-            done = await _book_alone(database, batch[0], now_ms)
+            done = await _book_alone(database, batch[0], now_ms, source)
         booked, repeated = booked + done.booked, repeated + done.repeated
         aside.extend(done.set_aside)
     return BookedBatch(booked, repeated, tuple(aside))
 
 
-async def _book_alone(database: Database, entry: Entry, now_ms: int) -> BookedBatch:
+async def _book_alone(database: Database, entry: Entry, now_ms: int, source: Source | None) -> BookedBatch:
     """Try an entry that the database refused once more (another settler may have booked it), else set it aside."""
     try:
-        return await _book_batch(database, [entry], now_ms)
+        return await _book_batch(database, [entry], now_ms, source)
     except ROW_ERRORS as error:
         why = error.orig if isinstance(error, DBAPIError) else error
-        return await _book_batch(database, [_broken(entry, f"the database refuses it: {why}")], now_ms)
+        broken = _broken(entry, f"the database refuses it: {why}")
+        return await _book_batch(database, [broken], now_ms, source)
 
 
-async def _book_batch(database: Database, entries: list[Entry], now_ms: int) -> BookedBatch:
+async def _book_batch(
+    database: Database, entries: list[Entry], now_ms: int, source: Source | None
+) -> BookedBatch:
     async with database.write() as connection:
+        if source is not None:
+            await rebuilding.check_epoch(connection, source.epoch)
+            await rebuilding.move_marks(connection, source.marks)
         page = await _open_page(connection, entries, now_ms)
         for entry in entries:
             try:

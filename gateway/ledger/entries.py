@@ -4,7 +4,8 @@ Amounts are micro-units of the tenant's one currency, moments Unix milliseconds.
 message of the outbox wants booked.  Out: plain frozen rows.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 FundingKind = Literal["manual", "adjustment", "refund"]
@@ -121,6 +122,22 @@ class MoneyIn:
     tenant_id: str
     seq: int
     amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class BookedCharge:
+    """What the ledger charged for a call, and the talk that was for, in milliseconds."""
+
+    charge_micros: int
+    talk_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a batch of entries was read: ``epoch`` of Redis, and of each partition the last outbox entry seen."""
+
+    epoch: int
+    marks: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,5 +63,17 @@ class PartitionsFixed(LedgerRefused):
     """The number of partitions is fixed at first start (MONEY 3) and another one was asked for."""
 
 
+class RebuildHeld(LedgerRefused):
+    """Another process rebuilds Redis now, or has taken over from this one (MONEY 6): look again in a moment."""
+
+    http_status = 503
+
+
+class EpochPassed(LedgerRefused):
+    """A rebuild of Redis has begun since these entries were read there: read them again (MONEY 6)."""
+
+    http_status = 503
+
+
 class Unbookable(LedgerRefused):
     """An outbox entry that can never be booked as it is (poison): it is set aside, what stands behind it is booked."""

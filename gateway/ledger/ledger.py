@@ -8,11 +8,12 @@ from typing import Self
 
 from gateway.call.record import CallRecord
 from gateway.config.provisioning import Provisioning
-from gateway.ledger import booking, decks, directory, funding, provisioning, reading, schema, trial
+from gateway.ledger import booking, decks, directory, funding, provisioning, reading, rebuilding, schema, trial
 from gateway.ledger.engine import Database, ledger_url
 from gateway.ledger.entries import (
     Booked,
     BookedBatch,
+    BookedCharge,
     ChainVerdict,
     Change,
     DeckVersion,
@@ -20,6 +21,7 @@ from gateway.ledger.entries import (
     LedgerAccount,
     MoneyIn,
     Posting,
+    Source,
     Totals,
     WithdrawalEntry,
 )
@@ -161,12 +163,13 @@ class Ledger:
         """The funding or withdrawal booked under ``reference``; None where there is none.  Raises as :meth:`fund`."""
         return await funding.find(self.database, tenant_id, amount_micros, reference, kind)
 
-    async def book(self, entries: Sequence[Entry]) -> BookedBatch:
+    async def book(self, entries: Sequence[Entry], source: Source | None = None) -> BookedBatch:
         """Book outbox entries exactly once (:mod:`gateway.ledger.booking`); fastest when sorted by tenant.
 
-        When this returns, every entry is on the disk: booked, known already, or set aside.
+        When this returns, every entry is on the disk: booked, known already, or set aside.  ``source`` says where
+        they were read; raises EpochPassed where a rebuild of Redis has begun since.
         """
-        return await booking.book(self.database, entries, self._now_ms())
+        return await booking.book(self.database, entries, self._now_ms(), source)
 
     async def account(self, tenant_id: str) -> LedgerAccount:
         """A tenant's balance and the end of its sequence.  Raises UnknownTenant."""
@@ -195,6 +198,40 @@ class Ledger:
     async def booked_charges(self, charge_ids: Collection[str]) -> set[str]:
         """Which of these charge ids stand in the ledger."""
         return await reading.booked_charges(self.database, charge_ids)
+
+    # What is remembered of Redis, for its rebuild (MONEY 6)
+
+    async def redis_epoch(self) -> int:
+        """The highest epoch of Redis that was ever begun; 0 where this ledger never had a Redis."""
+        return await rebuilding.read_epoch(self.database)
+
+    async def begin_rebuild(self, holder: str, at_least: int) -> int:
+        """Take the lock and the next epoch, above ``at_least`` too.  Raises RebuildHeld where another one holds it."""
+        return await rebuilding.begin(self.database, holder, at_least, self._now_ms())
+
+    async def renew_rebuild(self, holder: str, number: int) -> None:
+        """Say that ``holder`` goes on with epoch ``number``.  Raises RebuildHeld where another one took over."""
+        await rebuilding.renew(self.database, holder, number, self._now_ms())
+
+    async def end_rebuild(self, holder: str, number: int) -> None:
+        """Give the lock free.  Raises RebuildHeld where another one took over."""
+        await rebuilding.end(self.database, holder, number)
+
+    async def adopt_epoch(self, number: int) -> None:
+        """Remember the epoch of a Redis that was opened before the ledger remembered any."""
+        await rebuilding.adopt(self.database, number)
+
+    async def outbox_marks(self) -> dict[int, str]:
+        """By partition, the last outbox entry that was booked."""
+        return await rebuilding.read_marks(self.database)
+
+    async def charges(self, charge_ids: Collection[str]) -> dict[str, BookedCharge]:
+        """What is booked under these charge ids."""
+        return await rebuilding.read_charges(self.database, charge_ids)
+
+    async def tenants_charged(self, tenant_ids: Collection[str]) -> set[str]:
+        """Those of these tenants from whom money was ever taken."""
+        return await rebuilding.tenants_charged(self.database, tenant_ids)
 
     # Reports
 

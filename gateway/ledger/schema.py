@@ -19,7 +19,7 @@ MIGRATION_LOCK = 0xCA119A7E
 DEFAULT_PARTITIONS = 256
 
 
-NEWEST_REVISION = "0001"
+NEWEST_REVISION = "0002"
 """The revision of the last migration: known without loading Alembic, which takes longer than most commands do."""
 
 

@@ -187,3 +187,19 @@ set_aside = Table(
     Column("why", Text, nullable=False),
     UniqueConstraint("origin"),
 )
+
+rebuilds = Table(
+    "rebuilds",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
+outbox_marks = Table(
+    "outbox_marks",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("entry_id", Text, nullable=False),
+)

@@ -6,7 +6,9 @@ Loud room; :class:`Settler` is its process, the functions are for the command li
 from gateway.settlement.accounts import apply_money_in, settle_in
 from gateway.settlement.export import EXPORT_FORMATS, ExportFormat, export_usage, iso_time, usage_columns, usage_row
 from gateway.settlement.funding import FundingOutcome, fund
+from gateway.settlement.rebuild import Rebuilt, rebuild
 from gateway.settlement.reconcile import Drift, compare, reconcile
+from gateway.settlement.repair import repair
 from gateway.settlement.settler import Settler
 
 __all__ = [
@@ -14,13 +16,16 @@ __all__ = [
     "Drift",
     "ExportFormat",
     "FundingOutcome",
+    "Rebuilt",
     "Settler",
     "apply_money_in",
     "compare",
     "export_usage",
     "fund",
     "iso_time",
+    "rebuild",
     "reconcile",
+    "repair",
     "settle_in",
     "usage_columns",
     "usage_row",

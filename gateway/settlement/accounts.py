@@ -1,8 +1,8 @@
 """What Redis must know of the ledger before calls can be paid: accounts, money in, open epochs (MONEY 4, 6).
 
 All of it may be said again at any time: an account is made only where there is none, money in is applied by its ledger
-sequence number, a withdrawal is taken once by its id.  So one and the same round serves the first start, a new tenant,
-and a Redis that was killed and came back without its last writes.
+sequence number, a withdrawal is taken once by its id.  So one and the same round serves a new tenant and a Redis that
+was killed and came back without its last writes; one that is new, or lost more than that, is rebuilt first.
 """
 
 from collections.abc import Iterable
@@ -12,40 +12,34 @@ from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import Funded
 from gateway.credit.views import AccountView
 from gateway.ledger import Ledger, LedgerAccount
+from gateway.settlement.doubt import find_doubt
 from gateway.settlement.outbox import withdrawal_id, withdrawal_record
-from gateway.telemetry.logs import get_logger
+from gateway.settlement.rebuild import rebuild
 
 LOSS_WINDOW_MS: Final = 60_000
 """Withdrawals booked so recently are said again to a Redis that restarted: many times the two seconds that an
 append-only file synced every second may lack (MONEY 6)."""
 
-log = get_logger("settlement")
 
-
-async def settle_in(ledger: Ledger, credit: CreditAdmin) -> None:
+async def settle_in(ledger: Ledger, credit: CreditAdmin) -> int:
     """Make ledger and Redis ready for each other: tables, accounts, money in, epochs.  Harmless when repeated.
 
-    Raises LedgerAway or StoreError; then it must be repeated before anything is granted.
+    Returns the epoch that Redis is in.  Raises LedgerAway, StoreError, or RebuildHeld where another process rebuilds;
+    then it must be repeated before anything is booked.
     """
     await ledger.migrate()
+    await credit.fix_partitions()
+    doubt = await find_doubt(ledger, credit)
+    if doubt is not None:
+        await rebuild(ledger, credit, doubt.why, first=doubt.first)
+    epoch = await ledger.redis_epoch()
     accounts = await ledger.accounts()
     views = await credit.accounts([account.tenant_id for account in accounts])
     await make_accounts(credit, accounts, views)
-    if await credit.prepare():
-        _tell_of_loss(accounts)
     await apply_all_money_in(ledger, credit, accounts, views)
     await _withdraw_again(ledger, credit)
     await credit.publish_directory(await ledger.directory_version())
-
-
-def _tell_of_loss(accounts: Iterable[LedgerAccount]) -> None:
-    moved = sum(1 for account in accounts if account.seq)
-    if moved:
-        log.error(
-            "Redis was empty but the ledger has money: balances were taken from the ledger",
-            tenants=moved,
-            do="if calls were up meanwhile, look at `callgate reconcile`",
-        )
+    return epoch
 
 
 async def make_accounts(credit: CreditAdmin, accounts: Iterable[LedgerAccount], views: Iterable[AccountView]) -> None:

@@ -13,10 +13,12 @@ from gateway.credit.admin import CreditAdmin, StoreError
 from gateway.ledger import (
     AmountRefused,
     Booked,
+    EpochPassed,
     FundingKind,
     Ledger,
     LedgerAway,
     NotEnoughAvailable,
+    Source,
     WithdrawalEntry,
 )
 from gateway.settlement.accounts import apply_money_in
@@ -83,11 +85,15 @@ async def _withdraw(
         )
     entry = WithdrawalEntry(reference, tenant_id, -amount_micros, funding_kind, actor, f"fund/{charge_id}")
     try:
-        await ledger.book([entry])
+        await ledger.book([entry], Source(taken.epoch))
         booked = await ledger.find_funding(tenant_id, amount_micros, reference, kind)
     except LedgerAway as error:
         raise LedgerAway(
             f"the money has left Redis, but {error.what}", "the settler books it when it is back"
+        ) from error
+    except EpochPassed as error:
+        raise StoreError(
+            "Redis is being rebuilt: whether the money was taken is not known yet; say it again, same reference"
         ) from error
     assert booked is not None, "a reference is booked, or find_funding says with what it conflicts"
     return FundingOutcome(replace(booked, repeated=False), applied=True)

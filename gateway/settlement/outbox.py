@@ -14,8 +14,18 @@ from typing import Final
 
 from gateway.call.record import decode_record
 from gateway.credit.admin import CreditAdmin
+from gateway.credit.streams import last_entries
 from gateway.credit.views import OutboxEntry, RefusedEntry
-from gateway.ledger import FUNDING_KINDS, BrokenEntry, CallEntry, Entry, FundingKind, Ledger, WithdrawalEntry
+from gateway.ledger import (
+    FUNDING_KINDS,
+    BrokenEntry,
+    CallEntry,
+    Entry,
+    FundingKind,
+    Ledger,
+    Source,
+    WithdrawalEntry,
+)
 from gateway.telemetry.logs import get_logger
 
 READ_EACH: Final = 250
@@ -32,17 +42,18 @@ class Turn:
     lag_s: float = 0.0
 
 
-async def book_outbox(ledger: Ledger, credit: CreditAdmin) -> Turn:
-    """Book what waits in the outbox, each tenant's entries in their order.
+async def book_outbox(ledger: Ledger, credit: CreditAdmin, epoch: int) -> Turn:
+    """Book what waits in the outbox, each tenant's entries in their order, while Redis is in ``epoch``.
 
     Raises LedgerAway or StoreError; what has been booked by then is found again and acknowledged the next time.
+    Raises EpochPassed where a rebuild has begun meanwhile: what was read may be gone, and nothing of it is booked.
     """
     entries = await credit.read_outbox(READ_EACH)
     if not entries:
         return Turn(0)
     lag_s = max(0.0, time.time() - min(entry.at_unix_ms for entry in entries) / 1000)
     entries.sort(key=_tenant_of)
-    await _book(ledger, [to_ledger(entry) for entry in entries])
+    await _book(ledger, [to_ledger(entry) for entry in entries], Source(epoch, last_entries(entries)))
     await credit.announce_booked(entries)
     await credit.trim_outbox(entries)
     return Turn(len(entries), lag_s)
@@ -58,8 +69,8 @@ async def book_refused(ledger: Ledger, credit: CreditAdmin) -> int:
     return len(entries)
 
 
-async def _book(ledger: Ledger, entries: Sequence[Entry]) -> None:
-    for aside in (await ledger.book(entries)).set_aside:
+async def _book(ledger: Ledger, entries: Sequence[Entry], source: Source | None = None) -> None:
+    for aside in (await ledger.book(entries, source)).set_aside:
         log.error(
             "outbox entry set aside: it cannot be booked",
             origin=aside.origin,

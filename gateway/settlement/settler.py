@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.credit.admin import CreditAdmin, StoreError, StoreUnreachableError
-from gateway.ledger import Ledger, LedgerAccount, LedgerAway, LedgerError
+from gateway.credit.admin import CreditAdmin, StoreError, StoreStaleError, StoreUnreachableError
+from gateway.ledger import EpochPassed, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld
 from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
+from gateway.settlement.doubt import missing_accounts
 from gateway.settlement.gauges import Gauges
 from gateway.settlement.outbox import READ_EACH, book_outbox, book_refused
+from gateway.settlement.rebuild import judge_late
 from gateway.settlement.reconcile import DriftWatch
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
@@ -38,8 +40,8 @@ SWEEP_S: Final = 5.0
 SWEEP_MAX: Final = 1_000
 """Leases closed in one turn: some 0.1 s of Redis' time."""
 
-RUN_ID_S: Final = 1.0
-"""How soon a Redis that was restarted unnoticed is told again what it may have forgotten."""
+SETTLE_IN_S: Final = 0.4
+"""How soon a Redis that was restarted or emptied unnoticed is looked at, and rebuilt where it lost something."""
 
 DIRECTORY_S: Final = 2.0
 """How late a rate deck may come into effect; workers take up to half a second more to read it."""
@@ -80,12 +82,13 @@ class Settler:
         self._gauges = Gauges(meter or Meter())
         self._drift = DriftWatch(ledger, credit)
         self._run_id = ""
+        self._epoch = 0
         self._settled = asyncio.Event()
         self._accounts: list[LedgerAccount] = []
         self._directory_version = 0
         self._watch_due_s = 0.0
         self._jobs = [
-            _Job("settle in", RUN_ID_S, self._settle_in),
+            _Job("settle in", SETTLE_IN_S, self._settle_in),
             _Job("book", BOOK_S, self._book, needs_settled=True),
             _Job("watch the outbox", WATCH_S, self._watch_outbox),
             _Job("keep refused calls", REFUSED_S, self._book_refused, needs_settled=True),
@@ -113,7 +116,7 @@ class Settler:
 
     async def settle_once(self) -> int:
         """One turn by hand: book what waits in the outbox; how many entries.  Raises LedgerAway or StoreError."""
-        turn = await book_outbox(self._ledger, self._credit)
+        turn = await book_outbox(self._ledger, self._credit, self._epoch or await self._ledger.redis_epoch())
         return turn.entries + await book_refused(self._ledger, self._credit)
 
     async def _last_turn(self) -> None:
@@ -134,6 +137,9 @@ class Settler:
         except StoreError as error:
             self._lose_redis(error)
             return _failed(job, str(error))
+        except (EpochPassed, RebuildHeld) as error:
+            self._settled.clear()
+            return _failed(job, str(error))
         except Exception as error:  # a mistake of our own must not keep charges waiting for ever
             if not job.failures:
                 log.exception("settler job failed", job=job.name)
@@ -147,18 +153,20 @@ class Settler:
         """Who knows what Redis remembers when it is back: settle in again before anything is booked."""
         if isinstance(error, StoreUnreachableError):
             self._gauges.redis_up(False)
+        if isinstance(error, StoreUnreachableError | StoreStaleError):
             self._settled.clear()
 
     # Jobs: each returns whether there is more to do at once
 
     async def _settle_in(self) -> bool:
-        """Done at the start, and again when Redis was away or another run of it answers."""
-        run_id = await self._credit.run_id()
-        if self._settled.is_set() and run_id == self._run_id:
+        """Done at the start, and again when Redis was away, another run of it answers, or it forgot its epoch."""
+        run_id, newest = await self._credit.run_id(), await self._credit.newest_epoch()
+        if self._settled.is_set() and (run_id, newest) == (self._run_id, self._epoch):
             return False
+        self._settled.clear()
         if self._run_id and run_id != self._run_id:
             log.warning("Redis was restarted: saying accounts and money in again")
-        await settle_in(self._ledger, self._credit)
+        self._epoch = await settle_in(self._ledger, self._credit)
         self._run_id = run_id
         self._settled.set()
         self._gauges.redis_up(True)
@@ -170,7 +178,7 @@ class Settler:
 
         Right after it the outbox is all but empty, which is the moment to see whether the money adds up.
         """
-        turn = await book_outbox(self._ledger, self._credit)
+        turn = await book_outbox(self._ledger, self._credit, self._epoch)
         self._gauges.outbox(turn.entries, turn.lag_s)
         behind = turn.entries >= READ_EACH
         began_s = time.monotonic()
@@ -185,7 +193,10 @@ class Settler:
         accounts = self._accounts = await self._ledger.accounts()
         views = await self._credit.accounts([account.tenant_id for account in accounts])
         self._gauges.tenants(accounts, views)
+        if not all(view.exists for view in views) and await missing_accounts(self._ledger, self._credit, accounts):
+            raise StoreStaleError("accounts are missing in Redis: it has lost part of its memory")
         await make_accounts(self._credit, accounts, views)
+        await judge_late(self._ledger, self._credit)
         await apply_all_money_in(self._ledger, self._credit, accounts, views)
         if not behind:
             self._gauges.drift(await self._drift.glance(accounts, views))

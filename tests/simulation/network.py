@@ -88,7 +88,7 @@ class Wire:
         self.broken = False
         self._reader = Reader()
         self._under_way: list[list[bytes]] = []
-        self._free_at_s = 0.0
+        self._free_at_s = self._answers_at_s = 0.0
 
     def write(self, data: bytes) -> None:
         """Asyncio's transport: bytes for the server."""
@@ -121,7 +121,9 @@ class Wire:
             return
         reply = self._cable.server.ask(self._under_way.pop(0))
         if not self.broken:
-            self._cable.loop.call_later(self._cable.delay_s, self._answer, reply)
+            # nor does an answer, where the way gets faster while one is on it
+            self._answers_at_s = max(self._answers_at_s + 1e-6, self._cable.loop.time() + self._cable.delay_s)
+            self._cable.loop.call_at(self._answers_at_s, self._answer, reply)
 
     def _answer(self, reply: Any) -> None:
         if not self.broken:

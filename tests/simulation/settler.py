@@ -73,7 +73,8 @@ class SimSettler:
             data[keys.epoch.encode()] = b"1"
             data[keys.opened.encode()] = b"%d" % int(UNIX_START_S * 1000)
         for tenant in self.ledger.money_in:
-            self._server.run(lua.CREATE, [self.keys.tenant(tenant).account], [0, 0])
+            keys = self.keys.tenant(tenant)
+            self._server.run(lua.CREATE, [keys.partition.epoch, keys.account], ["1", 0, 0])
         self._loop.call_soon(self._turn)
 
     def fund(self, tenant: str, micros: int) -> None:

@@ -39,7 +39,7 @@ SCRIPTS: Final = {
         "if tonumber(ARGV[2]) <= tonumber(account[3] or 0) then", "if false then"
     ),
     "a call that is said again is held twice": (
-        "all_held = all_held + held - tonumber(call[5] or 0)", "all_held = all_held + held"
+        "all_held = all_held + held - (counted and tonumber(call[5]) or 0)", "all_held = all_held + held"
     ),
     "the sweep charges a micro too much": (
         "charge = price(read_tariff(call[3]), talk_s)", "charge = price(read_tariff(call[3]), talk_s) + 1"

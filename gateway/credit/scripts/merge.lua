@@ -1,8 +1,10 @@
 -- A worker says what it was granted, after Redis may have lost it (MONEY 6): merged by (call, tick), the furthest
 -- wins.  What was granted is held again even where available goes below 0: the talk is being had.
--- KEYS: epoch, account, call, leases
+-- A call that is over is said in the same way, with its charge: the ledger may have that, and until it is known
+-- whether it has, the money is held.  What has no lease is not counted as held, whatever is left of it.
+-- KEYS: epoch, account, call, leases, said
 -- ARGV: epoch (open or rebuilding), owner, generation, member, tick, paid_s, held, final, tariff, lease_s,
---       answered_ms ('' unanswered), proven_s, grace_ms, adoption, usage
+--       answered_ms ('' unanswered), proven_s, grace_ms, adoption, usage, charge_micros ('' still live)
 --@include clock
 --@include amount
 --@include fence
@@ -11,12 +13,16 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
 local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'held', 'clock_ms', 'proven_s')
+if call[1] and not (call[3] and ARGV[16] == '') and fenced(call[1], call[2]) then
+  return {'FENCED'}
+end
+if ARGV[16] ~= '' then
+  redis.call('HSET', KEYS[5], ARGV[4], ARGV[16])
+end
 if call[3] then
   return {'DONE'}
 end
-if call[1] and fenced(call[1], call[2]) then
-  return {'FENCED'}
-end
+local counted = call[1] and redis.call('ZSCORE', KEYS[4], ARGV[4])
 local account = redis.call('HMGET', KEYS[2], 'held', 'calls')
 local all_held, calls, held = tonumber(account[1] or 0), tonumber(account[2] or 0), tonumber(ARGV[7])
 local now, clock_ms, paid_s = now_ms(), call[6], ARGV[6]
@@ -26,15 +32,14 @@ end
 redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3])
 if not call[1] then
   redis.call('HSET', KEYS[3], 'tariff', ARGV[9], 'lease_s', ARGV[10], 'adoption', ARGV[14], 'usage', ARGV[15])
-  calls = calls + 1
 end
 if not call[1] or tonumber(ARGV[5]) > tonumber(call[4]) then
-  all_held = all_held + held - tonumber(call[5] or 0)
   redis.call('HSET', KEYS[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', ARGV[8])
-  redis.call('HSET', KEYS[2], 'held', whole(all_held), 'calls', whole(calls))
 else
-  paid_s = redis.call('HGET', KEYS[3], 'paid_s')
+  paid_s, held = redis.call('HGET', KEYS[3], 'paid_s'), tonumber(call[5])
 end
+all_held = all_held + held - (counted and tonumber(call[5]) or 0)
+redis.call('HSET', KEYS[2], 'held', whole(all_held), 'calls', whole(counted and calls or calls + 1))
 if ARGV[11] ~= '' then
   clock_ms = clock_ms or whole(now - ARGV[12] * 1000)
   local proven_s = math.max(tonumber(call[7] or 0), tonumber(ARGV[12]))

@@ -10,7 +10,7 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
 end
 local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'held')
 if call[3] then
-  return {'DONE'}
+  return {call[3] == 'booked' and 'BOOKED' or 'DONE'}
 end
 if call[1] and fenced(call[1], call[2]) then
   return {'FENCED'}

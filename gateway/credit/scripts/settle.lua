@@ -3,8 +3,10 @@
 -- nothing is charged (an emergency call during an outage) is it recorded all the same.
 -- A call that was swept while its owner could not be heard: what it costs above what the sweep took is one more charge,
 -- id (call, "late"), from the balance, even where available goes below 0: the talk was had (MONEY 1, 5).
--- KEYS: epoch, account, call, leases, outbox
--- ARGV: epoch, owner, generation, member, charge_micros, record
+-- A charge that was made before a rebuild is doubtful: the ledger may have it.  It is taken once the rebuild, or the
+-- settler after it, has cleared it in this epoch (clear.lua); where the ledger has it, a marker says BOOKED (mark.lua).
+-- KEYS: epoch, account, call, leases, outbox, said
+-- ARGV: epoch, owner, generation, member, charge_micros, record, '1' where it is doubtful
 --@include amount
 --@include fence
 --@include close
@@ -30,24 +32,36 @@ end
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
-local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'held', 'charge', 'talk_s', 'tariff')
+local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'held', 'charge', 'talk_s', 'tariff', 'cleared')
 local charge = tonumber(ARGV[5])
 if call[3] == 'sweep' and not fenced(call[1], call[2]) then
   local alert = charge_late(tonumber(call[5]), call[6], call[7], charge)
   if alert then
     return {'ALERT', alert}
   end
+  redis.call('HDEL', KEYS[6], ARGV[4])
   return {'CLOSED'}
 end
 if call[3] then
-  return {'DONE'}
+  if ARGV[7] == '1' then
+    redis.call('HDEL', KEYS[6], ARGV[4])
+  end
+  return {call[3] == 'booked' and 'BOOKED' or 'DONE'}
 end
 if call[1] then
   if fenced(call[1], call[2]) then
     return {'FENCED'}
   end
+elseif ARGV[7] == '1' then
+  return {'DOUBT'}
 elseif charge ~= 0 then
   return {'UNKNOWN'}
+end
+if ARGV[7] == '1' then
+  if call[8] ~= ARGV[1] then
+    return {'DOUBT'}
+  end
+  redis.call('HDEL', KEYS[6], ARGV[4])
 end
 local alert = close('settle', ARGV[4], call[1], ARGV[2], tonumber(call[4] or 0), charge, ARGV[6])
 if alert then

@@ -28,10 +28,10 @@ CONTRACT = {
     "hangup": set(),
     "usage": {"--tenant", "--from", "--to", "--format", "-o", "--refused"},
     "ledger": {"--tenant"},
-    "reconcile": {"--tenant"},
+    "reconcile": {"--tenant", "--repair"},
     "export": set(),
 }
-"""CONTRACT 2; ``reconcile --repair`` comes with the rebuild of Redis."""
+"""CONTRACT 2."""
 
 
 def commands(group: Any = None, above: str = "") -> dict[str, set[str]]:

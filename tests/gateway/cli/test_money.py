@@ -2,7 +2,9 @@
 
 import asyncio
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -90,20 +92,46 @@ def test_reconcile_finds_no_drift(provisioned: Shell) -> None:
     assert provisioned("reconcile", "--tenant", "contoso").out.endswith("drift 0 micros\n")
 
 
-def test_reconcile_fails_where_there_is_drift(provisioned: Shell) -> None:
-    """A balance that somebody changed by hand in Redis, beside every script."""
-    provisioned("fund", "contoso", "5", "--reference", "r1")
+def spoil(provisioned: Shell, act: Callable[[Any, Any], object]) -> None:
+    """Do something to the account in the embedded Redis that no script would do."""
     server = EmbeddedRedis(provisioned.folder / "data")
     asyncio.run(server.ensure())
     with redis.Redis(unix_socket_path=server.url.removeprefix("unix://")) as link:
         (account,) = [
             key for key in link.scan_iter("cg:*") if link.type(key) == b"hash" and link.hexists(key, "balance")
         ]
-        link.hincrby(account, "balance", 7)
+        act(link, account)
     asyncio.run(server.stop())
+
+
+def test_reconcile_fails_where_there_is_drift(provisioned: Shell) -> None:
+    """A balance that somebody changed by hand in Redis, beside every script."""
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    spoil(provisioned, lambda link, account: link.hincrby(account, "balance", 7))
     done = provisioned("reconcile", "--json", status=1)
     assert done.document["drift_micros"] == 7
     assert "do not add up" in done.err
+
+
+def test_repair_makes_it_good_and_says_what_it_changed(provisioned: Shell) -> None:
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    spoil(provisioned, lambda link, account: link.hincrby(account, "balance", 7))
+    done = provisioned("reconcile", "--repair", "--json").document
+    assert (done["drift_micros"], done["clean"]) == (0, True)
+    [changed] = done["rebuilt"]["accounts"]
+    assert (changed["tenant"], changed["balance_before"], changed["balance"]) == ("contoso", "5.000007", "5.000000")
+    assert provisioned("balance", "contoso", "--json").document["balance"] == "5.000000"
+    shown = provisioned("reconcile", "--repair", "--tenant", "contoso").out
+    assert "no account was changed" in shown
+    assert shown.endswith("drift 0 micros\n")
+    assert provisioned("reconcile", "--repair", "--tenant", "nobody", status=1).failed("nobody")
+
+
+def test_repair_of_an_emptied_redis(provisioned: Shell) -> None:
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    spoil(provisioned, lambda link, _account: link.flushall())
+    assert provisioned("balance", "contoso", "--json").document["balance"] == "5.000000", "opening it has rebuilt it"
+    assert provisioned("reconcile", "--repair").out.splitlines()[1].startswith("rebuilt in ")
 
 
 @pytest.mark.parametrize("words", [("fund", "nobody", "5", "--reference", "r"), ("balance", "nobody")])

@@ -20,6 +20,7 @@ from gateway.call.commands import Result
 from gateway.credit import lua
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.embedded import find_server
+from gateway.credit.keys import REBUILDING, epoch_number, is_open
 from gateway.credit.resp import pack
 from gateway.credit.store import CreditStore, Owner, StoreObserver
 
@@ -165,6 +166,21 @@ def wire(server: Server, open_wire: Callable[[Server], Wire]) -> Wire:
     return open_wire(server)
 
 
+async def open_epochs(admin: CreditAdmin, number: int = 1) -> None:
+    """What a settler does with a Redis that is new, or a leader at the end of a rebuild; an open partition stays."""
+    await admin.fix_partitions()
+    new = str(number)
+    await admin.move_epochs([new if is_open(each) else each for each in await admin.epochs()], new)
+    await admin.announce_epoch(max(map(epoch_number, await admin.epochs())))
+
+
+async def begin_rebuild(admin: CreditAdmin, number: int, *partitions: int) -> None:
+    """Shut these partitions, or all; workers are not told."""
+    new = f"{number}{REBUILDING}"
+    found = enumerate(await admin.epochs())
+    await admin.move_epochs([old if not partitions or place in partitions else new for place, old in found], new)
+
+
 @pytest.fixture
 async def open_admin() -> AsyncIterator[Callable[[Server], Awaitable[CreditAdmin]]]:
     opened: list[CreditAdmin] = []
@@ -172,7 +188,7 @@ async def open_admin() -> AsyncIterator[Callable[[Server], Awaitable[CreditAdmin
     async def open_(server: Server, sweep_quiet_s: int = 0) -> CreditAdmin:
         admin = CreditAdmin(server.url, partitions=PARTITIONS, sweep_quiet_s=sweep_quiet_s)
         opened.append(admin)
-        await admin.prepare()
+        await open_epochs(admin)
         return admin
 
     yield open_

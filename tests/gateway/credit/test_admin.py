@@ -26,6 +26,8 @@ from policy.verdict import Limits
 from rating.money import MAX_MICROS
 from rating.tariff import Tariff
 
+from .conftest import begin_rebuild, open_epochs
+
 TARIFF = Tariff(60_000, 500, 60, 6)
 OpenStore = Callable[..., Awaitable[Any]]
 
@@ -53,20 +55,21 @@ async def test_the_first_start_opens_every_partition(server: Any, redis: Any) ->
     admin = CreditAdmin(server.url, partitions=4)
     with pytest.raises(StoreStaleError, match="no epoch"):
         await admin.apply_money_in("t", 1, 5)
-    assert await admin.prepare()
-    assert not await admin.prepare()
+    await open_epochs(admin)
+    await open_epochs(admin)
     assert [redis.get(keys.epoch) for keys in Keyspace(4).partitions] == ["1"] * 4
     await admin.close()
     other = CreditAdmin(server.url, partitions=8)
     with pytest.raises(PartitionsChangedError, match="first used with 4"):
-        await other.prepare()
+        await other.fix_partitions()
     await other.close()
 
 
-async def test_a_redis_that_lost_part_of_its_memory_is_not_opened(admin: CreditAdmin, redis: Any) -> None:
-    redis.delete(Keyspace(4).partitions[2].epoch)
-    with pytest.raises(StoreStaleError, match="1 of 4 partitions"):
-        await admin.prepare()
+async def test_epochs_move_only_from_what_is_believed(admin: CreditAdmin, redis: Any) -> None:
+    redis.set(Keyspace(4).partitions[2].epoch, "5")
+    with pytest.raises(StoreStaleError, match="2 rebuilding"):
+        await admin.move_epochs(["1"] * 4, "2 rebuilding")
+    assert await admin.epochs() == ["2 rebuilding", "2 rebuilding", "5", "2 rebuilding"]
 
 
 async def test_money_in_is_applied_once_in_rising_order(admin: CreditAdmin) -> None:
@@ -94,10 +97,10 @@ async def test_money_out_is_at_most_what_is_available(server: Any, admin: Credit
     await admin.apply_money_in("t", 1, 100_000)
     bench = await open_store(server)
     await carry_out(bench, reserve("c"))
-    assert await admin.withdraw("t", "w0", 39_501, b"{}", exact=True) == Withdrawn(0, 100_000)
-    assert await admin.withdraw("t", "w1", 50_000, b'{"r":1}') == Withdrawn(39_500, 60_500)
-    assert await admin.withdraw("t", "w1", 50_000, b'{"r":1}') == Withdrawn(39_500, 60_500)
-    assert await admin.withdraw("t", "w2", 1, b"{}") == Withdrawn(0, 60_500)
+    assert await admin.withdraw("t", "w0", 39_501, b"{}", exact=True) == Withdrawn(0, 100_000, 1)
+    assert await admin.withdraw("t", "w1", 50_000, b'{"r":1}') == Withdrawn(39_500, 60_500, 1)
+    assert await admin.withdraw("t", "w1", 50_000, b'{"r":1}') == Withdrawn(39_500, 60_500, 1)
+    assert await admin.withdraw("t", "w2", 1, b"{}") == Withdrawn(0, 60_500, 1)
     [entry] = await admin.read_outbox()
     assert (entry.kind, entry.charge_id, entry.tenant_id, entry.charge_micros) == ("withdraw", "w1", "t", 39_500)
     assert (entry.record, entry.owner) == (b'{"r":1}', "")
@@ -343,7 +346,7 @@ async def test_a_partition_that_is_not_open_does_not_hold_up_the_others(
     await carry_out(bench, reserve("a", shut, None), reserve("b", shut, None), reserve("c", well, None))
     for call, tenant in (("a", shut), ("b", shut), ("c", well)):
         redis.zadd(keys.partition(tenant).leases, {f"{call} {tenant}": 1})
-    await admin.begin_rebuild(keys.partition(shut).number)
+    await begin_rebuild(admin, 2, keys.partition(shut).number)
     assert await admin.sweep() == [Swept("c", well, 0)]
 
 
@@ -381,14 +384,12 @@ async def test_the_directory_version_never_goes_back(admin: CreditAdmin) -> None
 
 
 async def test_epochs_are_raised_and_opened_again(admin: CreditAdmin) -> None:
-    number = await admin.begin_rebuild(Keyspace(4).partition("t").number)
-    assert number == 2
+    await begin_rebuild(admin, 2)
     with pytest.raises(StoreStaleError, match="rebuilt"):
         await admin.apply_money_in("t", 1, 5)
-    await admin.open_epoch(Keyspace(4).partition("t").number, number)
-    with pytest.raises(StoreStaleError):
-        await admin.open_epoch(Keyspace(4).partition("t").number, number)
+    await open_epochs(admin, 2)
     assert (await admin.apply_money_in("t", 1, 5)).applied
+    assert await admin.newest_epoch() == 2
 
 
 async def test_an_epoch_that_changed_meanwhile_is_looked_up(
@@ -396,8 +397,8 @@ async def test_an_epoch_that_changed_meanwhile_is_looked_up(
 ) -> None:
     await admin.apply_money_in("t", 1, 5)
     other = await open_admin(server)
-    number = Keyspace(4).partition("t").number
-    await other.open_epoch(number, await other.begin_rebuild(number))
+    await begin_rebuild(other, 2)
+    await open_epochs(other, 2)
     assert (await admin.apply_money_in("t", 2, 5)).balance_micros == 10
 
 

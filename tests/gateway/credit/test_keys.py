@@ -19,6 +19,8 @@ from gateway.credit.requests import Requests
 from policy.verdict import Limits
 from rating.tariff import Tariff
 
+from .conftest import begin_rebuild, open_epochs
+
 SCRIPTS = Path(__file__).parents[3] / "gateway" / "credit" / "scripts"
 TARIFF = Tariff(60_000, 0, 1, 1)
 
@@ -115,8 +117,8 @@ async def test_redis_cluster_takes_every_script(
             await admin.ping()
         assert (await admin.account("contoso")).balance_micros == 10**6 - 1000
         assert (await admin.withdraw("contoso", "w", 10, b"{}")).taken_micros == 10
-        number = await admin.begin_rebuild(keys.partition("contoso").number)
-        await admin.open_epoch(keys.partition("contoso").number, number)
+        await begin_rebuild(admin, 2)
+        await open_epochs(admin, 2)
         bench.store.submit(Reserve("e", "contoso", TARIFF, 60, 0, Limits(), b"", b"{}"))
         await bench.store.stop()
         await admin.close()

@@ -430,7 +430,7 @@ class Machine(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from(TENANTS), amount=st.sampled_from((1, 5_000, 10**7)), exact=st.booleans())
     def withdraw(self, tenant: str, amount: int, exact: bool) -> None:
         account = self.model.accounts[tenant]
-        reference = f"{tenant}-out-{self.seq}"
+        reference = f"{tenant}-out-{self.seq}-{self.model.epoch}"  # a rebuild forgets the older ones
         taken = account.withdrawn.get(reference)
         if taken is None:
             taken = max(0, min(amount, account.balance - account.held))
@@ -441,7 +441,7 @@ class Machine(RuleBasedStateMachine):
                 self.model.outbox.append(("withdraw", reference, taken))
         places = [self.account(tenant), self.partition.withdrawal(reference), self.partition.outbox]
         reply = self.call(lua.WITHDRAW, places, [f"{reference} {tenant}", amount, int(exact), b"{}"])
-        assert reply == [b"TAKEN", taken, account.balance]
+        assert reply == [b"TAKEN", taken, account.balance, self.model.epoch]
 
     @precondition(lambda self: self.model.live)
     @rule(which=which_one, due=st.booleans(), swept=st.booleans())

@@ -409,6 +409,120 @@ def test_versions_never_go_back(wire: Any, redis: Any) -> None:
 
 
 def test_an_account_is_made_once(wire: Any, redis: Any) -> None:
-    assert wire.call(lua.CREATE, ["a"], [-5, 3]) == [b"CREATED"]
-    assert wire.call(lua.CREATE, ["a"], [7, 9]) == [b"EXISTS"]
+    redis.set("e", "1")
+    assert wire.call(lua.CREATE, ["e", "a"], ["1", -5, 3]) == [b"CREATED"]
+    assert wire.call(lua.CREATE, ["e", "a"], ["1", 7, 9]) == [b"EXISTS"]
+    assert wire.call(lua.CREATE, ["e", "b"], ["2", 7, 9]) == [b"STALE"]
     assert redis.hgetall("a") == {"balance": "-5", "applied": "3"}
+
+
+# What a rebuild does
+
+
+def mark(till: Till, epoch: str, done: str = "booked", charge: int = 0, talk_s: int = 0) -> list[Any]:
+    at = till.partition
+    keys = [at.epoch, till.account, at.call("c"), at.leases, at.said]
+    reply: list[Any] = till.wire.call(lua.MARK, keys, [epoch, "c t", done, charge, talk_s, 60])
+    return reply
+
+
+def clear(till: Till, epoch: str) -> list[Any]:
+    at = till.partition
+    reply: list[Any] = till.wire.call(lua.CLEAR, [at.epoch, at.call("c"), at.said], [epoch, 1, "c t", 60])
+    return reply
+
+
+def settle_doubtful(till: Till, charge: int = 1_000) -> Any:
+    requests = Requests(till.keys, "gate/0", 30)
+    requests.generation = 1
+    return till.wire.ask(requests.settle(Settle("c", "t", 1, charge, b"{}"), "1", doubtful=True))
+
+
+def say_over(till: Till, charge: int = 1_000, epoch: str = "1") -> Any:
+    requests = Requests(till.keys, "gate/0", 30)
+    requests.generation = 1
+    return till.wire.ask(requests.merge(Live(reserve(), 60, 60_000, False), epoch, charge))
+
+
+def test_a_doubtful_charge_waits_until_it_is_cleared(till: Till) -> None:
+    till.fund(10**6)
+    assert settle_doubtful(till) == [b"DOUBT"]
+    assert say_over(till) == [b"MERGED"]
+    assert till.redis.hgetall(till.partition.said) == {"c t": "1000"}
+    assert till.money() == (10**6, 60_000)
+    assert settle_doubtful(till) == [b"DOUBT"]
+    assert clear(till, "1") == [b"CLEARED"]
+    assert settle_doubtful(till) == [b"CLOSED"]
+    assert till.money() == (10**6 - 1_000, 0)
+    assert clear(till, "1") == [b"DONE"], "its charge is on its way"
+    assert settle_doubtful(till) == [b"DONE"]
+    assert till.redis.hgetall(till.partition.said) == {}
+
+
+def test_a_charge_that_is_booked_is_not_taken_and_holds_nothing(till: Till) -> None:
+    till.fund(10**6)
+    say_over(till)
+    assert mark(till, "1") == [b"MARKED"]
+    assert till.money() == (10**6, 0)
+    assert till.redis.zcard(till.partition.leases) == 0
+    assert settle_doubtful(till) == [b"BOOKED"]
+    assert till.say(Release("c", "t", b"{}")) == [b"BOOKED"]
+    assert say_over(till) == [b"DONE"]
+    assert 0 < till.redis.ttl(till.partition.call("c")) <= 60
+    assert till.redis.xlen(till.partition.outbox) == 0
+
+
+def test_what_a_sweep_had_charged_is_not_charged_again(till: Till) -> None:
+    till.fund(10**6)
+    say_over(till, 9_000)
+    assert mark(till, "1", "sweep", 4_000, 4) == [b"MARKED"]
+    assert settle_doubtful(till, 9_000) == [b"CLOSED"]
+    assert till.money() == (10**6 - 5_000, 0)
+
+
+def test_only_while_it_is_counted_a_marker_is_replaced(till: Till) -> None:
+    till.fund(10**6)
+    till.say(reserve())
+    till.say(Settle("c", "t", 1, 1_000, b"{}"))
+    assert mark(till, "1") == [b"DONE"]
+    till.redis.set(till.partition.epoch, "1 counting")
+    assert (mark(till, "1"), clear(till, "1")) == ([b"STALE"], [b"STALE"])
+    assert say_over(till, epoch="1 rebuilding") == [b"STALE"]
+    assert clear(till, "1 counting") == [b"CLEARED"]
+    till.redis.set(till.partition.epoch, "1")
+    assert say_over(till) == [b"MERGED"]
+    assert settle_doubtful(till) == [b"CLOSED"]
+
+
+def test_what_has_no_lease_is_not_counted_as_held(till: Till) -> None:
+    till.fund(10**6)
+    till.say(reserve())
+    till.redis.delete(till.partition.leases)
+    till.redis.hset(till.account, mapping={"held": 0, "calls": 0})  # as a rebuild counts it
+    for _ in range(2):
+        assert till.say(Live(reserve(), 60, 60_000, False)) == [b"MERGED"]
+        assert till.money() == (10**6, 60_000)
+        assert till.redis.hget(till.account, "calls") == "1"
+
+
+def test_money_out_of_an_older_epoch_is_forgotten(till: Till) -> None:
+    till.fund(10**6)
+    keys = [till.partition.epoch, till.account, till.partition.withdrawal("w"), till.partition.outbox]
+    for epoch, left in (("1", 999_990), ("1", 999_990), ("2", 999_980)):
+        till.redis.set(till.partition.epoch, epoch)
+        taken = till.wire.call(lua.WITHDRAW, keys, [epoch, "w t", 10, "1", b"{}"])
+        assert taken == [b"TAKEN", 10, left, int(epoch)]
+    till.redis.set(till.partition.epoch, "3 counting")
+    remembered = till.wire.call(lua.WITHDRAWN, [keys[0], keys[2]], ["3 counting", 3, 10, 60])
+    assert remembered == [b"REMEMBERED"]
+    till.redis.set(till.partition.epoch, "3")
+    assert till.wire.call(lua.WITHDRAW, keys, ["3", "w t", 10, "1", b"{}"]) == [b"TAKEN", 10, 999_980, 3]
+
+
+def test_an_account_is_restored_only_while_it_is_counted(till: Till) -> None:
+    till.fund(10**6)
+    keys = [till.partition.epoch, till.account]
+    assert till.wire.call(lua.RESTORE, keys, ["1 counting", 5, 3, 1, 9]) == [b"STALE"]
+    till.redis.set(till.partition.epoch, "1 counting")
+    assert till.wire.call(lua.RESTORE, keys, ["1 counting", -5, 3, 1, 9]) == [b"RESTORED"]
+    assert till.redis.hgetall(till.account) == {"balance": "-5", "held": "3", "calls": "1", "applied": "9"}

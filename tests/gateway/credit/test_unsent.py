@@ -25,6 +25,8 @@ from policy.verdict import Limits
 from rating.tariff import Tariff
 from tests.gateway.credit.test_loss import Memory
 
+from .conftest import open_epochs
+
 SECONDS = Tariff(60_000, 0, 1, 1)
 FUNDED = 10**9
 WAIT_S = 20.0
@@ -167,7 +169,7 @@ async def test_a_redis_that_forgot_the_calls_hears_of_them_first(
     for path in [*durable.folder.rglob("*.aof"), *durable.folder.rglob("*.manifest")]:
         path.unlink()
     durable.start()
-    await admin.prepare()
+    await open_epochs(admin)
     await admin.create_account("t", FUNDED, 1)
     second = await open_here()
     await until(lambda: not second.store.unacknowledged)
@@ -264,7 +266,7 @@ async def test_a_redis_killed_right_after_hears_it_again(
     for path in [*durable.folder.rglob("*.aof"), *durable.folder.rglob("*.manifest")]:
         path.unlink()
     durable.start()
-    await admin.prepare()
+    await open_epochs(admin)
     await admin.create_account("t", FUNDED, 1)
     await until(lambda: bench.ops.count("settle") >= 2 and not bench.store.unacknowledged)
     await assert_money(admin, 7_000)

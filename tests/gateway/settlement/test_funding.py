@@ -109,7 +109,7 @@ async def test_dying_between_redis_and_ledger_the_outbox_books_it(
 ) -> None:
     await fund(ledger, credit, "contoso", 500, "in")
 
-    async def away(_entries: object) -> None:
+    async def away(_entries: object, _source: object) -> None:
         raise LedgerAway("the ledger is away", "wait")
 
     with monkeypatch.context() as patched:
@@ -129,7 +129,7 @@ async def test_a_repeat_before_the_ledger_knows_takes_nothing_more(
 ) -> None:
     await fund(ledger, credit, "contoso", 500, "in")
 
-    async def away(_entries: object) -> None:
+    async def away(_entries: object, _source: object) -> None:
         raise LedgerAway("the ledger is away", "wait")
 
     with monkeypatch.context() as patched:

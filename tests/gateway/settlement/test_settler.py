@@ -18,7 +18,7 @@ from gateway.config.provisioning import parse
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.keys import Keyspace
 from gateway.credit.orders import Booked
-from gateway.ledger import CallEntry, Ledger, LedgerAway, engine
+from gateway.ledger import Ledger, LedgerAway, engine
 from gateway.settlement import Settler, apply_money_in, compare, fund, reconcile, settle_in, settler
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Meter
@@ -167,19 +167,6 @@ async def test_the_first_start_makes_accounts_and_opens_epochs(ledger: Ledger, c
     assert await clean(ledger, credit)
     await settle_in(ledger, credit)
     assert (await credit.account("contoso")).balance_micros == 500
-
-
-async def test_an_empty_redis_under_a_ledger_with_money_takes_the_balances_from_it(
-    ledger: Ledger, credit: CreditAdmin
-) -> None:
-    await ledger.fund("contoso", 500, "r1")
-    record = b'{"answered_ms":1,"invited_ms":1,"kind":"user_out","user_id":"","trunk":"","talk_ms":1}'
-    await ledger.book([CallEntry("c1", "contoso", 200, record)])
-    with capture_logs() as logs:
-        await settle_in(ledger, credit)
-    assert (await credit.account("contoso")).balance_micros == 300
-    assert [line["tenants"] for line in logs if "was empty" in line["event"]] == [1]
-    assert await clean(ledger, credit)
 
 
 async def test_a_new_tenant_gets_its_account_and_money_while_the_loop_runs(
