@@ -109,7 +109,7 @@ async def test_what_was_not_adopted_is_given_again_and_what_was_is_said_again(
     with durable.client() as redis:
         redis.delete(Keyspace(4).partition("t").call("a"))  # as if it had been lost with the last two seconds
         redis.hincrby(Keyspace(4).tenant("t").account, "held", -60_000)
-    new.store._say_again({0, 1, 2, 3})
+    new.store._say_again({0, 1, 2, 3}, set())
     await carry_out(new, Prove("a", "t", 0, None))
     assert {call.call_id: call.held_micros for call in await admin.live_calls()} == {"a": 60_000, "b": 60_000}
 
