@@ -1,7 +1,6 @@
 """The ledger: the truth about money (MONEY), and the directory of tenants, users, numbers and decks.
 
-Loud room over SQLAlchemy and Alembic; SQLite now, written so that PostgreSQL takes the same queries.  Its one door is
-:class:`Ledger`.
+Loud room over SQLAlchemy and Alembic, on SQLite and PostgreSQL alike.  Its one door is :class:`Ledger`.
 """
 
 from gateway.ledger.engine import SQLITE_FILE, ledger_url

@@ -1,12 +1,12 @@
 """The hash chain: any change of what was booked is found."""
 
 import asyncio
-import tempfile
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Delete, Update, delete, text, update
 
@@ -91,48 +91,53 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+_RUNS = itertools.count(1)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=MOVES, sizes=st.lists(st.integers(1, 6), min_size=30, max_size=30))
-def test_any_sequence_adds_up(moves: list[tuple[str, int, int]], sizes: list[int]) -> None:
+def test_any_sequence_adds_up(
+    ledger_url: str, tmp_path: Path, moves: list[tuple[str, int, int]], sizes: list[int]
+) -> None:
     """Both lines of a posting sum to zero, running balances follow, the chain holds, the tables have one total."""
-    asyncio.run(_adds_up(moves, sizes))
+    asyncio.run(_adds_up(ledger_url, tmp_path, moves, sizes))
 
 
-async def _adds_up(moves: list[tuple[str, int, int]], sizes: list[int]) -> None:
-    tenants = ("contoso", "fabrikam")
-    with tempfile.TemporaryDirectory() as folder:
-        async with Ledger.open("embedded", Path(folder)) as ledger:
-            await ledger.migrate()
-            await ledger.provision(_two_tenants(Path(folder)))
-            expected = {tenant: list[int]() for tenant in tenants}
-            entries: list[CallEntry | WithdrawalEntry] = []
-            for number, (what, index, amount) in enumerate(moves):
-                tenant = tenants[index]
-                if what == "fund":
-                    await ledger.fund(tenant, amount, str(number))
-                    expected[tenant].append(amount)
-                elif what == "withdraw":
-                    entries.append(WithdrawalEntry(str(number), tenant, amount))
-                    expected[tenant].append(-amount)
-                else:
-                    charge = amount if what == "charge" else 0
-                    entries.append(CallEntry(str(number), tenant, charge, _record(number)))
-                    expected[tenant] += [-charge] if charge else []
-            while entries:
-                size = sizes.pop()
-                await ledger.book(entries[:size])
-                await ledger.book(entries[:size])
-                entries = entries[size:]
-            for tenant in tenants:
-                await _check(ledger, tenant, expected[tenant])
+async def _adds_up(url: str, folder: Path, moves: list[tuple[str, int, int]], sizes: list[int]) -> None:
+    run = next(_RUNS)
+    tenants = (f"contoso-{run}", f"fabrikam-{run}")
+    async with Ledger(url) as ledger:
+        await ledger.migrate()
+        await ledger.provision(_provisioning(folder, tenants))
+        expected = {tenant: list[int]() for tenant in tenants}
+        entries: list[CallEntry | WithdrawalEntry] = []
+        for number, (what, index, amount) in enumerate(moves):
+            tenant, name = tenants[index], f"{run}-{number}"
+            if what == "fund":
+                await ledger.fund(tenant, amount, name)
+                expected[tenant].append(amount)
+            elif what == "withdraw":
+                entries.append(WithdrawalEntry(name, tenant, amount))
+                expected[tenant].append(-amount)
+            else:
+                charge = amount if what == "charge" else 0
+                entries.append(CallEntry(name, tenant, charge, _record(number)))
+                expected[tenant] += [-charge] if charge else []
+        while entries:
+            size = sizes.pop()
+            await ledger.book(entries[:size])
+            await ledger.book(entries[:size])
+            entries = entries[size:]
+        for tenant in tenants:
+            await _check(ledger, tenant, expected[tenant])
 
 
-def _two_tenants(folder: Path) -> Provisioning:
+def _provisioning(folder: Path, names: tuple[str, ...]) -> Provisioning:
     (folder / "deck.csv").write_text(
         "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,UK,1,0,60,60\n"
     )
     decks = [{"name": "d", "currency": "USD", "file": "deck.csv"}]
-    tenants = [{"id": tenant, "rate_deck": "d"} for tenant in ("contoso", "fabrikam")]
+    tenants = [{"id": tenant, "rate_deck": "d"} for tenant in names]
     return parse({"rate_deck": decks, "tenant": tenants}, "test.toml", folder)
 
 

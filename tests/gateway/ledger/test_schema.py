@@ -61,7 +61,7 @@ def test_urls_of_the_settings(tmp_path: Path) -> None:
         assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("configured_url", ["sqlite"], indirect=True)
 async def test_sqlite_is_durable_and_checks_references(ledger: Ledger) -> None:
     async with ledger.database.read() as connection:
         asked = {name: await connection.exec_driver_sql(f"PRAGMA {name}") for name in ("journal_mode", "synchronous")}

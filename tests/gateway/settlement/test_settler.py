@@ -245,6 +245,7 @@ async def test_both_away_at_the_start(tmp_path: Path, credit: CreditAdmin, serve
         assert await ledger.directory_version() == 0
 
 
+@pytest.mark.parametrize("configured_url", ["sqlite"], indirect=True)
 async def test_with_the_ledger_away_charges_wait_and_are_booked_later(
     ledger: Ledger, credit: CreditAdmin, caller: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
