@@ -12,16 +12,17 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import cast
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger import journal
-from gateway.ledger.bulk import Bulk, Value
+from gateway.ledger.bulk import Bulk, ByKeys, Value
 from gateway.ledger.chain import Line, Tail
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, WithdrawalEntry
 from gateway.ledger.errors import Unbookable
+from gateway.ledger.faults import first_line
 from gateway.ledger.tables import calls, fundings, set_aside
 from rating.money import MAX_MICROS
 
@@ -64,12 +65,12 @@ async def _book_alone(database: Database, entry: Entry, now_ms: int) -> BookedBa
     try:
         return await _book_batch(database, [entry], now_ms)
     except ROW_ERRORS as error:
-        why = error.orig if isinstance(error, DBAPIError) else error
+        why = first_line(error.orig if isinstance(error, DBAPIError) else error)
         return await _book_batch(database, [_broken(entry, f"the database refuses it: {why}")], now_ms)
 
 
 async def _book_batch(database: Database, entries: list[Entry], now_ms: int) -> BookedBatch:
-    async with database.write() as connection:
+    async def work(connection: AsyncConnection) -> BookedBatch:
         page = await _open_page(connection, entries, now_ms)
         for entry in entries:
             try:
@@ -77,7 +78,9 @@ async def _book_batch(database: Database, entries: list[Entry], now_ms: int) -> 
             except Unbookable as error:
                 page.aside.append(_broken(entry, error.what))
         await page.write(connection)
-    return BookedBatch(page.booked, page.repeated, tuple(page.aside))
+        return BookedBatch(page.booked, page.repeated, tuple(page.aside))
+
+    return await database.transact(work)
 
 
 def _broken(entry: Entry, why: str) -> BrokenEntry:
@@ -197,22 +200,18 @@ def funding_row(line: Line, actor: str) -> dict[str, object]:
     }
 
 
-_KNOWN_CHARGES = select(calls.c.charge_id, calls.c.charge_micros).where(
-    calls.c.charge_id.in_(bindparam("ids", expanding=True))
-)
+_KNOWN_CHARGES = ByKeys(select(calls.c.charge_id, calls.c.charge_micros), calls.c.charge_id)
 
 
 async def _open_page(connection: AsyncConnection, entries: list[Entry], now_ms: int) -> _Page:
-    """Lock the accounts first, then ask what is booked: whoever booked it held the same locks."""
-    paying = {
-        e.tenant_id for e in entries if isinstance(e, WithdrawalEntry) or (isinstance(e, CallEntry) and e.charge_micros)
-    }
-    tails = await journal.lock_tails(connection, paying) if paying else {}
+    """Lock the accounts first, those of free calls too, then ask what is booked: whoever booked it held the same."""
+    tenants = {entry.tenant_id for entry in entries if not isinstance(entry, BrokenEntry)}
+    tails = await journal.lock_tails(connection, tenants) if tenants else {}
     ids = [e.charge_id for e in entries if isinstance(e, CallEntry)]
     charges: dict[str, int] = {}
     if ids:
-        found = await connection.execute(_KNOWN_CHARGES, {"ids": ids})
-        charges = {row[0]: row[1] for row in found}
+        found = await _KNOWN_CHARGES.execute(connection, ids)
+        charges = {row.charge_id: row.charge_micros for row in found}
     references: _References = {}
     for entry in entries:
         if isinstance(entry, WithdrawalEntry):

@@ -25,7 +25,8 @@ async def fund(
     check_request(amount_micros, reference, kind)
     if amount_micros < 0:
         raise AmountRefused("money out is not booked directly", "withdraw it from Redis first")
-    async with database.write() as connection:
+
+    async def work(connection: AsyncConnection) -> Booked:
         tail = (await journal.lock_tails(connection, [tenant_id])).get(tenant_id)
         if tail is None:
             raise UnknownTenant(tenant_id)
@@ -34,6 +35,8 @@ async def fund(
             return known
         await _check_minimum(connection, tenant_id, amount_micros, kind)
         return await _book(connection, tail, amount_micros, reference, kind, actor, now_ms)
+
+    return await database.transact(work)
 
 
 async def find(database: Database, tenant_id: str, amount_micros: int, reference: str, kind: str) -> Booked | None:

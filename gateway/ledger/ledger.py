@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from gateway.call.record import CallRecord
 from gateway.config.provisioning import Provisioning
 from gateway.ledger import booking, decks, directory, funding, provisioning, reading, schema
@@ -138,9 +140,13 @@ class Ledger:
             version, due = await schema.version_and_due_deck(connection, decks.is_due(now_ms))
         if not due:
             return version
-        async with self.database.write() as connection:
+
+        async def work(connection: AsyncConnection) -> int:
+            await schema.lock_directory(connection)
             await decks.announce_due(connection, now_ms)
             return await schema.raise_directory_version(connection)
+
+        return await self.database.transact(work)
 
     # Money
 

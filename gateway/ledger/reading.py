@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.call.record import CallRecord, decode_record
 from gateway.ledger import journal
 from gateway.ledger.chain import Line, Tail, first_fault
-from gateway.ledger.engine import Database
+from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import ChainVerdict, LedgerAccount, MoneyIn, Posting, Totals, WithdrawalEntry
 from gateway.ledger.errors import UnknownTenant
 from gateway.ledger.tables import CREDIT, accounts, calls, fundings, postings, tenants
@@ -214,7 +214,7 @@ async def _lines_and_records(
 
 async def totals(database: Database, tenant_ids: Collection[str] | None) -> list[Totals]:
     """The sums over each tenant's postings, call records and accounts, in one snapshot; reads every row."""
-    async with database.read(snapshot=True) as connection:
+    async with database.read(snapshot=True, limit_s=LONG_ANSWER_S) as connection:
         balances = await _sums(connection, accounts.c.tenant_id, accounts.c.balance_micros, accounts.c.name == CREDIT)
         sides = await _sums(connection, accounts.c.tenant_id, accounts.c.balance_micros)
         lines = await _sums(connection, postings.c.tenant_id, postings.c.amount_micros)

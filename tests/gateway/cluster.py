@@ -37,6 +37,7 @@ SETTINGS = {
     "max_connections": "60",
     "shared_buffers": "64MB",
     "jit": "off",
+    "deadlock_timeout": "50ms",
 }
 
 
