@@ -1,6 +1,9 @@
 """The HTTP side over real stores: what is open, what wants the token, and how errors are told."""
 
 import json
+from pathlib import Path
+
+import pytest
 
 from gateway.call.commands import Grant, Reserve, Result
 from gateway.call.record import CallRecord
@@ -14,7 +17,8 @@ from gateway.telemetry.snapshots import SnapshotFile
 from policy.verdict import Limits
 from rating.tariff import Tariff
 
-from .conftest import PARTITIONS, Answer, World
+from ..cluster import Cluster
+from .conftest import PARTITIONS, Answer, World, open_world
 
 PROBLEM = "application/problem+json"
 
@@ -66,6 +70,23 @@ async def test_readiness_names_a_ledger_that_is_away(world: World) -> None:
     (world.settings.data_dir / "ledger.sqlite3").mkdir(exist_ok=True)
     answer = await world.ask("GET", "/readyz", token=None)
     assert "ledger" in answer.body.get("unusable", []), answer.body
+
+
+@pytest.mark.peer("postgres")
+async def test_readiness_names_a_postgresql_that_is_stopped_and_forgets_it_when_it_is_back(
+    tmp_path: Path, postgres: Cluster, postgres_url: str
+) -> None:
+    async with open_world(tmp_path, f'[ledger]\nurl = "{postgres_url}"\n') as world:
+        world.worker_ready()
+        assert (await world.ask("GET", "/readyz", token=None)).status == 200
+        postgres.stop()
+        try:
+            answer = await world.ask("GET", "/readyz", token=None)
+            assert (answer.status, answer.body["unusable"]) == (503, ["ledger"])
+            assert is_problem(await world.ask("GET", "/api/v1/tenants/contoso/ledger"), 503, "the ledger is away")
+        finally:
+            postgres.start()
+        assert (await world.ask("GET", "/readyz", token=None)).status == 200
 
 
 async def test_the_api_wants_the_token(world: World) -> None:
