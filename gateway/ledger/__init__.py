@@ -15,6 +15,7 @@ from gateway.ledger.entries import (
     DeckVersion,
     Entry,
     FundingKind,
+    Head,
     LedgerAccount,
     MoneyIn,
     Posting,
@@ -32,6 +33,8 @@ from gateway.ledger.errors import (
     ReferenceConflict,
     UnknownTenant,
 )
+from gateway.ledger.funding import check_reason
+from gateway.ledger.heads import HeadFiles, HeadsError, kept_hashes
 from gateway.ledger.ledger import Ledger
 
 __all__ = [
@@ -47,6 +50,9 @@ __all__ = [
     "DeckVersion",
     "Entry",
     "FundingKind",
+    "Head",
+    "HeadFiles",
+    "HeadsError",
     "Ledger",
     "LedgerAccount",
     "LedgerAway",
@@ -61,5 +67,7 @@ __all__ = [
     "Totals",
     "UnknownTenant",
     "WithdrawalEntry",
+    "check_reason",
+    "kept_hashes",
     "ledger_url",
 ]

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger import journal
 from gateway.ledger.bulk import Bulk, ByKeys, Value
-from gateway.ledger.chain import Line, Tail
+from gateway.ledger.chain import Line, Tail, funding_digest
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, WithdrawalEntry
 from gateway.ledger.errors import Unbookable
@@ -164,10 +164,13 @@ class _Page:
             raise _unbookable("a withdrawal needs a reference and a known kind")
         tail = self._tail(entry.tenant_id, entry.amount_micros)
         account = journal.OTHER_SIDE[entry.kind]
-        line = tail.append(self.now_ms, entry.kind, account, -entry.amount_micros, reference=entry.reference)
+        digest = funding_digest(entry.actor, entry.reason)
+        line = tail.append(
+            self.now_ms, entry.kind, account, -entry.amount_micros, reference=entry.reference, record_sha256=digest
+        )
         self.lines.append(line)
         self.references[key] = wanted
-        self.funding_rows.append(funding_row(line, entry.actor))
+        self.funding_rows.append(funding_row(line, entry.actor, entry.reason))
         self.booked += 1
 
     def _tail(self, tenant_id: str, amount_micros: int) -> Tail:
@@ -187,7 +190,7 @@ class _Page:
         await _keep_aside(connection, self.aside, self.now_ms)
 
 
-def funding_row(line: Line, actor: str) -> dict[str, object]:
+def funding_row(line: Line, actor: str, reason: str) -> dict[str, object]:
     """The row of ``fundings`` beside a posting of money in or out."""
     return {
         "tenant_id": line.tenant_id,
@@ -196,6 +199,7 @@ def funding_row(line: Line, actor: str) -> dict[str, object]:
         "kind": line.kind,
         "amount_micros": line.amount_micros,
         "actor": actor,
+        "reason": reason,
         "at_ms": line.at_ms,
     }
 

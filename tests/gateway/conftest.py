@@ -59,3 +59,15 @@ def configured_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def ledger_url(configured_url: str, tmp_path: Path) -> str:
     """The same for :class:`Ledger`."""
     return sqlalchemy_url(configured_url, tmp_path)
+
+
+@pytest.fixture(params=BACKENDS)
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """For :class:`Ledger`: a database without tables."""
+    if request.param == "sqlite":
+        yield sqlalchemy_url("embedded", tmp_path)
+        return
+    cluster: Cluster = request.getfixturevalue("postgres")
+    name = f"bare_{next(_numbers)}"
+    yield sqlalchemy_url(cluster.create(name), tmp_path)
+    cluster.drop(name)

@@ -13,7 +13,9 @@ from sqlalchemy import Delete, Update, delete, text, update
 from gateway.config.provisioning import Provisioning, parse
 from gateway.ledger import CallEntry, Ledger, UnknownTenant, WithdrawalEntry
 from gateway.ledger.chain import Tail, first_fault
-from gateway.ledger.tables import CREDIT, accounts, calls, postings
+from gateway.ledger.tables import CREDIT, accounts, calls, fundings, postings
+
+from ..tamper import drop_triggers, tamper
 
 Call = Callable[..., CallEntry]
 
@@ -21,7 +23,7 @@ Call = Callable[..., CallEntry]
 async def fill(ledger: Ledger, call: Call) -> None:
     await ledger.fund("contoso", 1_000_000, "r1", actor="alice")
     await ledger.book([call(charge_id=f"c{number}") for number in range(3)])
-    await ledger.book([WithdrawalEntry("w1", "contoso", 5)])
+    await ledger.book([WithdrawalEntry("w1", "contoso", 5, actor="bob", reason="booked twice")])
 
 
 async def test_an_untouched_ledger_is_intact(ledger: Ledger, call: Call) -> None:
@@ -57,6 +59,11 @@ TAMPERED: dict[str, tuple[Update | Delete, int]] = {
     "the account's balance": (CREDIT_ROW.values(balance_micros=0), 6),
     "the account's head": (CREDIT_ROW.values(head=b"\0"), 6),
     "a call record": (update(calls).where(calls.c.charge_id == "c1").values(record=b"{}"), 3),
+    "a call record's charge": (update(calls).where(calls.c.charge_id == "c1").values(charge_micros=1), 3),
+    "who funded": (update(fundings).where(fundings.c.seq == 1).values(actor="mallory"), 1),
+    "why it was funded": (update(fundings).where(fundings.c.seq == 5).values(reason=""), 5),
+    "what was funded": (update(fundings).where(fundings.c.seq == 1).values(amount_micros=1), 1),
+    "a funding": (delete(fundings).where(fundings.c.seq == 1), 1),
 }
 
 
@@ -64,6 +71,7 @@ TAMPERED: dict[str, tuple[Update | Delete, int]] = {
 async def test_tampering_is_found_at_its_line(ledger: Ledger, call: Call, statement: Update | Delete, seq: int) -> None:
     await fill(ledger, call)
     async with ledger.database.write() as connection:
+        await drop_triggers(connection)
         await connection.execute(statement)
     verdict = await ledger.verify_chain("contoso")
     assert verdict.broken_seq == seq, verdict
@@ -72,9 +80,9 @@ async def test_tampering_is_found_at_its_line(ledger: Ledger, call: Call, statem
 
 async def test_a_deleted_call_record_breaks_nothing(ledger: Ledger, call: Call) -> None:
     await fill(ledger, call)
-    async with ledger.database.write() as connection:
-        await connection.execute(text("DELETE FROM calls"))
-    assert (await ledger.verify_chain("contoso")).intact
+    await tamper(ledger, "DELETE FROM calls")
+    verdict = await ledger.verify_chain("contoso")
+    assert (verdict.intact, verdict.missing_records) == (True, 3)
 
 
 def test_a_chain_begins_anew_for_each_tenant() -> None:

@@ -117,22 +117,18 @@ async def test_settlers_and_funders_at_once(ledger: Ledger, ledger_url: str, cal
         assert (await ledger.verify_chain(tenant)).intact
 
 
+@pytest.mark.parametrize("bare_url", ["postgres"], indirect=True)
 async def test_two_first_starts_and_two_provisionings_at_once(
-    postgres: Cluster, postgres_url: str, document: Document, clock: Callable[[], int]
+    bare_url: str, document: Document, clock: Callable[[], int]
 ) -> None:
-    name = f"{name_of(postgres_url)}_bare"
-    url = ledger_url(postgres.create(name), Path())
-    try:
-        async with Ledger(url, now_ms=clock) as one, Ledger(url, now_ms=clock) as two:
-            await asyncio.gather(one.migrate(), two.migrate())
-            assert await asyncio.gather(one.partitions(64), two.partitions(64)) == [64, 64]
-            wanted = document({"id": "contoso"})
-            both = await asyncio.gather(one.provision(wanted), two.provision(wanted))
-            assert sorted(len(changes) for changes in both) == [0, 2]
-            await asyncio.gather(*(each.provision(document({"id": n})) for n, each in (("a", one), ("b", two))))
-            assert await one.directory_version() == 3, "each change raises it by one"
-    finally:
-        postgres.drop(name)
+    async with Ledger(bare_url, now_ms=clock) as one, Ledger(bare_url, now_ms=clock) as two:
+        await asyncio.gather(one.migrate(), two.migrate())
+        assert await asyncio.gather(one.partitions(64), two.partitions(64)) == [64, 64]
+        wanted = document({"id": "contoso"})
+        both = await asyncio.gather(one.provision(wanted), two.provision(wanted))
+        assert sorted(len(changes) for changes in both) == [0, 2]
+        await asyncio.gather(*(each.provision(document({"id": n})) for n, each in (("a", one), ("b", two))))
+        assert await one.directory_version() == 3, "each change raises it by one"
 
 
 # Connections and servers that go away
