@@ -104,6 +104,14 @@ class Cluster:
         ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = "
         return int(self.sql(f"{ended}'{database}' AND pid <> pg_backend_pid()"))
 
+    def copy(self, database: str, new: str) -> None:
+        """Back a database up with pg_dump and restore it under another name, as README tells."""
+        there = ["-h", str(self.folder), "-U", SUPERUSER]
+        file = str(self.folder / f"{database}.dump")
+        self._run("pg_dump", *there, "-Fc", "-f", file, database)
+        self.create(new)
+        self._run("pg_restore", *there, "-d", new, file)
+
     def close(self) -> None:
         """Stop the server and remove its folder."""
         self.stop()

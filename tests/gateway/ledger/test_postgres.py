@@ -241,6 +241,25 @@ async def test_a_server_that_is_stopped_is_away_and_then_back(
     assert (await ledger.verify_chain("contoso")).length == 51
 
 
+async def test_a_backup_that_was_restored_is_the_ledger_that_was_saved(
+    ledger: Ledger, call: Call, postgres: Cluster, postgres_url: str
+) -> None:
+    await ledger.fund("contoso", 1_000_000, "r1", actor="alice", reason="paid")
+    await ledger.book([call() for _ in range(20)])
+    restored = f"{name_of(postgres_url)}_restored"
+    postgres.copy(name_of(postgres_url), restored)
+    try:
+        async with Ledger(ledger_url(postgres.url(restored), Path())) as again:
+            await again.migrate()
+            verdict = await again.verify_chain("contoso")
+            assert (verdict.intact, verdict.length) == (True, 21)
+            assert await again.missing_triggers() == []
+            assert not (await again.fund("contoso", 5, "r2")).repeated
+            assert (await again.book([call(), call(charge_id="call-0001")])).repeated == 1
+    finally:
+        postgres.drop(restored)
+
+
 # What it says
 
 

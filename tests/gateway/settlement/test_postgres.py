@@ -28,8 +28,10 @@ WITHIN_S = 30.0
 
 
 @pytest.fixture
-def configured_url(postgres_url: str) -> str:
-    return postgres_url
+def configured_url(request: pytest.FixtureRequest) -> str:
+    """A database of the test's own; with the parameter ``small`` on a disk with hardly any room."""
+    url: str = request.getfixturevalue(getattr(request, "param", "postgres_url"))
+    return url
 
 
 def name_of(url: str) -> str:
@@ -210,32 +212,27 @@ def small(postgres: Cluster) -> Iterator[str]:
         postgres.sql(f"CREATE TABLESPACE small LOCATION '{place}'")
         try:
             postgres.sql(f"CREATE DATABASE on_small TEMPLATE {TEMPLATE} TABLESPACE small STRATEGY FILE_COPY")
-            yield ledger_url(postgres.url("on_small"), Path())
-            postgres.drop("on_small")
+            yield postgres.url("on_small")
         finally:
+            postgres.sql("DROP DATABASE IF EXISTS on_small WITH (FORCE)")
             postgres.sql("DROP TABLESPACE small")
 
 
-class TestFullDisk:
-    """The database's own disk is full; PostgreSQL's log has another one, else the server stops as a whole."""
-
-    @pytest.fixture
-    def ledger_url(self, small: str) -> str:
-        return small
-
-    async def test_charges_wait_for_room(
-        self, ledger: Ledger, credit: CreditAdmin, caller: Any, postgres: Cluster
-    ) -> None:
-        with capture_logs() as logs:
-            async with settling(ledger, credit, caller) as working:
-                fill(postgres)
-                while working.is_up():
-                    for _ in range(100):
-                        caller.call()
-                    await asyncio.sleep(0.1)
-                assert any("make room on its disk" in line.get("why", "") for line in logs)
-                subprocess.run(["mount", "-o", "remount,size=200m", str(postgres.folder / "small")], check=True)
-                await working.audit()
+@pytest.mark.parametrize("configured_url", ["small"], indirect=True)
+async def test_with_its_disk_full_charges_wait_for_room(
+    ledger: Ledger, credit: CreditAdmin, caller: Any, postgres: Cluster
+) -> None:
+    """The database's own disk; PostgreSQL's log has another one, else the server stops as a whole."""
+    with capture_logs() as logs:
+        async with settling(ledger, credit, caller) as working:
+            fill(postgres)
+            while working.is_up():
+                for _ in range(100):
+                    caller.call()
+                await asyncio.sleep(0.1)
+            assert any("make room on its disk" in line.get("why", "") for line in logs)
+            subprocess.run(["mount", "-o", "remount,size=200m", str(postgres.folder / "small")], check=True)
+            await working.audit()
 
 
 def fill(postgres: Cluster) -> None:
