@@ -4,17 +4,20 @@ With ``CALLGATE_PEERS=required`` (the project's own CI) a missing peer is a fail
 """
 
 import os
-import shutil
 
 import pytest
+
+from .peers import find_program
+
+PACKAGES = "sip-tester, redis-server, baresip, kamailio, postgresql"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("peer"):
-        missing = [name for name in mark.args if shutil.which(name) is None]
+        missing = [name for name in mark.args if find_program(name) is None]
         if not missing:
             continue
-        message = f"needs {', '.join(missing)} on PATH (Debian: sip-tester, redis-server, baresip, kamailio)"
+        message = f"needs {', '.join(missing)} on PATH (Debian: {PACKAGES})"
         if os.environ.get("CALLGATE_PEERS") == "required":
             pytest.fail(message)
         pytest.skip(message)

@@ -60,9 +60,13 @@ class Desk:
         booked = await self.ledger.account(tenant_id)
         return balance_document(booked, await self.credit.account(tenant_id))
 
-    async def fund(self, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str) -> Document:
+    async def fund(
+        self, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str, reason: str = ""
+    ) -> Document:
         """Book money, once by its reference.  Raises LedgerRefused, LedgerAway; for money out also StoreError."""
-        outcome = await fund(self.ledger, self.credit, tenant_id, amount_micros, reference, kind=kind, actor=actor)
+        outcome = await fund(
+            self.ledger, self.credit, tenant_id, amount_micros, reference, kind=kind, actor=actor, reason=reason
+        )
         return funding_document(outcome)
 
     async def postings(self, tenant_id: str) -> AsyncIterator[Document]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import calls, demo, export, money, provision, rates, serve, trace
+from gateway.cli import books, calls, demo, export, money, provision, rates, serve, trace
 from gateway.cli.common import ConfigFile
 from gateway.config.settings import FILE_VARIABLE
 from gateway.config.version import VERSION
@@ -48,6 +48,6 @@ app.command()(calls.calls)
 app.command()(calls.hangup)
 app.command()(calls.usage)
 app.command()(trace.trace)
-app.command()(money.ledger)
+app.add_typer(books.app, name="ledger")
 app.command()(money.reconcile)
 app.command()(export.export)

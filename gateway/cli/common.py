@@ -23,7 +23,7 @@ from gateway.config.problems import ConfigError
 from gateway.credit.address import AddressError
 from gateway.credit.admin import StoreError
 from gateway.credit.embedded import EmbeddedError
-from gateway.ledger import LedgerError
+from gateway.ledger import HeadsError, LedgerError
 from gateway.telemetry import logs
 from rating.money import MoneyError, parse_amount
 
@@ -41,6 +41,7 @@ EXPECTED: Final = (
     StoreError,
     EmbeddedError,
     LedgerError,
+    HeadsError,
     OSError,
 )
 """What can go wrong without the program being at fault; each says what and what to do."""

@@ -1,4 +1,4 @@
-"""Money from the command line: book it, see what is left, read the postings, and compare the books."""
+"""Money from the command line: book it, see what is left, and compare the books."""
 
 import getpass
 from enum import StrEnum
@@ -6,12 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.admin.documents import posting_document
-from gateway.cli.common import AnyTenant, AsJson, ConfigFile, TenantOption, amount, command, load, wait
-from gateway.cli.output import FAILED, note, print_facts, print_json, print_json_stream, print_table
-from gateway.cli.stores import open_desk, open_ledger
+from gateway.cli.common import AnyTenant, AsJson, ConfigFile, amount, command, load, wait
+from gateway.cli.output import FAILED, note, print_facts, print_json, print_table
+from gateway.cli.stores import open_desk
 
-POSTING_COLUMNS = ("id", "at", "kind", "amount", "balance", "reference", "call_id")
 CHANGED_COLUMNS = ("tenant", "lost", "balance_before", "balance", "held_before", "held", "calls_before", "calls")
 DRIFT_COLUMNS = ("tenant", "ledger", "balance", "held", "in_outbox", "unapplied", "expected", "drift_micros")
 
@@ -33,10 +31,11 @@ def fund(
     amount_text: Annotated[str, typer.Argument(metavar="AMOUNT", help="Money, such as 50 or 12.50.")],
     reference: Annotated[str, typer.Option("--reference", help="Unique for the tenant: the same one books once.")],
     kind: Annotated[Kind, typer.Option("--kind", help="Only an adjustment may be negative.")] = Kind.MANUAL,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with who booked it, and never changed.")] = "",
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Book money for a tenant.
+    """Book money for a tenant; a mistake is corrected by an adjustment the other way, never by a change.
 
     Example: callgate fund contoso 50 --reference invoice-2026-17
     """
@@ -45,7 +44,7 @@ def fund(
 
     async def work() -> dict[str, Any]:
         async with open_desk(settings, redis_needed=False) as desk:
-            return await desk.fund(tenant, micros, reference, kind.value, f"cli:{_user()}")
+            return await desk.fund(tenant, micros, reference, kind.value, f"cli:{_user()}", reason)
 
     done = wait(work())
     if not done["applied"]:
@@ -69,22 +68,6 @@ def balance(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False) 
 
     found = wait(work())
     print_json(found) if as_json else print_facts(found)
-
-
-@command
-def ledger(tenant: TenantOption, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Show a tenant's postings with running balance, oldest first."""
-    settings = load(config)
-
-    async def work() -> None:
-        async with open_ledger(settings) as books:
-            postings = (posting_document(posting) async for posting in books.postings(tenant))
-            if as_json:
-                await print_json_stream(postings)
-            else:
-                print_table([posting async for posting in postings], POSTING_COLUMNS, "nothing was booked yet")
-
-    wait(work())
 
 
 @command

@@ -1,7 +1,6 @@
 """The ledger: the truth about money (MONEY), and the directory of tenants, users, numbers and decks.
 
-Loud room over SQLAlchemy and Alembic; SQLite now, written so that PostgreSQL takes the same queries.  Its one door is
-:class:`Ledger`.
+Loud room over SQLAlchemy and Alembic, on SQLite and PostgreSQL alike.  Its one door is :class:`Ledger`.
 """
 
 from gateway.ledger.engine import SQLITE_FILE, ledger_url
@@ -17,6 +16,7 @@ from gateway.ledger.entries import (
     DeckVersion,
     Entry,
     FundingKind,
+    Head,
     LedgerAccount,
     MoneyIn,
     Posting,
@@ -37,6 +37,8 @@ from gateway.ledger.errors import (
     ReferenceConflict,
     UnknownTenant,
 )
+from gateway.ledger.funding import check_reason
+from gateway.ledger.heads import HeadFiles, HeadsError, kept_hashes
 from gateway.ledger.ledger import Ledger
 
 __all__ = [
@@ -54,6 +56,9 @@ __all__ = [
     "Entry",
     "EpochPassed",
     "FundingKind",
+    "Head",
+    "HeadFiles",
+    "HeadsError",
     "Ledger",
     "LedgerAccount",
     "LedgerAway",
@@ -70,5 +75,7 @@ __all__ = [
     "Totals",
     "UnknownTenant",
     "WithdrawalEntry",
+    "check_reason",
+    "kept_hashes",
     "ledger_url",
 ]

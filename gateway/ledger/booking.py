@@ -12,16 +12,17 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import cast
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger import journal, rebuilding
-from gateway.ledger.bulk import Bulk, Value
-from gateway.ledger.chain import Line, Tail
+from gateway.ledger.bulk import Bulk, ByKeys, Value
+from gateway.ledger.chain import Line, Tail, funding_digest
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, Source, WithdrawalEntry
 from gateway.ledger.errors import Unbookable
+from gateway.ledger.faults import first_line
 from gateway.ledger.tables import calls, fundings, set_aside
 from rating.money import MAX_MICROS
 
@@ -69,15 +70,14 @@ async def _book_alone(database: Database, entry: Entry, now_ms: int, source: Sou
     try:
         return await _book_batch(database, [entry], now_ms, source)
     except ROW_ERRORS as error:
-        why = error.orig if isinstance(error, DBAPIError) else error
-        broken = _broken(entry, f"the database refuses it: {why}")
-        return await _book_batch(database, [broken], now_ms, source)
+        why = first_line(error.orig if isinstance(error, DBAPIError) else error)
+        return await _book_batch(database, [_broken(entry, f"the database refuses it: {why}")], now_ms, source)
 
 
 async def _book_batch(
     database: Database, entries: list[Entry], now_ms: int, source: Source | None
 ) -> BookedBatch:
-    async with database.write() as connection:
+    async def work(connection: AsyncConnection) -> BookedBatch:
         if source is not None:
             await rebuilding.check_epoch(connection, source.epoch)
             await rebuilding.move_marks(connection, source.marks)
@@ -88,7 +88,9 @@ async def _book_batch(
             except Unbookable as error:
                 page.aside.append(_broken(entry, error.what))
         await page.write(connection)
-    return BookedBatch(page.booked, page.repeated, tuple(page.aside))
+        return BookedBatch(page.booked, page.repeated, tuple(page.aside))
+
+    return await database.transact(work)
 
 
 def _broken(entry: Entry, why: str) -> BrokenEntry:
@@ -172,10 +174,13 @@ class _Page:
             raise _unbookable("a withdrawal needs a reference and a known kind")
         tail = self._tail(entry.tenant_id, entry.amount_micros)
         account = journal.OTHER_SIDE[entry.kind]
-        line = tail.append(self.now_ms, entry.kind, account, -entry.amount_micros, reference=entry.reference)
+        digest = funding_digest(entry.actor, entry.reason)
+        line = tail.append(
+            self.now_ms, entry.kind, account, -entry.amount_micros, reference=entry.reference, record_sha256=digest
+        )
         self.lines.append(line)
         self.references[key] = wanted
-        self.funding_rows.append(funding_row(line, entry.actor))
+        self.funding_rows.append(funding_row(line, entry.actor, entry.reason))
         self.booked += 1
 
     def _tail(self, tenant_id: str, amount_micros: int) -> Tail:
@@ -195,7 +200,7 @@ class _Page:
         await _keep_aside(connection, self.aside, self.now_ms)
 
 
-def funding_row(line: Line, actor: str) -> dict[str, object]:
+def funding_row(line: Line, actor: str, reason: str) -> dict[str, object]:
     """The row of ``fundings`` beside a posting of money in or out."""
     return {
         "tenant_id": line.tenant_id,
@@ -204,26 +209,23 @@ def funding_row(line: Line, actor: str) -> dict[str, object]:
         "kind": line.kind,
         "amount_micros": line.amount_micros,
         "actor": actor,
+        "reason": reason,
         "at_ms": line.at_ms,
     }
 
 
-_KNOWN_CHARGES = select(calls.c.charge_id, calls.c.charge_micros).where(
-    calls.c.charge_id.in_(bindparam("ids", expanding=True))
-)
+_KNOWN_CHARGES = ByKeys(select(calls.c.charge_id, calls.c.charge_micros), calls.c.charge_id)
 
 
 async def _open_page(connection: AsyncConnection, entries: list[Entry], now_ms: int) -> _Page:
-    """Lock the accounts first, then ask what is booked: whoever booked it held the same locks."""
-    paying = {
-        e.tenant_id for e in entries if isinstance(e, WithdrawalEntry) or (isinstance(e, CallEntry) and e.charge_micros)
-    }
-    tails = await journal.lock_tails(connection, paying) if paying else {}
+    """Lock the accounts first, those of free calls too, then ask what is booked: whoever booked it held the same."""
+    tenants = {entry.tenant_id for entry in entries if not isinstance(entry, BrokenEntry)}
+    tails = await journal.lock_tails(connection, tenants) if tenants else {}
     ids = [e.charge_id for e in entries if isinstance(e, CallEntry)]
     charges: dict[str, int] = {}
     if ids:
-        found = await connection.execute(_KNOWN_CHARGES, {"ids": ids})
-        charges = {row[0]: row[1] for row in found}
+        found = await _KNOWN_CHARGES.execute(connection, ids)
+        charges = {row.charge_id: row.charge_micros for row in found}
     references: _References = {}
     for entry in entries:
         if isinstance(entry, WithdrawalEntry):

@@ -1,8 +1,10 @@
 """The hash chain that makes a tenant's postings tamper-evident (MONEY 4).
 
 The hash of a posting is SHA-256 over the hash before it and the posting's fields as one compact JSON array; the first
-posting follows 32 zero bytes.  A call's record enters by its own SHA-256, so that records can be deleted one day (data
-protection) without breaking the chain.  Whoever has the last (seq, hash) can prove any earlier line.
+posting follows 32 zero bytes.  What stands beside a posting enters by a SHA-256 of its own, ``record_sha256``: the
+call's record, which can so be deleted one day (data protection) without breaking the chain, or actor and reason of a
+funding (empty for fundings booked before these were chained).  Whoever has the last (seq, hash) can prove any earlier
+line.
 """
 
 from collections.abc import Iterable
@@ -57,6 +59,11 @@ def line_hash(previous: bytes, line: Line) -> bytes:
         ]
     )
     return sha256(previous + fields.encode()).digest()
+
+
+def funding_digest(actor: str, reason: str) -> bytes:
+    """What enters the chain of who booked a funding, and why."""
+    return sha256(_encode([actor, reason]).encode()).digest()
 
 
 @dataclass(slots=True)

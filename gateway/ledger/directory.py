@@ -15,7 +15,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger import decks
-from gateway.ledger.engine import Database
+from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.schema import directory_version
 from gateway.ledger.tables import service_numbers, tenants, users
 from policy.directory import DialRule, Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
@@ -37,7 +37,7 @@ class DirectoryReader:
 
     async def read(self, trunks: Mapping[str, Trunk], now_ms: int) -> Directory:
         """One version of everything, all from one snapshot of the ledger.  Raises LedgerAway."""
-        async with self._database.read(snapshot=True) as connection:
+        async with self._database.read(snapshot=True, limit_s=LONG_ANSWER_S) as connection:
             version = await directory_version(connection)
             tenant_rows = (await connection.execute(select(tenants).order_by(tenants.c.id))).mappings().all()
             user_rows = (await connection.execute(select(*_USER_COLUMNS).order_by(users.c.id))).all()

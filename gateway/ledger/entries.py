@@ -32,6 +32,7 @@ class WithdrawalEntry:
     """Money that Redis has already given up (MONEY 4): book ``amount_micros`` > 0 out of the tenant's account.
 
     ``kind`` is ``adjustment`` now (expiries and pay-outs come with lots); ``reference`` is unique for the tenant.
+    ``actor`` and ``reason`` say who did it and why.
     """
 
     reference: str
@@ -40,6 +41,7 @@ class WithdrawalEntry:
     kind: FundingKind = "adjustment"
     actor: str = ""
     origin: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +143,29 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a tenant's chain at some moment: number and hash of its last line."""
+
+    tenant_id: str
+    seq: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ChainVerdict:
-    """What checking a tenant's hash chain found.  ``broken_seq`` is the first line that is wrong, ``why`` says how."""
+    """What checking a tenant's hash chain found.  ``broken_seq`` is the first line that is wrong, ``why`` says how.
+
+    ``proved_seq`` is the last line that a head kept outside the database proves; 0 where none was kept.
+    ``missing_records`` counts charges whose call record is gone, which breaks no chain.
+    """
 
     tenant_id: str
     length: int
     head: bytes
     broken_seq: int | None = None
     why: str = ""
+    proved_seq: int = 0
+    missing_records: int = 0
 
     @property
     def intact(self) -> bool:

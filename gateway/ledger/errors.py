@@ -20,6 +20,16 @@ class LedgerAway(LedgerError):  # noqa: N818  a state of the ledger, nobody's mi
     """The ledger cannot be reached or cannot write now: nothing was booked; try again later (HTTP 503)."""
 
 
+class Collided(LedgerAway):
+    """Two transactions got in each other's way and the database took this one back: nothing was booked.
+
+    Tried again at once by :meth:`gateway.ledger.engine.Database.transact`; seen outside only where that did not help.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the ledger is busy ({what})", "try again; look for a long-running transaction if it stays")
+
+
 class LedgerRefused(LedgerError):  # noqa: N818  its subclasses name what was refused
     """The request is wrong.  ``http_status`` is what the API answers."""
 

@@ -5,12 +5,14 @@ is refused (MONEY 9).  Money out is never booked here: Redis gives it up first a
 (MONEY 4), so what this file does for it is only the check before.
 """
 
+from dataclasses import dataclass
+
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger import journal
 from gateway.ledger.booking import MAX_TEXT, funding_row
-from gateway.ledger.chain import Tail
+from gateway.ledger.chain import Tail, funding_digest
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import FUNDING_KINDS, Booked
 from gateway.ledger.errors import AmountRefused, ReferenceConflict, UnknownTenant
@@ -18,14 +20,24 @@ from gateway.ledger.tables import fundings, postings, tenants
 from rating.money import MAX_MICROS, format_amount
 
 
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Who books money, and why; both enter the hash chain."""
+
+    actor: str = ""
+    reason: str = ""
+
+
 async def fund(
-    database: Database, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str, now_ms: int
+    database: Database, tenant_id: str, amount_micros: int, reference: str, kind: str, why: Why, now_ms: int
 ) -> Booked:
     """Book money in.  Raises UnknownTenant, ReferenceConflict, AmountRefused or LedgerAway."""
     check_request(amount_micros, reference, kind)
+    check_reason(why.reason)
     if amount_micros < 0:
         raise AmountRefused("money out is not booked directly", "withdraw it from Redis first")
-    async with database.write() as connection:
+
+    async def work(connection: AsyncConnection) -> Booked:
         tail = (await journal.lock_tails(connection, [tenant_id])).get(tenant_id)
         if tail is None:
             raise UnknownTenant(tenant_id)
@@ -33,7 +45,9 @@ async def fund(
         if known:
             return known
         await _check_minimum(connection, tenant_id, amount_micros, kind)
-        return await _book(connection, tail, amount_micros, reference, kind, actor, now_ms)
+        return await _book(connection, tail, amount_micros, reference, kind, why, now_ms)
+
+    return await database.transact(work)
 
 
 async def find(database: Database, tenant_id: str, amount_micros: int, reference: str, kind: str) -> Booked | None:
@@ -43,6 +57,12 @@ async def find(database: Database, tenant_id: str, amount_micros: int, reference
         if await connection.scalar(select(tenants.c.id).where(tenants.c.id == tenant_id)) is None:
             raise UnknownTenant(tenant_id)
         return await _known(connection, tenant_id, amount_micros, reference, kind)
+
+
+def check_reason(reason: str) -> None:
+    """A reason is what people type.  Raises AmountRefused."""
+    if len(reason) > MAX_TEXT or not reason.isprintable():
+        raise AmountRefused("the reason is too long or not printable", f"give at most {MAX_TEXT} characters")
 
 
 def check_request(amount_micros: int, reference: str, kind: str) -> None:
@@ -93,11 +113,12 @@ async def _check_minimum(connection: AsyncConnection, tenant_id: str, amount_mic
 
 
 async def _book(
-    connection: AsyncConnection, tail: Tail, amount_micros: int, reference: str, kind: str, actor: str, now_ms: int
+    connection: AsyncConnection, tail: Tail, amount_micros: int, reference: str, kind: str, why: Why, now_ms: int
 ) -> Booked:
     if tail.balance_micros + amount_micros > MAX_MICROS:
         raise AmountRefused("the balance would become too large", f"keep it within {format_amount(MAX_MICROS)}")
-    line = tail.append(now_ms, kind, journal.OTHER_SIDE[kind], amount_micros, reference=reference)
+    digest = funding_digest(why.actor, why.reason)
+    line = tail.append(now_ms, kind, journal.OTHER_SIDE[kind], amount_micros, reference=reference, record_sha256=digest)
     await journal.write_lines(connection, [tail], [line])
-    await connection.execute(insert(fundings).values(funding_row(line, actor)))
+    await connection.execute(insert(fundings).values(funding_row(line, why.actor, why.reason)))
     return Booked(tail.tenant_id, line.seq, amount_micros, line.balance_micros, reference, kind, repeated=False)

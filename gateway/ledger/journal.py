@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger.bulk import Bulk
+from gateway.ledger.bulk import Bulk, ByKeys
 from gateway.ledger.chain import GENESIS, Line, Tail
 from gateway.ledger.tables import CREDIT, REVENUE, accounts, postings
 
@@ -33,11 +33,12 @@ async def open_accounts(connection: AsyncConnection, tenant_id: str) -> None:
     await connection.execute(insert(accounts), [{"tenant_id": tenant_id, "name": name, **empty} for name in names])
 
 
-_LOCK = (
+_LOCK = ByKeys(
     select(accounts.c.tenant_id, accounts.c.balance_micros, accounts.c.seq, accounts.c.money_in_seq, accounts.c.head)
-    .where(accounts.c.name == CREDIT, accounts.c.tenant_id.in_(bindparam("tenants", expanding=True)))
+    .where(accounts.c.name == CREDIT)
     .order_by(accounts.c.tenant_id)
-    .with_for_update()
+    .with_for_update(),
+    accounts.c.tenant_id,
 )
 
 
@@ -46,7 +47,7 @@ async def lock_tails(connection: AsyncConnection, tenant_ids: Collection[str]) -
 
     A tenant that is not there is left out.
     """
-    rows = await connection.execute(_LOCK, {"tenants": sorted(tenant_ids)})
+    rows = await _LOCK.execute(connection, sorted(tenant_ids))
     return {row.tenant_id: Tail(*row) for row in rows}
 
 

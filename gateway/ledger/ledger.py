@@ -6,9 +6,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from gateway.call.record import CallRecord
 from gateway.config.provisioning import Provisioning
-from gateway.ledger import booking, decks, directory, funding, provisioning, reading, rebuilding, schema, trial
+from gateway.ledger import (
+    booking,
+    decks,
+    directory,
+    funding,
+    provisioning,
+    reading,
+    rebuilding,
+    schema,
+    trial,
+    verify,
+)
 from gateway.ledger.engine import Database, ledger_url
 from gateway.ledger.entries import (
     Booked,
@@ -18,6 +31,7 @@ from gateway.ledger.entries import (
     Change,
     DeckVersion,
     Entry,
+    Head,
     LedgerAccount,
     MoneyIn,
     Posting,
@@ -144,20 +158,31 @@ class Ledger:
             version, due = await schema.version_and_due_deck(connection, decks.is_due(now_ms))
         if not due:
             return version
-        async with self.database.write() as connection:
+
+        async def work(connection: AsyncConnection) -> int:
+            await schema.lock_directory(connection)
             await decks.announce_due(connection, now_ms)
             return await schema.raise_directory_version(connection)
+
+        return await self.database.transact(work)
 
     # Money
 
     async def fund(
-        self, tenant_id: str, amount_micros: int, reference: str, kind: str = "manual", actor: str = ""
+        self,
+        tenant_id: str,
+        amount_micros: int,
+        reference: str,
+        kind: str = "manual",
+        actor: str = "",
+        reason: str = "",
     ) -> Booked:
         """Book money in, once by its reference (MONEY 9); Redis is told by the settlement room, which calls this.
 
         Raises UnknownTenant, ReferenceConflict or AmountRefused (also for negative amounts: see WithdrawalEntry).
         """
-        return await funding.fund(self.database, tenant_id, amount_micros, reference, kind, actor, self._now_ms())
+        why = funding.Why(actor, reason)
+        return await funding.fund(self.database, tenant_id, amount_micros, reference, kind, why, self._now_ms())
 
     async def find_funding(self, tenant_id: str, amount_micros: int, reference: str, kind: str) -> Booked | None:
         """The funding or withdrawal booked under ``reference``; None where there is none.  Raises as :meth:`fund`."""
@@ -253,9 +278,24 @@ class Ledger:
         """The record of a call that is over, answered or refused; None where the ledger has none."""
         return await reading.read_call(self.database, call_id)
 
-    async def verify_chain(self, tenant_id: str) -> ChainVerdict:
-        """Check a tenant's hash chain, running balances and call records.  Raises UnknownTenant."""
-        return await reading.verify_chain(self.database, tenant_id)
+    async def verify_chain(self, tenant_id: str, kept: verify.Kept | None = None) -> ChainVerdict:
+        """Check a tenant's hash chain, running balances, call records, fundings, and heads kept outside.
+
+        Raises UnknownTenant where nothing was kept of the tenant either.
+        """
+        return await verify.verify_chain(self.database, tenant_id, kept or {})
+
+    async def missing_triggers(self) -> list[str]:
+        """The triggers that keep the tables append-only and are not there, or are switched off."""
+        return await verify.missing_triggers(self.database)
+
+    async def heads(self) -> list[Head]:
+        """Where every tenant's chain ends now: what is kept outside the database once a day."""
+        return await verify.read_heads(self.database)
+
+    async def lost_heads(self, kept: Sequence[Head]) -> list[Head]:
+        """Those of ``kept`` that the ledger does not have any more as they were kept: somebody changed it."""
+        return await verify.lost_heads(self.database, kept)
 
     async def totals(self, tenant_ids: Collection[str] | None = None) -> list[Totals]:
         """What each table adds up to, for the audit; reads every row."""

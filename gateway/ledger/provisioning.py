@@ -26,10 +26,11 @@ from gateway.config.provisioning import (
     UserEntry,
 )
 from gateway.ledger import decks, journal
-from gateway.ledger.engine import Database
+from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import Change, DeckVersion
 from gateway.ledger.errors import ProvisioningRefused
-from gateway.ledger.schema import raise_directory_version
+from gateway.ledger.faults import first_line
+from gateway.ledger.schema import lock_directory, raise_directory_version
 from gateway.ledger.tables import postings, service_numbers, tenants, users
 from rating.deck import Deck
 
@@ -40,7 +41,8 @@ IN_CHUNK = 10_000
 
 
 class _DryRun(Exception):  # noqa: N818 - not an error: it rolls the transaction back
-    pass
+    def __init__(self, changes: list[Change]) -> None:
+        self.changes = changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +58,28 @@ async def provision(database: Database, document: Provisioning, now_ms: int, dry
     Raises ProvisioningRefused (then nothing of it was applied) or LedgerAway.
     """
     async with database.read() as connection:
-        in_use = {each.name: each for each in await decks.list_versions(connection, now_ms) if each.in_use}
+        in_use = await _decks_in_use(connection, now_ms)
     new_decks = [new for entry in document.rate_deck if (new := await _new_deck(entry, in_use.get(entry.name)))]
-    changes: list[Change] = []
+
+    async def work(connection: AsyncConnection) -> list[Change]:
+        await lock_directory(connection)
+        now_in_use = await _decks_in_use(connection, now_ms)  # somebody may have loaded one meanwhile
+        still_new = [new for new in new_decks if not _is_in_use(new.file, now_in_use.get(new.file.name))]
+        changes = await _apply(connection, document, still_new, now_in_use, now_ms)
+        if dry_run:
+            raise _DryRun(changes)
+        if changes:
+            await raise_directory_version(connection)
+        return changes
+
     try:
-        async with database.write() as connection:
-            changes = await _apply(connection, document, new_decks, in_use, now_ms)
-            if dry_run:
-                raise _DryRun
-            if changes:
-                await raise_directory_version(connection)
-    except _DryRun:
-        pass
+        return await database.transact(work, limit_s=LONG_ANSWER_S)
+    except _DryRun as done:
+        return done.changes
     except DBAPIError as error:
         raise ProvisioningRefused(
-            f"the ledger refuses a row: {error.orig}", "somebody changed it meanwhile: try again"
+            f"the ledger refuses a row: {first_line(error.orig)}", "somebody changed it meanwhile: try again"
         ) from error
-    return changes
 
 
 async def load_deck(
@@ -81,7 +88,9 @@ async def load_deck(
     """Add a version of one deck, in use from ``effective_from_ms`` (None: now).  Raises as :func:`provision`."""
     packed, deck = await asyncio.to_thread(_read, file)
     begins_ms = now_ms if effective_from_ms is None else effective_from_ms
-    async with database.write() as connection:
+
+    async def work(connection: AsyncConnection) -> list[Change]:
+        await lock_directory(connection)
         known = await decks.list_versions(connection, now_ms)
         if any(_same(each, file, begins_ms, now_ms) for each in known):
             return []
@@ -89,7 +98,18 @@ async def load_deck(
         await decks.insert_version(connection, file, packed, deck, now_ms, begins_ms)
         if begins_ms <= now_ms:
             await raise_directory_version(connection)
-    return [Change("changed" if any(each.name == file.name for each in known) else "added", "rate deck", file.name)]
+        is_new = all(each.name != file.name for each in known)
+        return [Change("added" if is_new else "changed", "rate deck", file.name)]
+
+    return await database.transact(work, limit_s=LONG_ANSWER_S)
+
+
+async def _decks_in_use(connection: AsyncConnection, now_ms: int) -> dict[str, DeckVersion]:
+    return {each.name: each for each in await decks.list_versions(connection, now_ms) if each.in_use}
+
+
+def _is_in_use(file: decks.DeckFile, in_use: DeckVersion | None) -> bool:
+    return in_use is not None and in_use.sha256 == file.digest
 
 
 def _same(known: DeckVersion, file: decks.DeckFile, begins_ms: int, now_ms: int) -> bool:
@@ -107,7 +127,7 @@ async def _new_deck(entry: RateDeckEntry, in_use: DeckVersion | None) -> _NewDec
             f"the file of rate deck {entry.name!r} cannot be read ({error})", "name a file that this user may read"
         ) from error
     file = decks.DeckFile(entry.name, decks.unpack(entry.name, data), entry.currency)
-    if in_use and in_use.sha256 == file.digest:
+    if _is_in_use(file, in_use):
         return None
     packed, deck = await asyncio.to_thread(_read, file)
     return _NewDeck(file, packed, deck)

@@ -1,11 +1,10 @@
-"""Read the ledger: balances, postings and call records as streams of flat memory, and the check of the hash chain.
+"""Read the ledger: balances, postings and call records as streams of flat memory.
 
 Streams go page by page along an index (never an open cursor, which would hold SQLite's log back): a page sees what has
 been committed when it is read.
 """
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, func, select, tuple_
@@ -13,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.call.record import CallRecord, decode_record
 from gateway.ledger import journal
-from gateway.ledger.chain import Line, Tail, first_fault
-from gateway.ledger.engine import Database
-from gateway.ledger.entries import ChainVerdict, LedgerAccount, MoneyIn, Posting, Totals, WithdrawalEntry
+from gateway.ledger.chain import Line
+from gateway.ledger.engine import LONG_ANSWER_S, Database
+from gateway.ledger.entries import LedgerAccount, MoneyIn, Posting, Totals, WithdrawalEntry
 from gateway.ledger.errors import UnknownTenant
 from gateway.ledger.tables import CREDIT, accounts, calls, fundings, postings, tenants
 
@@ -73,10 +72,15 @@ async def has_reference(database: Database, tenant_id: str, reference: str) -> b
 async def recent_withdrawals(database: Database, since_ms: int) -> list[WithdrawalEntry]:
     """Money out that was booked at ``since_ms`` or later, as it was asked for."""
     query = select(
-        fundings.c.reference, fundings.c.tenant_id, -fundings.c.amount_micros, fundings.c.kind, fundings.c.actor
+        fundings.c.reference,
+        fundings.c.tenant_id,
+        -fundings.c.amount_micros,
+        fundings.c.kind,
+        fundings.c.actor,
+        fundings.c.reason,
     ).where(fundings.c.amount_micros < 0, fundings.c.at_ms >= since_ms)
     async with database.read() as connection:
-        return [WithdrawalEntry(*row) for row in await connection.execute(query)]
+        return [WithdrawalEntry(*row[:5], reason=row[5]) for row in await connection.execute(query)]
 
 
 async def booked_charges(database: Database, charge_ids: Collection[str]) -> set[str]:
@@ -156,65 +160,9 @@ async def _usage_page(database: Database, wanted: list[ColumnElement[bool]]) -> 
         return (await connection.execute(query.order_by(calls.c.start_ms, calls.c.id).limit(PAGE_ROWS))).all()
 
 
-async def verify_chain(database: Database, tenant_id: str) -> ChainVerdict:
-    """Check every line of a tenant from the first to the account's head, and every kept call record against its line.
-
-    Raises UnknownTenant or LedgerAway.
-    """
-    head = await _head(database, tenant_id)
-    tail = Tail(tenant_id)
-    async for line, record in _lines_and_records(database, tenant_id, head.seq):
-        fault = first_fault(tail, [line]) or _record_fault(line, record)
-        if fault:
-            return ChainVerdict(tenant_id, head.seq, head.head, *fault)
-    if (tail.seq, tail.balance_micros, tail.head) != (head.seq, head.balance_micros, head.head):
-        return ChainVerdict(tenant_id, head.seq, head.head, tail.seq + 1, "the account ends elsewhere than its lines")
-    return ChainVerdict(tenant_id, head.seq, head.head)
-
-
-def _record_fault(line: Line, record: bytes | None) -> tuple[int, str] | None:
-    """Records may have been deleted, but one that is there must be the one that was charged."""
-    if record is None or sha256(record).digest() == line.record_sha256:
-        return None
-    return line.seq, "its call record is not the one that was charged"
-
-
-async def _head(database: Database, tenant_id: str) -> Tail:
-    columns = [accounts.c[name] for name in ("tenant_id", "balance_micros", "seq", "money_in_seq", "head")]
-    query = select(*columns).where(accounts.c.tenant_id == tenant_id, accounts.c.name == CREDIT)
-    async with database.read() as connection:
-        row = (await connection.execute(query)).first()
-    if row is None:
-        raise UnknownTenant(tenant_id)
-    return Tail(*row)
-
-
-async def _lines_and_records(
-    database: Database, tenant_id: str, up_to: int
-) -> AsyncIterator[tuple[Line, bytes | None]]:
-    columns = [postings.c[name] for name in Line.__dataclass_fields__]
-    joined = postings.outerjoin(calls, calls.c.charge_id == postings.c.charge_id)
-    after = 0
-    while after < up_to:
-        query = (
-            select(*columns, calls.c.record)
-            .select_from(joined)
-            .where(postings.c.tenant_id == tenant_id, postings.c.seq > after, postings.c.seq <= up_to)
-            .order_by(postings.c.seq)
-            .limit(PAGE_ROWS)
-        )
-        async with database.read() as connection:
-            rows = (await connection.execute(query)).all()
-        for row in rows:
-            yield Line(*row[:-1]), row[-1]
-        if not rows:
-            return
-        after = rows[-1].seq
-
-
 async def totals(database: Database, tenant_ids: Collection[str] | None) -> list[Totals]:
     """The sums over each tenant's postings, call records and accounts, in one snapshot; reads every row."""
-    async with database.read(snapshot=True) as connection:
+    async with database.read(snapshot=True, limit_s=LONG_ANSWER_S) as connection:
         balances = await _sums(connection, accounts.c.tenant_id, accounts.c.balance_micros, accounts.c.name == CREDIT)
         sides = await _sums(connection, accounts.c.tenant_id, accounts.c.balance_micros)
         lines = await _sums(connection, postings.c.tenant_id, postings.c.amount_micros)

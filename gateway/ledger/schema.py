@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnElement, Connection, insert, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger.engine import Database
+from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.errors import PartitionsFixed
 from gateway.ledger.tables import decks, settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-MIGRATION_LOCK = 0xCA119A7E
-"""The lock that lets one process migrate at a time; any number that nobody else uses in this database."""
+SCHEMA_LOCK = 0xCA119A7E
+"""The lock that lets one process at a time change tables, fixed settings or the directory: looked at first and
+written then, they could not be locked by a row.  Any number that nobody else uses in this database."""
 
 DEFAULT_PARTITIONS = 256
 
 
-NEWEST_REVISION = "0002"
+NEWEST_REVISION = "0003"
 """The revision of the last migration: known without loading Alembic, which takes longer than most commands do."""
 
 
@@ -28,7 +29,7 @@ async def migrate(database: Database) -> None:
     async with database.read() as connection:
         if await connection.run_sync(_revision) == NEWEST_REVISION:
             return
-    async with database.write() as connection:
+    async with database.write(limit_s=LONG_ANSWER_S) as connection:
         await connection.run_sync(_upgrade)
 
 
@@ -43,8 +44,7 @@ def _revision(connection: Connection) -> str | None:
 def _upgrade(connection: Connection) -> None:
     from alembic import command
 
-    if connection.dialect.name == "postgresql":  # SQLite's writers come one at a time anyway
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+    _lock(connection)
     config = alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
@@ -67,17 +67,33 @@ async def fix_partitions(database: Database, wanted: int | None) -> int:
     async with database.read() as connection:
         fixed = await read_setting(connection, "partitions")
     if fixed is None:
-        async with database.write() as connection:  # looked at again: another process may have been first
-            fixed = await read_setting(connection, "partitions")
-            if fixed is None:
-                fixed = str(wanted or DEFAULT_PARTITIONS)
-                await write_setting(connection, "partitions", fixed)
+        fixed = await database.transact(lambda connection: _fix_partitions(connection, wanted))
     if wanted is not None and int(fixed) != wanted:
         raise PartitionsFixed(
             f"this ledger was started with {fixed} partitions, not {wanted}",
             f"set it back to {fixed}: it cannot change",
         )
     return int(fixed)
+
+
+async def _fix_partitions(connection: AsyncConnection, wanted: int | None) -> str:
+    """Looked at again under the lock: another process may have been first."""
+    await lock_directory(connection)
+    fixed = await read_setting(connection, "partitions")
+    if fixed is None:
+        fixed = str(wanted or DEFAULT_PARTITIONS)
+        await write_setting(connection, "partitions", fixed)
+    return fixed
+
+
+async def lock_directory(connection: AsyncConnection) -> None:
+    """Let nobody else change directory or fixed settings until the caller's transaction ends."""
+    await connection.run_sync(_lock)
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # SQLite's writers come one at a time anyway
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})")
 
 
 async def read_setting(connection: AsyncConnection, name: str) -> str | None:
@@ -94,7 +110,7 @@ async def write_setting(connection: AsyncConnection, name: str, value: str) -> N
 
 
 async def raise_directory_version(connection: AsyncConnection) -> int:
-    """Count the directory's version up by one inside the caller's transaction; the new version."""
+    """Count the directory's version up by one under the caller's :func:`lock_directory`; the new version."""
     version = await directory_version(connection) + 1
     await write_setting(connection, "directory_version", str(version))
     return version

@@ -7,7 +7,9 @@ view ``posting_lines`` shows the two lines of each posting for whoever wants to 
 
 Sequence, running balance and hash chain of a tenant are assigned under the lock of its credit account's row, never by
 a database sequence (those commit out of order, MONEY 4).  All amounts are BIGINT micro-units, all moments BIGINT Unix
-milliseconds.  Documents that nobody searches (limits, dial plans, call records) are JSON text.
+milliseconds.  Postings, fundings and call records can only be added to, and an account only moves to where its last
+posting ends: triggers of the database see to it (the migration v0003_append_only).  Documents that nobody searches
+(limits, dial plans, call records) are JSON text.
 """
 
 from sqlalchemy import (
@@ -155,6 +157,7 @@ fundings = Table(
     Column("amount_micros", BigInteger, nullable=False),
     Column("actor", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant_id", "reference"),
     Index(None, "tenant_id", "seq"),
 )

@@ -87,5 +87,5 @@ async def _withdraw_again(ledger: Ledger, credit: CreditAdmin) -> None:
     """Take again what a Redis without its last writes has given back; the ledger finds the reference booked."""
     for funding in await ledger.recent_withdrawals(LOSS_WINDOW_MS):
         charge_id = withdrawal_id(funding.tenant_id, funding.reference)
-        record = withdrawal_record(funding.reference, funding.kind, funding.actor)
+        record = withdrawal_record(funding.reference, funding.kind, funding.actor, funding.reason)
         await credit.withdraw(funding.tenant_id, charge_id, funding.amount_micros, record, exact=True)

@@ -20,6 +20,7 @@ from gateway.ledger import (
     NotEnoughAvailable,
     Source,
     WithdrawalEntry,
+    check_reason,
 )
 from gateway.settlement.accounts import apply_money_in
 from gateway.settlement.outbox import withdrawal_id, withdrawal_record
@@ -46,6 +47,7 @@ async def fund(
     *,
     kind: str = "manual",
     actor: str = "",
+    reason: str = "",
 ) -> FundingOutcome:
     """Book money once by its reference (MONEY 9) and let calls have it.
 
@@ -53,8 +55,8 @@ async def fund(
     ReferenceConflict, AmountRefused, and for money out NotEnoughAvailable or StoreError (nothing was taken).
     """
     if amount_micros < 0:
-        return await _withdraw(ledger, credit, tenant_id, amount_micros, reference, kind, actor)
-    booked = await ledger.fund(tenant_id, amount_micros, reference, kind, actor)
+        return await _withdraw(ledger, credit, tenant_id, amount_micros, reference, kind, actor, reason)
+    booked = await ledger.fund(tenant_id, amount_micros, reference, kind, actor, reason)
     try:
         await apply_money_in(ledger, credit, tenant_id)
     except (StoreError, LedgerAway) as error:
@@ -64,13 +66,21 @@ async def fund(
 
 
 async def _withdraw(
-    ledger: Ledger, credit: CreditAdmin, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str
+    ledger: Ledger,
+    credit: CreditAdmin,
+    tenant_id: str,
+    amount_micros: int,
+    reference: str,
+    kind: str,
+    actor: str,
+    reason: str,
 ) -> FundingOutcome:
+    check_reason(reason)
     known = await ledger.find_funding(tenant_id, amount_micros, reference, kind)
     if known:
         return FundingOutcome(known, applied=True)
     funding_kind = cast(FundingKind, kind)  # find_funding has checked it
-    charge_id, record = withdrawal_id(tenant_id, reference), withdrawal_record(reference, funding_kind, actor)
+    charge_id, record = withdrawal_id(tenant_id, reference), withdrawal_record(reference, funding_kind, actor, reason)
     taken = await credit.withdraw(tenant_id, charge_id, -amount_micros, record, exact=True)
     if taken.taken_micros == 0:
         account = await credit.account(tenant_id)
@@ -83,7 +93,7 @@ async def _withdraw(
             f"reference {reference!r} has already taken {format_amount(taken.taken_micros)}",
             "choose a new reference, or repeat the first amount",
         )
-    entry = WithdrawalEntry(reference, tenant_id, -amount_micros, funding_kind, actor, f"fund/{charge_id}")
+    entry = WithdrawalEntry(reference, tenant_id, -amount_micros, funding_kind, actor, f"fund/{charge_id}", reason)
     try:
         await ledger.book([entry], Source(taken.epoch))
         booked = await ledger.find_funding(tenant_id, amount_micros, reference, kind)

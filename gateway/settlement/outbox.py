@@ -94,9 +94,9 @@ def to_ledger(entry: OutboxEntry) -> Entry:
     return BrokenEntry(origin, entry.record, f"its kind {entry.kind!r} or its fields are unknown", entry.tenant_id)
 
 
-def withdrawal_record(reference: str, kind: FundingKind, actor: str) -> bytes:
+def withdrawal_record(reference: str, kind: FundingKind, actor: str, reason: str = "") -> bytes:
     """What a withdrawal carries through the outbox beside its amount."""
-    return json.dumps({"reference": reference, "kind": kind, "actor": actor}).encode()
+    return json.dumps({"reference": reference, "kind": kind, "actor": actor, "reason": reason}).encode()
 
 
 def withdrawal_id(tenant_id: str, reference: str) -> str:
@@ -110,10 +110,10 @@ def _withdrawal(entry: OutboxEntry, origin: str) -> Entry:
         kind: FundingKind = record["kind"]
         if kind not in FUNDING_KINDS:
             raise ValueError(f"unknown kind {kind!r}")
-        reference, actor = str(record["reference"]), str(record["actor"])
-    except (ValueError, KeyError, TypeError) as error:
+        reference, actor, reason = str(record["reference"]), str(record["actor"]), str(record.get("reason", ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         return BrokenEntry(origin, entry.record, f"its withdrawal cannot be read: {error!r}", entry.tenant_id)
-    return WithdrawalEntry(reference, entry.tenant_id, entry.charge_micros, kind, actor, origin)
+    return WithdrawalEntry(reference, entry.tenant_id, entry.charge_micros, kind, actor, origin, reason)
 
 
 def withdrawn_reference(entry: OutboxEntry) -> str | None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.credit.admin import CreditAdmin, StoreError, StoreStaleError, StoreUnreachableError
-from gateway.ledger import EpochPassed, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld
+from gateway.ledger import EpochPassed, HeadFiles, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld
 from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
 from gateway.settlement.doubt import missing_accounts
 from gateway.settlement.gauges import Gauges
+from gateway.settlement.heads import keep_heads
 from gateway.settlement.outbox import READ_EACH, book_outbox, book_refused
 from gateway.settlement.rebuild import judge_late
 from gateway.settlement.reconcile import DriftWatch
@@ -45,6 +46,9 @@ SETTLE_IN_S: Final = 0.4
 
 DIRECTORY_S: Final = 2.0
 """How late a rate deck may come into effect; workers take up to half a second more to read it."""
+
+HEADS_S: Final = 60.0
+"""How late after the beginning of a day its file of heads may come."""
 
 BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 1.0
@@ -76,7 +80,10 @@ class _Job:
 class Settler:
     """Outbox → ledger, ledger → Redis, accounts, sweep, gauges.  One per installation; a second one does no harm."""
 
-    def __init__(self, ledger: Ledger, credit: CreditAdmin, meter: Meter | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, credit: CreditAdmin, meter: Meter | None = None, heads: HeadFiles | None = None
+    ) -> None:
+        """``heads``: where the heads of the ledger's chains are kept, once a day."""
         self._ledger = ledger
         self._credit = credit
         self._gauges = Gauges(meter or Meter())
@@ -95,6 +102,8 @@ class Settler:
             _Job("sweep", SWEEP_S, self._sweep),
             _Job("publish the directory", DIRECTORY_S, self._publish_directory, needs_settled=True),
         ]
+        if heads:
+            self._jobs.append(_Job("keep heads", HEADS_S, lambda: keep_heads(ledger, heads), needs_settled=True))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set; survives ledger and Redis being away, at the start too.

@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 from gateway.credit.admin import CreditAdmin
-from gateway.ledger import Ledger, LedgerAway, PartitionsFixed
+from gateway.ledger import HeadFiles, Ledger, LedgerAway, PartitionsFixed
 from gateway.settlement.settler import Settler
 from gateway.telemetry import logs
 from gateway.telemetry.metrics import Meter
@@ -25,8 +25,9 @@ async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None])
             logs.get_logger("settler").error("partitions changed", error=str(error))
             return GIVEN_UP
         credit = CreditAdmin(plan.redis_url, partitions=partitions)
+        heads = HeadFiles(plan.settings.data_dir)
         try:
-            working = asyncio.create_task(Settler(ledger, credit, meter).run(ending.drain))
+            working = asyncio.create_task(Settler(ledger, credit, meter, heads).run(ending.drain))
             say_ready()
             await working
         finally:

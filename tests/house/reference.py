@@ -190,12 +190,16 @@ def _commands(program: typer.Typer, above: str) -> Iterator[tuple[str, Callable[
         yield f"{above} {each.name or each.callback.__name__.replace('_', '-')}", inspect.unwrap(each.callback)
     for group in program.registered_groups:
         assert group.typer_instance is not None
-        yield from _commands(group.typer_instance, f"{above} {group.name}")
+        words, itself = f"{above} {group.name}", group.typer_instance.registered_callback
+        if itself is not None and itself.callback is not None:  # a command by itself that has others below it
+            yield words, itself.callback
+        yield from _commands(group.typer_instance, words)
 
 
 def _command(function: Callable[..., Any], words: str) -> str:
     hints = get_type_hints(function, include_extras=True)
-    given = inspect.signature(function).parameters.values()
+    every = inspect.signature(function).parameters.values()
+    given = [each for each in every if hints[each.name] is not typer.Context]
     rows = [_parameter(each.name, hints[each.name], each.default) for each in given]
     usage = " ".join([words, *(name.strip("`") for name, *_ in rows if not name.startswith("`-"))])
     told = "\n\n".join(" ".join(part.split()) for part in (inspect.getdoc(function) or "").split("\n\n"))

@@ -1,6 +1,7 @@
 """An admin process' insides on a real socket, with a real Redis and a real ledger behind them."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -117,8 +118,15 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def open_world(tmp_path: Path, more: str = "") -> AsyncIterator[World]:
+    """A world over embedded stores; ``more`` are further settings."""
     (tmp_path / "deck.csv").write_text(DECK)
-    found = settings.parse(tomllib.loads(SETTINGS), "callgate.toml", tmp_path)
+    found = settings.parse(tomllib.loads(SETTINGS + more), "callgate.toml", tmp_path)
     metrics_dir = found.data_dir / "run" / "metrics"
     metrics_dir.mkdir(parents=True)
     redis = EmbeddedRedis(found.data_dir)

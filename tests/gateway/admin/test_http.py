@@ -21,7 +21,8 @@ from gateway.telemetry.snapshots import SnapshotFile
 from policy.verdict import Limits
 from rating.tariff import Tariff
 
-from .conftest import PARTITIONS, Answer, World
+from ..cluster import Cluster
+from .conftest import PARTITIONS, Answer, World, open_world
 
 PROBLEM = "application/problem+json"
 
@@ -128,6 +129,23 @@ async def test_a_writer_at_work_is_no_reason_to_refuse(world: World) -> None:
     async with world.ledger.database.write():
         assert (await world.ask("GET", "/readyz", token=None)).status == 200
     assert (await world.ask("GET", "/readyz", token=None)).status == 200
+
+
+@pytest.mark.peer("postgres")
+async def test_readiness_names_a_postgresql_that_is_stopped_and_forgets_it_when_it_is_back(
+    tmp_path: Path, postgres: Cluster, postgres_url: str
+) -> None:
+    async with open_world(tmp_path, f'[ledger]\nurl = "{postgres_url}"\n') as world:
+        world.worker_ready()
+        assert (await world.ask("GET", "/readyz", token=None)).status == 200
+        postgres.stop()
+        try:
+            answer = await world.ask("GET", "/readyz", token=None)
+            assert (answer.status, answer.body["unusable"]) == (503, ["ledger"])
+            assert is_problem(await world.ask("GET", "/api/v1/tenants/contoso/ledger"), 503, "the ledger is away")
+        finally:
+            postgres.start()
+        assert (await world.ask("GET", "/readyz", token=None)).status == 200
 
 
 async def test_the_api_wants_the_token(world: World) -> None:

@@ -28,6 +28,7 @@ CONTRACT = {
     "hangup": set(),
     "usage": {"--tenant", "--from", "--to", "--format", "-o", "--refused"},
     "ledger": {"--tenant"},
+    "ledger verify": {"--tenant"},
     "reconcile": {"--tenant", "--repair"},
     "export": set(),
 }
@@ -40,6 +41,8 @@ def commands(group: Any = None, above: str = "") -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name, each in group.commands.items():
         if hasattr(each, "commands"):
+            if each.invoke_without_command:
+                found[above + name] = {option for parameter in each.params for option in parameter.opts}
             found |= commands(each, f"{above}{name} ")
         else:
             found[above + name] = {option for parameter in each.params for option in parameter.opts}

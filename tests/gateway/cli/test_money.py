@@ -12,6 +12,7 @@ import redis
 from gateway.credit.embedded import EmbeddedRedis
 from rating.money import parse_amount
 
+from ..cluster import Cluster
 from .conftest import Shell
 
 
@@ -167,6 +168,26 @@ def test_a_kind_of_redis_that_cannot_be_used_yet_is_named(provisioned: Shell) ->
     done = provisioned("balance", "contoso", status=1)
     assert done.failed("scheme 'rediss' cannot be used here", "expected")
     assert "fault" not in done.err
+
+
+@pytest.mark.peer("postgres")
+def test_over_a_postgresql_that_is_stopped_and_comes_back(shell: Shell, postgres: Cluster, postgres_url: str) -> None:
+    settings = shell.folder / "callgate.toml"
+    settings.write_text(settings.read_text() + f'[ledger]\nurl = "{postgres_url}"\n')
+    shell("provision", "tenants.toml")
+    shell("fund", "contoso", "5", "--reference", "r1")
+    postgres.stop()
+    try:
+        for words in (("fund", "contoso", "5", "--reference", "r2"), ("provision", "tenants.toml"), ("reconcile",)):
+            assert shell(*words, status=1).failed("the ledger is away", "check [ledger] url")
+    finally:
+        postgres.start()
+    shell("fund", "contoso", "5", "--reference", "r2")
+    shell("fund", "contoso", "-1", "--reference", "r3", "--kind", "adjustment")
+    postings = shell("ledger", "--tenant", "contoso", "--json").document
+    assert [posting["balance"] for posting in postings] == ["5.000000", "10.000000", "9.000000"]
+    assert shell("balance", "contoso", "--json").document["unsynced"] == "0.000000"
+    assert shell("reconcile", "--json").document["clean"] is True
 
 
 def test_a_ledger_that_is_away_books_nothing(provisioned: Shell) -> None:

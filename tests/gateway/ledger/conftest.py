@@ -1,4 +1,4 @@
-"""One ledger for each test, on every backend the product knows; PostgreSQL joins BACKENDS when it joins the product."""
+"""One ledger for each test, on every backend the product knows (``ledger_url`` in tests/gateway/conftest.py)."""
 
 import itertools
 from collections.abc import AsyncIterator, Callable
@@ -10,8 +10,6 @@ import pytest
 from gateway.call.record import CallRecord
 from gateway.config.provisioning import Provisioning, parse
 from gateway.ledger import CallEntry, Ledger
-
-BACKENDS = ["sqlite"]
 
 DECK = (
     "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,United Kingdom,20000,0,60,60\n"
@@ -31,12 +29,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture(params=BACKENDS)
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    assert request.param == "sqlite"
-    return f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}"
 
 
 @pytest.fixture

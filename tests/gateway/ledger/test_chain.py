@@ -1,19 +1,21 @@
 """The hash chain: any change of what was booked is found."""
 
 import asyncio
-import tempfile
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Delete, Update, delete, text, update
 
 from gateway.config.provisioning import Provisioning, parse
 from gateway.ledger import CallEntry, Ledger, UnknownTenant, WithdrawalEntry
 from gateway.ledger.chain import Tail, first_fault
-from gateway.ledger.tables import CREDIT, accounts, calls, postings
+from gateway.ledger.tables import CREDIT, accounts, calls, fundings, postings
+
+from ..tamper import drop_triggers, tamper
 
 Call = Callable[..., CallEntry]
 
@@ -21,7 +23,7 @@ Call = Callable[..., CallEntry]
 async def fill(ledger: Ledger, call: Call) -> None:
     await ledger.fund("contoso", 1_000_000, "r1", actor="alice")
     await ledger.book([call(charge_id=f"c{number}") for number in range(3)])
-    await ledger.book([WithdrawalEntry("w1", "contoso", 5)])
+    await ledger.book([WithdrawalEntry("w1", "contoso", 5, actor="bob", reason="booked twice")])
 
 
 async def test_an_untouched_ledger_is_intact(ledger: Ledger, call: Call) -> None:
@@ -57,6 +59,11 @@ TAMPERED: dict[str, tuple[Update | Delete, int]] = {
     "the account's balance": (CREDIT_ROW.values(balance_micros=0), 6),
     "the account's head": (CREDIT_ROW.values(head=b"\0"), 6),
     "a call record": (update(calls).where(calls.c.charge_id == "c1").values(record=b"{}"), 3),
+    "a call record's charge": (update(calls).where(calls.c.charge_id == "c1").values(charge_micros=1), 3),
+    "who funded": (update(fundings).where(fundings.c.seq == 1).values(actor="mallory"), 1),
+    "why it was funded": (update(fundings).where(fundings.c.seq == 5).values(reason=""), 5),
+    "what was funded": (update(fundings).where(fundings.c.seq == 1).values(amount_micros=1), 1),
+    "a funding": (delete(fundings).where(fundings.c.seq == 1), 1),
 }
 
 
@@ -64,6 +71,7 @@ TAMPERED: dict[str, tuple[Update | Delete, int]] = {
 async def test_tampering_is_found_at_its_line(ledger: Ledger, call: Call, statement: Update | Delete, seq: int) -> None:
     await fill(ledger, call)
     async with ledger.database.write() as connection:
+        await drop_triggers(connection)
         await connection.execute(statement)
     verdict = await ledger.verify_chain("contoso")
     assert verdict.broken_seq == seq, verdict
@@ -72,9 +80,9 @@ async def test_tampering_is_found_at_its_line(ledger: Ledger, call: Call, statem
 
 async def test_a_deleted_call_record_breaks_nothing(ledger: Ledger, call: Call) -> None:
     await fill(ledger, call)
-    async with ledger.database.write() as connection:
-        await connection.execute(text("DELETE FROM calls"))
-    assert (await ledger.verify_chain("contoso")).intact
+    await tamper(ledger, "DELETE FROM calls")
+    verdict = await ledger.verify_chain("contoso")
+    assert (verdict.intact, verdict.missing_records) == (True, 3)
 
 
 def test_a_chain_begins_anew_for_each_tenant() -> None:
@@ -91,48 +99,53 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+_RUNS = itertools.count(1)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=MOVES, sizes=st.lists(st.integers(1, 6), min_size=30, max_size=30))
-def test_any_sequence_adds_up(moves: list[tuple[str, int, int]], sizes: list[int]) -> None:
+def test_any_sequence_adds_up(
+    ledger_url: str, tmp_path: Path, moves: list[tuple[str, int, int]], sizes: list[int]
+) -> None:
     """Both lines of a posting sum to zero, running balances follow, the chain holds, the tables have one total."""
-    asyncio.run(_adds_up(moves, sizes))
+    asyncio.run(_adds_up(ledger_url, tmp_path, moves, sizes))
 
 
-async def _adds_up(moves: list[tuple[str, int, int]], sizes: list[int]) -> None:
-    tenants = ("contoso", "fabrikam")
-    with tempfile.TemporaryDirectory() as folder:
-        async with Ledger.open("embedded", Path(folder)) as ledger:
-            await ledger.migrate()
-            await ledger.provision(_two_tenants(Path(folder)))
-            expected = {tenant: list[int]() for tenant in tenants}
-            entries: list[CallEntry | WithdrawalEntry] = []
-            for number, (what, index, amount) in enumerate(moves):
-                tenant = tenants[index]
-                if what == "fund":
-                    await ledger.fund(tenant, amount, str(number))
-                    expected[tenant].append(amount)
-                elif what == "withdraw":
-                    entries.append(WithdrawalEntry(str(number), tenant, amount))
-                    expected[tenant].append(-amount)
-                else:
-                    charge = amount if what == "charge" else 0
-                    entries.append(CallEntry(str(number), tenant, charge, _record(number)))
-                    expected[tenant] += [-charge] if charge else []
-            while entries:
-                size = sizes.pop()
-                await ledger.book(entries[:size])
-                await ledger.book(entries[:size])
-                entries = entries[size:]
-            for tenant in tenants:
-                await _check(ledger, tenant, expected[tenant])
+async def _adds_up(url: str, folder: Path, moves: list[tuple[str, int, int]], sizes: list[int]) -> None:
+    run = next(_RUNS)
+    tenants = (f"contoso-{run}", f"fabrikam-{run}")
+    async with Ledger(url) as ledger:
+        await ledger.migrate()
+        await ledger.provision(_provisioning(folder, tenants))
+        expected = {tenant: list[int]() for tenant in tenants}
+        entries: list[CallEntry | WithdrawalEntry] = []
+        for number, (what, index, amount) in enumerate(moves):
+            tenant, name = tenants[index], f"{run}-{number}"
+            if what == "fund":
+                await ledger.fund(tenant, amount, name)
+                expected[tenant].append(amount)
+            elif what == "withdraw":
+                entries.append(WithdrawalEntry(name, tenant, amount))
+                expected[tenant].append(-amount)
+            else:
+                charge = amount if what == "charge" else 0
+                entries.append(CallEntry(name, tenant, charge, _record(number)))
+                expected[tenant] += [-charge] if charge else []
+        while entries:
+            size = sizes.pop()
+            await ledger.book(entries[:size])
+            await ledger.book(entries[:size])
+            entries = entries[size:]
+        for tenant in tenants:
+            await _check(ledger, tenant, expected[tenant])
 
 
-def _two_tenants(folder: Path) -> Provisioning:
+def _provisioning(folder: Path, names: tuple[str, ...]) -> Provisioning:
     (folder / "deck.csv").write_text(
         "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,UK,1,0,60,60\n"
     )
     decks = [{"name": "d", "currency": "USD", "file": "deck.csv"}]
-    tenants = [{"id": tenant, "rate_deck": "d"} for tenant in ("contoso", "fabrikam")]
+    tenants = [{"id": tenant, "rate_deck": "d"} for tenant in names]
     return parse({"rate_deck": decks, "tenant": tenants}, "test.toml", folder)
 
 

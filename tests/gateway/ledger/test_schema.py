@@ -8,23 +8,30 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from gateway.ledger import Ledger, LedgerRefused, PartitionsFixed, ledger_url
+from gateway.ledger.chain import Line, Tail
 from gateway.ledger.schema import NEWEST_REVISION, alembic_config
-from gateway.ledger.tables import metadata
+from gateway.ledger.tables import CREDIT, accounts, metadata, postings
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def differences(connection: Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
 
-async def test_migrations_from_empty_make_exactly_the_tables(empty_ledger: Ledger) -> None:
+async def test_the_newest_version_is_noted(empty_ledger: Ledger) -> None:
     async with empty_ledger.database.read() as connection:
-        assert await connection.run_sync(differences) == []
         version = await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
         assert version.scalar() == NEWEST_REVISION
 
@@ -33,8 +40,54 @@ def test_the_newest_revision_is_the_last_migration() -> None:
     assert ScriptDirectory.from_config(alembic_config()).get_heads() == [NEWEST_REVISION]
 
 
-async def test_migrating_twice_or_at_once_changes_nothing(ledger_url: str) -> None:
-    async with Ledger(ledger_url) as one, Ledger(ledger_url) as two:
+OLD = (
+    "INSERT INTO tenants (id, name, country, currency, mode, credit_limit_micros, rate_deck, licensing, "
+    "dial_out_policy, failure_policy, time_zone, limits, dial_plan, more) VALUES ('contoso', 'Contoso', 'US', 'USD', "
+    "'prepaid', 0, 'standard', 'none', '', '', 'UTC', '{}', '[]', '{}')",
+    "INSERT INTO fundings (tenant_id, reference, seq, kind, amount_micros, actor, at_ms) "
+    "VALUES ('contoso', 'r1', 1, 'manual', 500, 'alice', 5)",
+)
+
+
+async def old_ledger(url: str) -> None:
+    """A ledger of the first release with a funding in it, as that release wrote it."""
+    tail = Tail("contoso")
+    line = tail.append(5, "manual", "funding", 500, reference="r1")
+    async with Ledger(url) as ledger, ledger.database.write() as connection:
+        await connection.run_sync(upgrade, "0001")
+        for statement in OLD:
+            await connection.exec_driver_sql(statement)
+        await connection.execute(insert(postings), dict(zip(Line.__dataclass_fields__, line.row(), strict=True)))
+        empty = {"tenant_id": "contoso", "balance_micros": -500, "seq": 0, "money_in_seq": 0, "head": bytes(32)}
+        credit = empty | {"name": CREDIT, "balance_micros": 500, "seq": 1, "money_in_seq": 1, "head": tail.head}
+        await connection.execute(insert(accounts), [credit, empty | {"name": "funding"}])
+        others = [empty | {"name": name, "balance_micros": 0} for name in ("revenue", "adjustments", "refunds")]
+        await connection.execute(insert(accounts), others)
+
+
+async def test_migrations_from_the_first_schema_keep_what_was_booked(bare_url: str) -> None:
+    await old_ledger(bare_url)
+    async with Ledger(bare_url) as ledger:
+        await ledger.migrate()
+        async with ledger.database.read() as connection:
+            assert await connection.run_sync(differences) == []
+        assert await ledger.missing_triggers() == []
+        assert (await ledger.fund("contoso", 500, "r1")).repeated
+        assert (await ledger.fund("contoso", 7, "r2", reason="more")).balance_micros == 507
+        verdict = await ledger.verify_chain("contoso")
+        assert (verdict.intact, verdict.length) == (True, 2)
+
+
+async def test_migrations_from_empty_make_exactly_the_tables(bare_url: str) -> None:
+    async with Ledger(bare_url) as ledger:
+        await ledger.migrate()
+        async with ledger.database.read() as connection:
+            assert await connection.run_sync(differences) == []
+        assert await ledger.missing_triggers() == []
+
+
+async def test_migrating_twice_or_at_once_changes_nothing(bare_url: str) -> None:
+    async with Ledger(bare_url) as one, Ledger(bare_url) as two:
         await asyncio.gather(one.migrate(), two.migrate())
         await one.migrate()
         assert await two.directory_version() == 0
@@ -61,7 +114,7 @@ def test_urls_of_the_settings(tmp_path: Path) -> None:
         assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("configured_url", ["sqlite"], indirect=True)
 async def test_sqlite_is_durable_and_checks_references(ledger: Ledger) -> None:
     async with ledger.database.read() as connection:
         asked = {name: await connection.exec_driver_sql(f"PRAGMA {name}") for name in ("journal_mode", "synchronous")}

@@ -75,10 +75,12 @@ class Server:
 class Nursery:
     """Settlers in a process of their own, one after the other; ``kill`` is kill -9 of the present one."""
 
-    def __init__(self, folder: Path, url: str, partitions: int = PARTITIONS, *, hasty: bool = True) -> None:
+    def __init__(
+        self, folder: Path, ledger_url: str, url: str, partitions: int = PARTITIONS, *, hasty: bool = True
+    ) -> None:
         program = str(Path(__file__).with_name("settler_nursery.py"))
         self._log = (folder / "settler.log").open("ab")
-        words = [sys.executable, program, str(folder), url, str(partitions), "hasty" if hasty else "calm"]
+        words = [sys.executable, program, ledger_url, url, str(partitions), "hasty" if hasty else "calm"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=self._log, text=True)
         self.pid = self._start()
@@ -173,9 +175,9 @@ def two_tenants(folder: Path) -> Provisioning:
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+async def ledger(ledger_url: str, tmp_path: Path) -> AsyncIterator[Ledger]:
     """A ledger with the tenants contoso and fabrikam."""
-    async with Ledger.open("embedded", tmp_path) as opened:
+    async with Ledger(ledger_url) as opened:
         await opened.migrate()
         await opened.provision(two_tenants(tmp_path))
         yield opened
@@ -202,7 +204,7 @@ async def caller(server: Server, ledger: Ledger, credit: CreditAdmin) -> AsyncIt
 
 
 @pytest.fixture
-def nursery(server: Server, tmp_path: Path) -> Iterator[Nursery]:
-    started = Nursery(tmp_path, server.url)
+def nursery(server: Server, ledger_url: str, tmp_path: Path) -> Iterator[Nursery]:
+    started = Nursery(tmp_path, ledger_url, server.url)
     yield started
     started.close()

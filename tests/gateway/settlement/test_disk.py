@@ -7,6 +7,8 @@ import resource
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from gateway.credit.admin import CreditAdmin
 from gateway.ledger import Ledger
 from gateway.settlement import Settler, reconcile
@@ -32,6 +34,7 @@ async def pending(credit: CreditAdmin) -> int:
     return (await credit.outbox_state()).pending
 
 
+@pytest.mark.parametrize("configured_url", ["sqlite"], indirect=True)
 async def test_charges_wait_for_room(ledger: Ledger, credit: CreditAdmin, caller: Any, nursery: Any) -> None:
     async with asyncio.timeout(60):
         caller.call()

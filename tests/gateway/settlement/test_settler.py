@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from gateway.call.commands import Refused
@@ -22,6 +21,8 @@ from gateway.ledger import Ledger, LedgerAway, engine
 from gateway.settlement import Settler, apply_money_in, compare, fund, reconcile, settle_in, settler
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Meter
+
+from ..tamper import tamper
 
 
 async def until(true: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
@@ -232,6 +233,7 @@ async def test_both_away_at_the_start(tmp_path: Path, credit: CreditAdmin, serve
         assert await ledger.directory_version() == 0
 
 
+@pytest.mark.parametrize("configured_url", ["sqlite"], indirect=True)
 async def test_with_the_ledger_away_charges_wait_and_are_booked_later(
     ledger: Ledger, credit: CreditAdmin, caller: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,7 +352,6 @@ async def test_reconcile_finds_call_records_that_disagree(ledger: Ledger, credit
     caller.call()
     await until(lambda: len(caller.charged) == 1 and caller.store.unacknowledged == 0, "settled")
     await Settler(ledger, credit).settle_once()
-    async with ledger.database.write() as connection:
-        await connection.execute(text("UPDATE calls SET charge_micros = charge_micros + 1"))
+    await tamper(ledger, "UPDATE calls SET charge_micros = charge_micros + 1")
     [contoso] = await reconcile(ledger, credit, ["contoso"])
     assert (contoso.drift_micros, contoso.records_drift_micros, contoso.clean) == (0, 1, False)
