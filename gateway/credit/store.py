@@ -8,7 +8,6 @@ found Redis back, and all else is the call machine's to ask again.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -36,6 +35,7 @@ from gateway.credit.acknowledge import Acknowledgement
 from gateway.credit.address import parse_address
 from gateway.credit.kept import Keeper, Kept, Live
 from gateway.credit.keys import Keyspace, epoch_number
+from gateway.credit.owner import Owner, StoreObserver
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
 from gateway.credit.resp import LOST, Link, OnReply, pack
@@ -72,40 +72,6 @@ released) or never reserved, so no further talk of it can be paid."""
 
 _CUTTING: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM")
 """Errors that say this is not, or not yet, the Redis to talk to: connect again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who owns the calls of this store: node name, worker slot, and the installation that may hold the name.
-
-    ``instance`` is a text that a restart of the same installation repeats (kept in its data folder) and no other
-    installation has: with it a restart after kill -9 takes its own name over at once, and a second live holder is
-    refused.  The epoch of the slot is claimed at the first connection and rises at each start.
-    """
-
-    node: str
-    slot: int
-    instance: str
-
-    @property
-    def name(self) -> str:
-        """``node/slot``."""
-        return f"{self.node}/{self.slot}"
-
-
-@dataclass(frozen=True, slots=True)
-class StoreObserver:
-    """Where the store reports what telemetry shows; every field may be left out.
-
-    ``timed(op, seconds)``: redis_seconds.  ``up(bool)``: redis_up.  ``alert(code, text)``: an invariant of money
-    was about to be broken and nothing was changed, or Redis refuses writes; it belongs into the log as an error.
-    ``sure()``: after a stall the slot turned out to be still ours (:meth:`CreditStore.is_sure`).
-    """
-
-    timed: Callable[[str, float], None] = lambda op, seconds: None
-    up: Callable[[bool], None] = lambda up: None
-    sure: Callable[[], None] = lambda: None
-    alert: Callable[[str, str], None] = lambda code, text: None
 
 
 class CreditStore:
