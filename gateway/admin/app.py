@@ -25,6 +25,7 @@ from gateway.config.settings import Settings
 from gateway.config.version import VERSION
 from gateway.credit.admin import CreditAdmin, StoreError
 from gateway.ledger import Ledger, LedgerAway, LedgerRefused
+from gateway.redaction import redact
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.snapshots import scrape
 
@@ -37,8 +38,8 @@ CONNECTIONS_MAX: Final = 1000
 
 
 def problem(status: int, title: str, detail: str, **more: Any) -> JSONResponse:
-    """An RFC 9457 problem document."""
-    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    """An RFC 9457 problem document; ``detail`` is often an error's own text, so it is shown without secrets."""
+    content = {"type": "about:blank", "title": title, "status": status, "detail": redact(detail), **more}
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None  # RFC 6750 3
     return JSONResponse(content, status, headers, media_type="application/problem+json")
 

@@ -24,6 +24,7 @@ from gateway.credit.address import AddressError
 from gateway.credit.admin import StoreError
 from gateway.credit.embedded import EmbeddedError
 from gateway.ledger import HeadsError, LedgerError
+from gateway.redaction import redact
 from gateway.telemetry import logs
 from rating.money import MoneyError, parse_amount
 
@@ -86,7 +87,7 @@ def _fault(error: Exception) -> int:
     if hasattr(error, "exit_code"):
         raise error
     if os.environ.get(DEBUG_VARIABLE):
-        traceback.print_exception(error)
+        typer.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
     return fail(f"fault: {type(error).__name__}: {error}; {DEBUG_VARIABLE}=1 shows where, please report it")
 
 

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from gateway.redaction import redact
+
 FAILED: Final = 1
 TABLE_WIDTH_PIPED: Final = 200
 """Columns of a table that is not for a terminal: nothing is folded into the middle of a line that a script reads."""
@@ -23,14 +25,14 @@ class Failure(Exception):  # noqa: N818  the command failed; the program did not
 
 def fail(error: object) -> int:
     """Say on standard error why it could not be done; the exit status."""
-    for line in str(error).splitlines() or ["failed"]:
+    for line in redact(str(error)).splitlines() or ["failed"]:
         typer.echo(f"callgate: {line}", err=True)
     return FAILED
 
 
 def note(text: str) -> None:
     """Say something beside the result: on standard error, so that results can be piped."""
-    typer.echo(f"callgate: {text}", err=True)
+    typer.echo(f"callgate: {redact(text)}", err=True)
 
 
 def print_json(document: Any) -> None:

@@ -13,11 +13,12 @@ from gateway.cli.common import AsJson, ConfigFile, command, load, wait
 from gateway.cli.output import FAILED, Failure, note, print_json
 from gateway.cli.stores import data_folder, open_credit, open_ledger
 from gateway.config import settings as config_files
-from gateway.config.problems import ConfigError, Problem, redact_url
+from gateway.config.problems import ConfigError, Problem
 from gateway.config.settings import Settings
 from gateway.credit.admin import StoreError
 from gateway.credit.embedded import EmbeddedError
 from gateway.ledger import Ledger, LedgerError
+from gateway.redaction import redact
 from gateway.sip.uri import SipUri, parse_uri
 
 RESOLVE_S = 5.0
@@ -85,7 +86,7 @@ async def _reach(settings: Settings, file: str) -> list[Problem]:
         async with open_ledger(settings) as ledger:
             problems += await _reach_redis(settings, ledger, file)
     except (LedgerError, Failure) as error:
-        problems.append(Problem(file, "ledger.url", f'"{redact_url(settings.ledger.url)}"', str(error)))
+        problems.append(Problem(file, "ledger.url", f'"{redact(settings.ledger.url)}"', str(error)))
     for key, uri, host in _names(settings):
         if why := await _unresolved(host):
             problems.append(Problem(file, key, f'"{uri}"', why))
@@ -97,7 +98,7 @@ async def _reach_redis(settings: Settings, ledger: Ledger, file: str) -> list[Pr
         async with open_credit(settings, ledger) as credit:
             await credit.ping()
     except (StoreError, EmbeddedError) as error:
-        return [Problem(file, "redis.url", f'"{redact_url(settings.redis.url)}"', str(error))]
+        return [Problem(file, "redis.url", f'"{redact(settings.redis.url)}"', str(error))]
     return []
 
 

@@ -4,7 +4,6 @@ Both TOML files (settings and provisioning) are validated by pydantic models; it
 :class:`Problem` per wrong key here, all at once, so that nobody has to mend a file one start at a time.
 """
 
-import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from gateway.redaction import redact
+
 Model = TypeVar("Model", bound=BaseModel)
 
 SECRET_WORDS: Final = ("password", "token", "secret", "notify")
 """A key with one of these in its name may carry a password: its value is not repeated in a message."""
-
-CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]*(?=@)")
-"""The user information of a URL (RFC 3986 3.2.1): it may hold a password and is never shown."""
 
 CLOSE_ENOUGH: Final = 0.7
 """How like a known key a misspelt one must be to be taken for it (difflib's ratio; its own default of 0.6 guesses)."""
@@ -89,18 +87,13 @@ def key_text(loc: Sequence[int | str]) -> str:
     return text
 
 
-def redact_url(text: str) -> str:
-    """``text`` with the user information of every URL in it replaced by ``***``."""
-    return CREDENTIALS.sub("***", text)
-
-
 def toml_text(key: str, value: object) -> str:
     """``value`` as it would stand in TOML, cut to a readable length, hidden where it may be a secret."""
     if isinstance(value, dict | list | tuple):
         return ""
     if isinstance(value, str) and value and any(word in key.rsplit(".", 1)[-1] for word in SECRET_WORDS):
         return '"***"'
-    value = redact_url(value) if isinstance(value, str) else value
+    value = redact(value) if isinstance(value, str) else value
     text = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
     return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "…"
 

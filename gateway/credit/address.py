@@ -34,8 +34,10 @@ def parse_address(url: str) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port or DEFAULT_PORT
-    except ValueError as error:
-        raise AddressError(f"redis.url is not a URL ({error}): expected {KNOWN}") from error
+    except ValueError:  # its text repeats what stands behind a colon: a piece of a password with a / in it
+        raise AddressError(
+            f"redis.url is not a URL: expected {KNOWN}; write / @ : # of a password as %2F %40 %3A %23"
+        ) from None
     username, password = unquote(parts.username or ""), unquote(parts.password or "")
     if parts.scheme == "unix" and parts.path:
         db = _db(parse_qs(parts.query).get("db", ["0"])[0])
@@ -47,5 +49,5 @@ def parse_address(url: str) -> Address:
 
 def _db(text: str) -> int:
     if not text.isdecimal():
-        raise AddressError(f"redis.url names database {text!r}: expected a number, such as redis://host:6379/0")
+        raise AddressError("redis.url names a database that is no number: expected such as redis://host:6379/0")
     return int(text)

@@ -75,8 +75,8 @@ def ledger_url(url: str, data_dir: Path) -> str:
         return URL.create("sqlite+aiosqlite", database=str(data_dir / SQLITE_FILE)).render_as_string(False)
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise _bad_url() from error
+    except (ArgumentError, ValueError):  # their texts repeat pieces of the URL
+        raise _bad_url() from None
     driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}.get(parsed.get_backend_name())
     if driver is None or not parsed.database or parsed.database == ":memory:":
         raise _bad_url()

@@ -11,11 +11,15 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from gateway.telemetry.logs import get_logger
 from gateway.worker.ending import Ending
 from gateway.worker.plan import READY, Plan, Role, read_plan
 
 BACKGROUND_NICENESS: Final = 10
 """How far settler and admin process step back where processors are short: a posting can wait, a SIP message cannot."""
+
+FAULT: Final = 70
+"""The exit status of a process whose own code failed (EX_SOFTWARE of sysexits.h): it is started again."""
 
 Work = Callable[[Plan, Ending, Callable[[], None]], Awaitable[int]]
 """Plan, ending and "say ready" in, exit status out."""
@@ -32,8 +36,12 @@ def main() -> int:
         os.nice(BACKGROUND_NICENESS)
     # Ctrl-C reaches the whole process group; only the supervisor acts on it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_be(plan))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_be(plan))
+    except Exception:  # Python's own traceback would be written as it is, with the secrets of an error's text
+        get_logger(plan.role).exception("process ends by a fault")
+        return FAULT
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -5,6 +5,7 @@ import sys
 from typing import Final
 
 from gateway.config.settings import Settings
+from gateway.redaction import redact
 from gateway.supervisor.binding import Bound, bind
 from gateway.supervisor.folder import Folder, FolderError
 from gateway.supervisor.supervisor import Supervisor
@@ -51,5 +52,5 @@ async def _supervise(settings: Settings, roles: tuple[Role, ...], bound: Bound, 
 
 
 def _refuse(error: Exception) -> int:
-    sys.stderr.write(f"callgate: {error}\n")
+    sys.stderr.write(f"callgate: {redact(str(error))}\n")
     return 1

@@ -2,32 +2,32 @@
 
 A line is an event name and facts, with the process that wrote it; who works on a call binds ``call_id`` and ``tenant``
 once (``log = get_logger("worker").bind(call_id=…, tenant=…)``) and every further line carries them.  Secrets never
-pass: values under telling keys, the user information of URLs, bearer tokens and digest answers are replaced before
-anything is written.  What libraries say through ``logging`` comes out in the same form.
+pass: values under telling keys, and all that :mod:`gateway.redaction` recognises, are replaced before anything is
+written, in facts within facts too.  What libraries say through ``logging`` comes out in the same form.
 """
 
 import logging
-import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Final, Literal, TextIO
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from gateway.redaction import HIDDEN, SECRET_NAME, redact
+
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "console", "json"]
 
-HIDDEN: Final = "***"
-SECRET_KEYS: Final = re.compile(r"password|passwd|secret|token|authorization|api_?key", re.I)
-SECRET_VALUES: Final = re.compile(
-    r"(?<=://)[^/@\s]+(?=@)"  # user information of a URL
-    r"|(?<=\bBearer )[^\s\"',]+"
-    r"|(?<=\bresponse=\")[^\"]+"  # the answer to a digest challenge (RFC 7616 3.4)
-)
 VALUE_CHARS_MAX: Final = 2000
 """A longer text is cut: a peer's message must not fill the disk by way of the log."""
+
+FAULT_HEAD_CHARS: Final = 500
+"""Of a longer traceback so much of the beginning is kept, the way in; what happened is told at its end."""
+
+DEPTH_MAX: Final = 4
+"""Facts within facts that are looked through; what lies deeper is written as one text."""
 
 NOISY: Final = ("uvicorn", "uvicorn.error", "aiosqlite", "alembic", "asyncio", "sqlalchemy")
 """Libraries whose lines below warning say nothing about the gate."""
@@ -49,7 +49,7 @@ def configure(level: Level, form: Format, process: str, stream: TextIO | None = 
     ]
     render: Processor = (
         structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=out.isatty())
-    )
+    )  # either gets a fault as plain text from format_exc_info: no local variables, which hold records and secrets
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -91,18 +91,36 @@ def _named(process: str) -> Processor:
 def hide_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: secrets out of keys and values, long values cut."""
     for key, value in event.items():
-        if SECRET_KEYS.search(key):
-            event[key] = HIDDEN
-        elif isinstance(value, str):
-            event[key] = hide(value)
-        elif isinstance(value, bytes):
-            event[key] = hide(value.decode("utf-8", "replace"))
+        if key == "exception":
+            event[key] = _shortened(redact(str(value)))
+        elif not key.startswith("_"):  # structlog's own, which it takes out again
+            event[key] = _clean(key, value)
     return event
+
+
+def _clean(name: str, value: Any, depth: int = 0) -> Any:
+    """A fact as it may be written, whatever it is made of; what is no text, number or table is written as its repr."""
+    if SECRET_NAME.search(name):
+        return HIDDEN
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth < DEPTH_MAX and isinstance(value, Mapping):
+        return {str(key): _clean(str(key), inner, depth + 1) for key, inner in value.items()}
+    if depth < DEPTH_MAX and isinstance(value, list | tuple | set | frozenset):
+        return [_clean("", inner, depth + 1) for inner in value]
+    return hide(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
+
+
+def _shortened(traceback: str) -> str:
+    """A traceback of at most VALUE_CHARS_MAX characters and one mark: its middle goes, its end tells what happened."""
+    if len(traceback) <= VALUE_CHARS_MAX:
+        return traceback
+    return f"{traceback[:FAULT_HEAD_CHARS]}\n  …\n{traceback[FAULT_HEAD_CHARS - VALUE_CHARS_MAX :]}"
 
 
 def hide(text: str) -> str:
     """``text`` without secrets and not longer than VALUE_CHARS_MAX."""
-    clean = SECRET_VALUES.sub(HIDDEN, text)
+    clean = redact(text)
     return clean if len(clean) <= VALUE_CHARS_MAX else clean[:VALUE_CHARS_MAX] + "…"
 
 

@@ -44,8 +44,8 @@ class Plan:
 
     role: Role
     settings: Settings
-    redis_url: str
-    ledger_url: str
+    redis_url: str = field(repr=False)
+    ledger_url: str = field(repr=False)
     instance: str
     cut_on_drain: bool = False
     slot: int = 0

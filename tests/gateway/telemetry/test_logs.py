@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import structlog
 
+from gateway.redaction import HIDDEN
 from gateway.telemetry import logs
-from gateway.telemetry.logs import HIDDEN, VALUE_CHARS_MAX, get_logger, hide
+from gateway.telemetry.logs import VALUE_CHARS_MAX, get_logger, hide
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +130,50 @@ def test_auto_is_json_where_nobody_watches() -> None:
 def test_hide_leaves_what_is_no_secret() -> None:
     text = "sip:+14255550100@127.0.0.1:5060;transport=udp"
     assert hide(text) == text
+
+
+class Terminal(io.StringIO):
+    """A stream that people watch."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def fall(depth: int) -> None:
+    """Raise an error ``depth`` frames down, in frames that know a secret and a caller."""
+    known = {"caller": "+14255550100", "word": "hunter2"}
+    if depth == 0:
+        raise ValueError(f"{len(known)} facts")
+    (fall if depth % 2 else stumble)(depth - 1)
+
+
+def stumble(depth: int) -> None:
+    fall(depth)
+
+
+@pytest.mark.parametrize("form", ["auto", "console", "json"])
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_fault_is_short_and_shows_no_variables(form: logs.Format, watched: bool) -> None:
+    """Variables of frames are call records and secrets; where the fault came from and what it was suffices."""
+    out = Terminal() if watched else io.StringIO()
+    logs.configure("info", form, "worker-0", out)
+    try:
+        fall(40)
+    except ValueError as error:
+        get_logger("x").exception("by hand")
+        get_logger("x").error("as a fact", exc_info=error)
+        logging.getLogger("asyncio").error("by a library", exc_info=error)
+    text = out.getvalue()
+    assert text.count("ValueError: 2 facts") == 3
+    assert text.count("test_logs.py") >= 6
+    assert "hunter2" not in text
+    assert "+14255550100" not in text
+    assert len(text) < 3 * 1.5 * VALUE_CHARS_MAX
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_secret_is_written_inside_facts(form: logs.Format) -> None:
+    out = configured(form=form)
+    facts = {"more": {"password": "hunter2", "url": "redis://:hunter2@h"}, "rows": ["redis://:hunter2@h"]}
+    get_logger("x").info("event", error=ValueError("redis://:hunter2@h"), facts=facts, pair=(1, b"redis://:hunter2@h"))
+    assert "hunter2" not in out.getvalue()
