@@ -195,8 +195,7 @@ class CreditStore:
         Asked again until ``adopted``, it gives those of partitions that were not open, and those that were not
         :meth:`adopt`-ed; nothing while Redis is away.
         """
-        link = self._tie.link
-        if link is None or not self._tie.up:
+        if (link := self._tie.link) is None or not self._tie.up:
             return []
         try:
             return await self._succession.take_over(link, self._tie.generation, self._tie.open_epochs)
@@ -568,11 +567,11 @@ class CreditStore:
 
     def _ask_outboxes(self) -> None:
         link, count = self._tie.link, len(self._outboxes)
-        for _ in range(min(OUTBOXES_A_SECOND, count) if link is not None and not link.crowded else 0):
-            self._outbox_next = (self._outbox_next + 1) % count
-            key = self._keys.partitions[self._outbox_next].outbox
-            assert link is not None
-            link.send(pack(("XLEN", key)), self._on_outbox, self._outbox_next)
+        if link is None or link.crowded:
+            return
+        for _ in range(min(OUTBOXES_A_SECOND, count)):
+            following = self._outbox_next = (self._outbox_next + 1) % count
+            link.send(pack(("XLEN", self._keys.partitions[following].outbox)), self._on_outbox, following)
 
     def _time(self, op: str, reply: Any, seconds: float) -> None:
         if reply is not LOST:
