@@ -116,7 +116,7 @@ class Database:
         """Close every connection."""
         await self.engine.dispose()
 
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]], *, limit_s: float = ANSWER_S) -> T:
+    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]], *, limit_s: float | None = None) -> T:
         """Carry out ``work`` in a transaction of :meth:`write`, again from its start where that is taken back.
 
         ``work`` must remember nothing of a try that failed.  Raises LedgerAway, after TRIES collisions too.
@@ -130,10 +130,10 @@ class Database:
             return await work(connection)
 
     @contextlib.asynccontextmanager
-    async def write(self, *, limit_s: float = ANSWER_S) -> AsyncIterator[AsyncConnection]:
+    async def write(self, *, limit_s: float | None = None) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write; commits at the end, rolls back on an exception.  Raises LedgerAway.
 
-        ``limit_s`` bounds what PostgreSQL may take for all of it.
+        ``limit_s`` (None: ANSWER_S) bounds what PostgreSQL may take for all of it.
         """
         async with self._turn():
             with away_errors():
@@ -141,7 +141,7 @@ class Database:
                     yield connection
 
     @contextlib.asynccontextmanager
-    async def read(self, *, snapshot: bool = False, limit_s: float = ANSWER_S) -> AsyncIterator[AsyncConnection]:
+    async def read(self, *, snapshot: bool = False, limit_s: float | None = None) -> AsyncIterator[AsyncConnection]:
         """Only reads; with ``snapshot`` all of them see the same moment, else each its own.
 
         Raises LedgerAway, and LedgerRefused for a text that the database cannot hold and so cannot look for.
@@ -165,11 +165,12 @@ class Database:
             yield
 
     @contextlib.asynccontextmanager
-    async def _within(self, limit_s: float) -> AsyncIterator[None]:
+    async def _within(self, limit_s: float | None) -> AsyncIterator[None]:
         """SQLite has its own patience (BUSY_TIMEOUT_MS), and its thread could not be interrupted."""
         if self.is_sqlite:
             yield
             return
+        limit_s = ANSWER_S if limit_s is None else limit_s
         try:
             async with asyncio.timeout(limit_s):
                 yield

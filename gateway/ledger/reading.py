@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.call.record import CallRecord, decode_record
 from gateway.ledger import journal
+from gateway.ledger.bulk import ByKeys
 from gateway.ledger.chain import Line
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import LedgerAccount, MoneyIn, Posting, Totals, WithdrawalEntry
@@ -45,10 +46,12 @@ async def read_accounts(database: Database, tenant_ids: Collection[str] | None) 
         tenants.c.credit_limit_micros,
     )
     query = select(*columns).join(tenants).where(accounts.c.name == CREDIT).order_by(accounts.c.tenant_id)
-    if tenant_ids is not None:
-        query = query.where(accounts.c.tenant_id.in_(tenant_ids))
     async with database.read() as connection:
-        return [LedgerAccount(*row) for row in await connection.execute(query)]
+        if tenant_ids is None:
+            rows = await connection.execute(query)
+        else:
+            rows = await ByKeys(query, accounts.c.tenant_id).execute(connection, tenant_ids)
+        return [LedgerAccount(*row) for row in rows]
 
 
 async def money_in_after(database: Database, tenant_id: str, seq: int) -> list[MoneyIn]:

@@ -131,6 +131,11 @@ async def test_two_first_starts_and_two_provisionings_at_once(
         assert await one.directory_version() == 3, "each change raises it by one"
 
 
+async def test_more_tenants_than_a_statement_has_parameters(ledger: Ledger) -> None:
+    found = await ledger.accounts(["contoso", *(f"nobody-{number}" for number in range(40_000))])
+    assert [account.tenant_id for account in found] == ["contoso"]
+
+
 # Connections and servers that go away
 
 
@@ -202,14 +207,15 @@ async def test_a_slow_wire_is_only_slow(far: Ledger, call: Call, wire: Wire) -> 
 
 
 async def test_a_server_that_hangs_is_given_up(
-    ledger: Ledger, far: Ledger, call: Call, wire: Wire
+    ledger: Ledger, far: Ledger, call: Call, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is told that it hangs: neither a connection that is open nor one that is being opened ends by itself."""
+    monkeypatch.setattr(engine, "ANSWER_S", 0.3)
     wire.fall_silent()
     entries = [call()]
     began_s = time.monotonic()
     with pytest.raises(LedgerAway, match="no answer within"):
-        await far.database.transact(lambda connection: booking._open_page(connection, entries, 1), limit_s=0.3)
+        await far.book(entries)
     assert time.monotonic() - began_s < 5
     wire.flow()
     assert (await far.book(entries)).booked == 1

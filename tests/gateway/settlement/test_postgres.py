@@ -159,9 +159,7 @@ async def test_hung_and_back(
     far: Ledger, credit: CreditAdmin, caller: Any, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its answers stop without a word: it is away after ANSWER_S, and what it had committed is found again."""
-    for method in (engine.Database.transact, engine.Database.write, engine.Database.read):
-        whole = getattr(method, "__wrapped__", method)
-        monkeypatch.setattr(whole, "__kwdefaults__", whole.__kwdefaults__ | {"limit_s": 0.3})
+    monkeypatch.setattr(engine, "ANSWER_S", 0.3)
     async with settling(far, credit, caller) as working:
         wire.fall_silent()
         for _ in range(30):
