@@ -339,6 +339,30 @@ def test_a_whole_gate_is_killed_and_started_again_by_hand(
     assert gate.stop() == 0
 
 
+def test_calls_are_adopted_when_redis_comes_after_the_gate(
+    make_gate: MakeGate, callers: Callable[[Gate], Caller], callee: Side
+) -> None:
+    gate = make_gate("contoso")
+    gate.start()
+    caller = callers(gate)
+    dialog = caller.call()
+    time.sleep(2.5)  # Redis' file is written each second
+    kill_all(gate)
+    gate.own_redis = False
+    gate.start()
+    later = threading.Timer(1.5, gate.start_redis)
+    later.start()
+    since = len(callee.heard)
+    assert caller.say(dialog, "BYE", within_s=25.0).status == 200, "it waits for its call, and gets no 481"
+    later.join()
+    callee.asked("BYE", since)
+    assert gate.wait_booked()
+    (row,) = usage(gate)
+    assert row["Reason Code"] == "COMPLETED"
+    assert gate.run("reconcile", "--json").document()["drift_micros"] == 0
+    assert gate.stop() == 0
+
+
 def test_talk_beyond_paid_time_is_paid_or_cut_when_the_gate_is_back(
     make_gate: MakeGate, callers: Callable[[Gate], Caller], callee: Side
 ) -> None:
