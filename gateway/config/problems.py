@@ -87,11 +87,17 @@ def key_text(loc: Sequence[int | str]) -> str:
     return text
 
 
+def _may_be_secret(name: str) -> bool:
+    """A name with a secret word in it, or with one that is misspelt: an unknown key shows its value too."""
+    close = get_close_matches(name, SECRET_WORDS, n=1, cutoff=CLOSE_ENOUGH)
+    return bool(close) or any(word in name for word in SECRET_WORDS)
+
+
 def toml_text(key: str, value: object) -> str:
     """``value`` as it would stand in TOML, cut to a readable length, hidden where it may be a secret."""
     if isinstance(value, dict | list | tuple):
         return ""
-    if isinstance(value, str) and value and any(word in key.rsplit(".", 1)[-1] for word in SECRET_WORDS):
+    if isinstance(value, str) and value and _may_be_secret(key.rsplit(".", 1)[-1]):
         return '"***"'
     value = redact(value) if isinstance(value, str) else value
     text = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
