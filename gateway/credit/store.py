@@ -494,11 +494,11 @@ class CreditStore:
         self._unsent.doubt()
         self._acknowledgement.begin()
         partitions, unsaid = again | renumbered, self._acknowledgement.unsaid
-        for live in self._keeper.live.values():
+        for live in self._keeper.live.values() if partitions else ():
             if self._keys.partition(live.tenant_id).number in partitions:
                 self._keeper.soil(live.call_id)
                 unsaid.add(live.call_id)
-        for kept in self._keeper.kept.values():
+        for kept in self._keeper.kept.values() if partitions else ():
             partition = self._keys.partition(kept.command.tenant_id).number
             if partition in partitions:
                 self._keeper.unsay(kept)
