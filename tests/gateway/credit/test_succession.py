@@ -15,6 +15,8 @@ from gateway.credit.store import Owner
 from policy.verdict import Limits
 from rating.tariff import Tariff
 
+from .conftest import begin_rebuild, open_epochs
+
 SECONDS = Tariff(60_000, 0, 1, 1)
 OpenStore = Callable[..., Awaitable[Any]]
 
@@ -121,11 +123,11 @@ async def test_partitions_that_are_shut_and_a_redis_that_is_away_wait(
     old = await open_store(server)
     await carry_out(old, reserve("c"))
     keys = Keyspace(4)
-    number = await admin.begin_rebuild(keys.partition("t").number)
+    await begin_rebuild(admin, 2, keys.partition("t").number)
     new = await open_store(server)
     assert await new.store.take_over() == []
     assert not new.store.adopted
-    await admin.open_epoch(keys.partition("t").number, number)
+    await open_epochs(admin, 2)
     await until(lambda: new.store.open)
     assert [stored.call_id for stored in await new.store.take_over()] == ["c"]
     assert new.store.adopted

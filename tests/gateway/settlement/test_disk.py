@@ -53,6 +53,7 @@ async def test_charges_wait_for_room(ledger: Ledger, credit: CreditAdmin, caller
     assert (await ledger.verify_chain("contoso")).intact
 
 
+@pytest.mark.parametrize("configured_url", ["sqlite"], indirect=True)
 async def test_the_settler_says_the_ledger_is_down_for_as_long_as_it_cannot_book(
     ledger: Ledger, credit: CreditAdmin, caller: Any
 ) -> None:

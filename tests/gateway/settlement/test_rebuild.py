@@ -253,12 +253,12 @@ async def test_money_out_that_meets_a_rebuild_is_said_to_be_unknown(
 
 
 async def test_of_two_leaders_one_rebuilds_and_the_other_waits(
-    ledger: Ledger, credit: CreditAdmin, caller: Caller, redis: Any, tmp_path: Path, server: Any
+    ledger: Ledger, credit: CreditAdmin, caller: Caller, redis: Any, ledger_url: str, server: Any
 ) -> None:
     await a_busy_hour(ledger, credit, caller)
     await redis.flushall()
     other = CreditAdmin(server.url, partitions=PARTITIONS, timeout_s=2.0)
-    async with Ledger.open("embedded", tmp_path) as second:
+    async with Ledger(ledger_url) as second:
         outcomes = await asyncio.gather(
             settle_in(ledger, credit), settle_in(second, other), return_exceptions=True
         )
