@@ -562,7 +562,7 @@ def test_scripts_do_as_the_model_says(shared_server: Any, open_wire: Any) -> Non
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=STEPS // (STEPS_A_RUN * 3 // 4) + 1,  # a run may end early
+                max_examples=STEPS // (STEPS_A_RUN * 3 // 5) + 1,  # a run may end early
                 stateful_step_count=STEPS_A_RUN,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
