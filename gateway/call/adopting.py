@@ -139,5 +139,3 @@ def _head_of(adoption: Unanswered) -> bytes:
         f"INVITE {adoption.target_uri} SIP/2.0\r\n{vias}From: {adoption.from_}\r\nTo: {adoption.to}\r\n"
         f"Call-ID: {adoption.call_id}\r\nCSeq: {adoption.cseq}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
     ).encode()
-
-

@@ -88,9 +88,7 @@ class Call:
         self._opening = opening
 
     @classmethod
-    def invited(
-        cls, core: "B2bua", call_id: str, transaction: ServerTransaction, verdict: Allow, now: float
-    ) -> "Call":
+    def invited(cls, core: "B2bua", call_id: str, transaction: ServerTransaction, verdict: Allow, now: float) -> "Call":
         """The call of an INVITE that policy lets in."""
         request, node = transaction.request, core.settings.node
         opening = records.opening(verdict, call_id, request.call_id, node, verdict.trunk, core.wall_ms(now))
@@ -123,9 +121,7 @@ class Call:
         attempt = self.called.prepare()
         adopt = adoption.unanswered(self.caller, self.caller_address, attempt) if attempt is not None else b""
         verdict = self.verdict
-        self.core.submit(
-            self.money.reserve(verdict.limits, adopt, records.so_far(self._opening), verdict.emergency)
-        )
+        self.core.submit(self.money.reserve(verdict.limits, adopt, records.so_far(self._opening), verdict.emergency))
         self.clock.wait(Bell.SETUP, now + self.core.settings.target_timeout_s)
         if verdict.emergency:
             self.happen(Happening.GRANTED, None, now)

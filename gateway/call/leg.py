@@ -493,9 +493,7 @@ class Leg:
         """Answer a request of the peer; ``contact`` adds the gate's Contact."""
         endpoint = self.call.core.endpoint
         own = endpoint.contact(transaction.flow) if contact else ""
-        endpoint.respond(
-            transaction, status, reason, to_tag=to_tag, contact=own, headers=headers, body=body, now=now
-        )
+        endpoint.respond(transaction, status, reason, to_tag=to_tag, contact=own, headers=headers, body=body, now=now)
 
     def send(
         self,

@@ -21,9 +21,7 @@ class Ending:
     ended_by: str
 
 
-def opening(
-    verdict: Allow | Deny, call_id: str, sip_call_id: str, node: str, trunk: str, invited_ms: int
-) -> str:
+def opening(verdict: Allow | Deny, call_id: str, sip_call_id: str, node: str, trunk: str, invited_ms: int) -> str:
     """The record's beginning, as JSON without its closing brace; values that are empty may be left out."""
     text = (
         f'{{"call_id":{quoted(call_id)},"tenant_id":{quoted(verdict.tenant_id)},"kind":{quoted(verdict.kind)}'

@@ -80,10 +80,7 @@ class CreditAdmin(Repairs):
         asked = (("HMGET", self._client.keys.tenant(tenant_id).account, *_ACCOUNT_FIELDS) for tenant_id in tenant_ids)
         async with self._client.asking():
             replies = await self._pipelined(asked)
-        return [
-            _account(tenant_id, reply)
-            for tenant_id, reply in zip(tenant_ids, replies, strict=True)
-        ]
+        return [_account(tenant_id, reply) for tenant_id, reply in zip(tenant_ids, replies, strict=True)]
 
     async def snapshot(self, tenant_ids: Iterable[str]) -> tuple[list[AccountView], list[OutboxEntry]]:
         """Accounts in the order of the ids, and all their outbox entries; one instant for tenants of one partition."""

@@ -1,12 +1,11 @@
 """The credit store as a worker sees it: commands in, results out, one pipeline per event-loop turn (SIP.md 2).
 
 A command is packed and sent, or answered StoreAway where Redis is known to be away; its reply becomes a result.
-Nothing waits here: what must not be lost (charges, live grants) is kept by ``kept`` and said again when ``tie`` has
-found Redis back, and all else is the call machine's to ask again.
+Nothing waits here: what must not be lost (charges, live grants) is kept by ``kept`` and said until Redis and ledger
+have it by ``retelling``, and all else is the call machine's to ask again.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
@@ -31,17 +30,18 @@ from gateway.call.commands import (
     StoreAway,
     Written,
 )
-from gateway.credit.acknowledge import Acknowledgement
 from gateway.credit.address import parse_address
-from gateway.credit.kept import Keeper, Kept, Live
-from gateway.credit.keys import Keyspace, epoch_number
+from gateway.credit.kept import Keeper
+from gateway.credit.keys import Keyspace
 from gateway.credit.owner import Owner, StoreObserver
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
-from gateway.credit.resp import LOST, Link, OnReply, pack
+from gateway.credit.resp import Link, OnReply, pack
+from gateway.credit.retelling import Retelling
 from gateway.credit.succession import Succession
 from gateway.credit.tie import OwnerTakenError, Tie
 from gateway.credit.unsent import Unsent
+from gateway.credit.way import Way
 
 __all__ = ["CreditStore", "Owner", "OwnerTakenError", "StoreObserver"]
 
@@ -51,12 +51,6 @@ HOUSEKEEPING_S: Final = 1.0
 OUTBOXES_A_SECOND: Final = 64
 """Partitions whose outbox length is asked for each second: all 256 within four, which at 2,000 calls/s is less than
 a hundredth of outbox_max; too little to be felt."""
-
-SAID_A_TURN: Final = 500
-"""Calls told to a Redis that is back, in one turn: some 5 ms, so that 20,000 live calls do not stop SIP for long."""
-
-SAME_ALERT_S: Final = 10.0
-"""An alert that repeats is told once in this time: a full disk refuses every write."""
 
 _REFUSALS: Final = {
     b"NO_CREDIT": "NO_CREDIT",
@@ -69,9 +63,6 @@ _REFUSALS: Final = {
 }
 """What a script says instead of a grant, as a code of policy.reasons.  DONE and UNKNOWN: the call was closed (swept,
 released) or never reserved, so no further talk of it can be paid."""
-
-_CUTTING: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM")
-"""Errors that say this is not, or not yet, the Redis to talk to: connect again."""
 
 
 class CreditStore:
@@ -104,17 +95,17 @@ class CreditStore:
         self._refused = RefusedRows(refused_per_s)
         self._timeout_s, self._outbox_max = timeout_s, outbox_max
         self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
-        self._to_say: deque[Live | Kept] = deque()
-        self._saying = False
-        self._acknowledgement = Acknowledgement(owner.name)
         self._results: list[Result] = []
         self._housekeeping_at_s = 0.0
-        self._alerted: dict[str, float] = {}
         self._tie = Tie(
             parse_address(url), self._keys, owner.name, owner.instance, timeout_s,
             on_return=self._say_again, on_up=self._observer.up, on_check=self._on_check, on_sure=self._observer.sure,
             alert=self._alert,
         )  # fmt: skip
+        self._way = Way(self._tie, self._keys, self._observer)
+        self._retelling = Retelling(
+            owner.name, self._tie, self._way, self._keys, self._requests, self._keeper, self._unsent
+        )
 
     @property
     def up(self) -> bool:
@@ -200,7 +191,7 @@ class CreditStore:
         try:
             return await self._succession.take_over(link, self._tie.generation, self._tie.open_epochs)
         except (ConnectionError, ReplyError) as error:
-            self._alert("NOT_ADOPTED", f"live calls could not be taken over: {error!r}")
+            self._way.alert("NOT_ADOPTED", f"live calls could not be taken over: {error!r}")
             return []
 
     def adopt(self, stored: StoredCall) -> None:
@@ -222,23 +213,15 @@ class CreditStore:
 
     # Sending
 
-    def _way(self, tenant_id: str) -> tuple[Link, str] | Away:
-        """Where a call's commands go: its partition's :meth:`_route`, once all calls are said again."""
-        return Away.STALE if self._to_say else self._route(tenant_id)
-
-    def _route(self, tenant_id: str) -> tuple[Link, str] | Away:
-        """The link to a tenant's partition and the epoch to name there, or why there is none."""
-        tie, link = self._tie, self._tie.link
-        if link is None or not tie.up or link.crowded:
-            return Away.UNREACHABLE
-        epoch = tie.open_epochs[self._keys.partition(tenant_id).number]
-        return (link, epoch) if epoch else Away.STALE
+    def _to(self, tenant_id: str) -> tuple[Link, str] | Away:
+        """Where a call's commands go: the way to its partition, once all calls are said again."""
+        return Away.STALE if self._retelling.pending else self._way.to(tenant_id)
 
     def _reserve(self, command: Reserve) -> None:
         if self.full and not command.emergency:
             self._later(Refusal(command.call_id, command.tick, "OUTBOX_FULL"))
             return
-        way = self._way(command.tenant_id)
+        way = self._to(command.tenant_id)
         if isinstance(way, Away):
             self._later(StoreAway(command.call_id, command.tick, way))
             return
@@ -248,7 +231,7 @@ class CreditStore:
         live = self._keeper.live.get(command.call_id)
         if live is not None:
             live.answer(command)
-        way = self._way(command.tenant_id)
+        way = self._to(command.tenant_id)
         if isinstance(way, Away):
             self._missed(command, way)
             return
@@ -258,7 +241,7 @@ class CreditStore:
         live = self._keeper.live.get(command.call_id)
         if live is not None:
             live.prove(command)
-        way = self._way(command.tenant_id)
+        way = self._to(command.tenant_id)
         if isinstance(way, Away):
             self._later(StoreAway(command.call_id, command.tick, way))
             return
@@ -268,47 +251,14 @@ class CreditStore:
         live = self._keeper.live.get(command.call_id)
         if live is not None:
             live.prove(command)
-        way = self._way(command.tenant_id)
+        way = self._to(command.tenant_id)
         if isinstance(way, Away):
             self._keeper.soil(command.call_id)
             return
         way[0].send(self._requests.prove(command, way[1]), self._on_prove, command)
 
     def _close(self, command: Settle | Release) -> None:
-        kept = self._keeper.close(command)
-        if kept is None:
-            return
-        kept.epoch = epoch_number(self._tie.epochs[self._keys.partition(command.tenant_id).number])
-        if command.call_id in self._acknowledgement.unsaid:  # no rebuild has heard of it: what it holds is said with it
-            self._keeper.unsay(kept)
-            kept.doubtful = kept.live is not None and isinstance(command, Settle)
-            if not kept.doubtful:
-                self._count_said(command.call_id)
-        self._send_kept(kept)
-
-    def _send_kept(self, kept: Kept) -> None:
-        """Say that a call is over; while its partition is rebuilt, only what it held and what it cost."""
-        tie, partition = self._tie, self._keys.partition(kept.command.tenant_id).number
-        link, epoch, is_open = tie.link, tie.epochs[partition], bool(tie.open_epochs[partition])
-        kept.doubt(epoch_number(epoch))
-        if link is None or not tie.up or link.crowded or not (is_open or (kept.doubtful and epoch)):
-            return
-        if kept.again:
-            self._merge_kept(kept, link)
-        if is_open:
-            kept.sent = True
-            link.send_soon(self._pack_kept(kept, epoch), self._on_kept, kept)
-
-    def _merge_kept(self, kept: Kept, link: Link, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
-        if kept.live is not None and isinstance(kept.command, Settle):
-            epoch = self._tie.epochs[self._keys.partition(kept.command.tenant_id).number]
-            charge = kept.command.charge_micros if kept.doubtful else None
-            link.send(change(self._requests.merge(kept.live, epoch, charge)), self._on_merge_kept, kept)
-
-    def _pack_kept(self, kept: Kept, epoch: str) -> bytes:
-        if isinstance(kept.command, Settle):
-            return self._requests.settle(kept.command, epoch, doubtful=kept.doubtful)
-        return self._requests.release(kept.command, epoch)
+        self._retelling.close(command)
 
     def _refuse(self, command: Refused) -> None:
         if self._refused.admit(command, self.up):
@@ -322,7 +272,7 @@ class CreditStore:
     # Replies
 
     def _on_reserve(self, command: Reserve, reply: Any, seconds: float) -> None:
-        self._time("reserve", reply, seconds)
+        self._way.time("reserve", reply, seconds)
         if type(reply) is list and reply[0] == b"GRANT":
             paid_s = reply[1] if reply[1] >= 0 else None
             self._keeper.grant_first(command, paid_s, reply[2], reply[3] == 1)
@@ -331,7 +281,7 @@ class CreditStore:
         self._not_granted(command, reply, self._on_reserve, self._requests.reserve)
 
     def _on_renew(self, command: Renew, reply: Any, seconds: float) -> None:
-        self._time("renew", reply, seconds)
+        self._way.time("renew", reply, seconds)
         if type(reply) is list and reply[0] == b"GRANT":
             paid_s = reply[1] if reply[1] >= 0 else None
             live = self._keeper.live.get(command.call_id)
@@ -342,7 +292,7 @@ class CreditStore:
         self._not_granted(command, reply, self._on_renew, self._requests.renew)
 
     def _on_answer(self, command: Answer, reply: Any, seconds: float) -> None:
-        self._time("answer", reply, seconds)
+        self._way.time("answer", reply, seconds)
         if type(reply) is list and reply[0] == b"WRITTEN":
             self._on_result(Written(command.call_id))
             return
@@ -352,73 +302,20 @@ class CreditStore:
             self._heed_fence(command.call_id, reply)
             self._on_result(StoreAway(command.call_id, 0, Away.STALE))
             return
-        self._missed(command, self._why(command.tenant_id, reply))
+        self._missed(command, self._way.why(command.tenant_id, reply))
 
     def _on_prove(self, command: Prove, reply: Any, seconds: float) -> None:
-        self._time("prove", reply, seconds)
+        self._way.time("prove", reply, seconds)
         if type(reply) is list and reply[0] != b"STALE":
             self._heed_fence(command.call_id, reply)
             return
         if self._again_with_text(command, reply, self._on_prove, self._requests.prove):
             return
-        self._why(command.tenant_id, reply)
+        self._way.why(command.tenant_id, reply)
         self._keeper.soil(command.call_id)
 
-    def _on_kept(self, kept: Kept, reply: Any, seconds: float) -> None:
-        self._time("settle" if isinstance(kept.command, Settle) else "release", reply, seconds)
-        command = kept.command
-        code = reply[0] if type(reply) is list else b""
-        if code in {b"CLOSED", b"DONE"}:
-            self._keeper.acknowledge(kept, monotonic())
-        elif code == b"BOOKED":
-            self._keeper.acknowledge(kept, monotonic())
-            self._keeper.book([command.call_id], monotonic())
-        elif code == b"FENCED":
-            self._keeper.drop(command.call_id)
-            self._unsent.leave(command.call_id)
-        elif code in {b"ALERT", b"UNKNOWN"}:
-            self._keeper.acknowledge(kept, monotonic())
-            self._unsent.refuse(command.call_id)
-            why = reply[1].decode() if code == b"ALERT" else "UNKNOWN_CALL"
-            charge = command.charge_micros if isinstance(command, Settle) else 0
-            self._alert(why, f"call {command.call_id} of tenant {command.tenant_id} was not charged {charge} micros")
-        elif is_noscript(reply):
-            way = self._route(command.tenant_id)
-            kept.sent = not isinstance(way, Away)
-            if not isinstance(way, Away):
-                way[0].send(with_text(self._pack_kept(kept, way[1])), self._on_kept, kept)
-        elif code == b"DOUBT":
-            kept.sent = False
-            if self._tie.link is not None:
-                self._acknowledgement.ask_settler(self._tie.link, self._keys.partition(command.tenant_id).number)
-        else:
-            kept.sent = False
-            self._why(command.tenant_id, reply)
-
-    def _on_merge(self, live: Live, reply: Any, seconds: float) -> None:
-        self._time("merge", reply, seconds)
-        if type(reply) is list and reply[0] != b"STALE":
-            self._heed_fence(live.call_id, reply)
-            if reply[0] == b"ALERT":
-                self._alert(reply[1].decode(), f"call {live.call_id} of tenant {live.tenant_id} was not merged")
-            self._count_said(live.call_id)
-            return
-        self._keeper.soil(live.call_id)
-        if is_noscript(reply):
-            self._merge(live, with_text)
-        else:
-            self._why(live.tenant_id, reply)
-
-    def _on_merge_kept(self, kept: Kept, reply: Any, seconds: float) -> None:
-        """Whatever it was: the charge that follows tells whether it can be taken."""
-        self._time("merge", reply, seconds)
-        if type(reply) is list and reply[0] != b"STALE":
-            self._count_said(kept.command.call_id)
-        elif is_noscript(reply) and self._tie.link is not None:
-            self._merge_kept(kept, self._tie.link, with_text)
-
     def _on_refused(self, _subject: object, reply: Any, seconds: float) -> None:
-        self._time("refused", reply, seconds)
+        self._way.time("refused", reply, seconds)
 
     def _on_outbox(self, partition: int, reply: Any, _seconds: float) -> None:
         if type(reply) is int:
@@ -433,10 +330,10 @@ class CreditStore:
         if type(reply) is list and reply[0] != b"STALE":
             self._heed_fence(command.call_id, reply)
             if reply[0] == b"ALERT":
-                self._alert(reply[1].decode(), f"tick {command.tick} of call {command.call_id} was not granted")
+                self._way.alert(reply[1].decode(), f"tick {command.tick} of call {command.call_id} was not granted")
             self._on_result(Refusal(command.call_id, command.tick, _REFUSALS.get(reply[0], "INTERNAL")))
             return
-        self._on_result(StoreAway(command.call_id, command.tick, self._why(command.tenant_id, reply)))
+        self._on_result(StoreAway(command.call_id, command.tick, self._way.why(command.tenant_id, reply)))
 
     def _heed_fence(self, call_id: str, reply: Any) -> None:
         """Another owner answers for this call now: it is not ours to say again."""
@@ -449,22 +346,11 @@ class CreditStore:
         """Redis was made to forget its scripts: say the command again with the script's text."""
         if not is_noscript(reply):
             return False
-        way = self._way(command.tenant_id)
+        way = self._to(command.tenant_id)
         if isinstance(way, Away):
             return False
         way[0].send(with_text(pack(command, way[1])), on_reply, command)
         return True
-
-    def _why(self, tenant_id: str, reply: Any) -> Away:
-        """Why a command was not carried out; sees to it that the cause is looked into."""
-        if type(reply) is list:
-            self._tie.stale(self._keys.partition(tenant_id).number)
-            return Away.STALE
-        if isinstance(reply, ReplyError):
-            self._alert("REDIS_ERROR", f"Redis answered: {reply}")
-            if _is_cutting(str(reply)) and self._tie.link is not None:
-                self._tie.link.cut()
-        return Away.UNREACHABLE
 
     def _missed(self, command: Answer, cause: Away) -> None:
         self._keeper.soil(command.call_id)
@@ -484,63 +370,13 @@ class CreditStore:
             self._on_result(result)
 
     def _say_again(self, again: set[int], renumbered: set[int]) -> None:
-        """Redis is back: tell these partitions of every call, the others of what they did not acknowledge.
-
-        Nothing else is sent until that is done, or a new call could be granted what a live one has already.  In the
-        partitions of ``again`` Redis may have lost its last writes; those ``renumbered`` are in another epoch, and
-        their charges doubtful.
-        """
+        """Redis is back, perhaps without its last writes, or partitions of it are in another epoch."""
         self._requests.generation = self._tie.generation
         self._unsent.doubt()
-        self._acknowledgement.begin()
-        partitions, unsaid = again | renumbered, self._acknowledgement.unsaid
-        for live in self._keeper.live.values() if partitions else ():
-            if self._keys.partition(live.tenant_id).number in partitions:
-                self._keeper.soil(live.call_id)
-                unsaid.add(live.call_id)
-        for kept in self._keeper.kept.values() if partitions else ():
-            partition = self._keys.partition(kept.command.tenant_id).number
-            if partition in partitions:
-                self._keeper.unsay(kept)
-                if kept.doubt(epoch_number(self._tie.epochs[partition])):
-                    unsaid.add(kept.command.call_id)
-        self._to_say.clear()
-        self._to_say.extend(self._keeper.dirty.values())
-        self._to_say.extend(kept for kept in self._keeper.kept.values() if not kept.sent)
-        if not self._saying:
-            self._say()
+        self._retelling.say_again(again, renumbered)
 
-    def _say(self) -> None:
-        to_say = self._to_say
-        if not self.up:
-            to_say.clear()
-        for _ in range(min(SAID_A_TURN, len(to_say))):
-            said = to_say.popleft()
-            if isinstance(said, Live):
-                self._merge(said)
-            elif not said.sent:
-                self._send_kept(said)
-        self._saying = bool(to_say)
-        if self._saying:
-            asyncio.get_running_loop().call_soon(self._say)
-        else:
-            self._acknowledge()
-
-    def _count_said(self, call_id: str) -> None:
-        """Redis has answered for this call, whatever it made of it."""
-        if self._acknowledgement.unsaid:
-            self._acknowledgement.unsaid.discard(call_id)
-            self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        if not self._to_say and self.up and self._tie.link is not None:
-            self._acknowledgement.send(self._tie.link, self._tie.number)
-
-    def _merge(self, live: Live, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
-        link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(live.tenant_id).number]
-        if live.call_id in self._keeper.dirty and link is not None and self.up and epoch:
-            del self._keeper.dirty[live.call_id]
-            link.send(change(self._requests.merge(live, epoch)), self._on_merge, live)
+    def _alert(self, code: str, text: str) -> None:
+        self._way.alert(code, text)
 
     def _on_check(self, now: float) -> None:
         if now < self._housekeeping_at_s:
@@ -549,21 +385,12 @@ class CreditStore:
         if self.up:  # a Redis that is away may come back without what was kept for it
             self._keeper.forget(now)
         self._unsent.keep_house(now, self.up)
-        if self._acknowledgement.unsaid:
-            self._acknowledgement.keep(self._keeper.live.keys() | self._keeper.kept.keys())
-            self._acknowledge()
+        self._retelling.keep_house()
         for row in self._refused.sum_up():
             self._send_refused(row)
         if self.up:
-            for kept in self._keeper.waiting():
-                self._send_kept(kept)
-            self._merge_dirty()
+            self._retelling.say_waiting()
             self._ask_outboxes()
-
-    def _merge_dirty(self) -> None:
-        """What Redis refused, or was not told while others were said again, it is told now; some of it each second."""
-        for live in [*self._keeper.dirty.values()][:SAID_A_TURN] if not self._to_say else ():
-            self._merge(live)
 
     def _ask_outboxes(self) -> None:
         link, count = self._tie.link, len(self._outboxes)
@@ -572,21 +399,6 @@ class CreditStore:
         for _ in range(min(OUTBOXES_A_SECOND, count)):
             following = self._outbox_next = (self._outbox_next + 1) % count
             link.send(pack(("XLEN", self._keys.partitions[following].outbox)), self._on_outbox, following)
-
-    def _time(self, op: str, reply: Any, seconds: float) -> None:
-        if reply is not LOST:
-            self._observer.timed(op, seconds)
-
-    def _alert(self, code: str, text: str) -> None:
-        now = monotonic()
-        if now - self._alerted.get(code, -SAME_ALERT_S) >= SAME_ALERT_S:
-            self._alerted[code] = now
-            self._observer.alert(code, text)
-
-
-def _is_cutting(error: str) -> bool:
-    """Redis 6.2 wraps what a command inside a script was refused for in a text of its own."""
-    return error.startswith(_CUTTING) or " -READONLY" in error
 
 
 _CARRIED_OUT: Final[dict[type, Callable[[CreditStore, Any], None]]] = {

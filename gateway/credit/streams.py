@@ -144,11 +144,13 @@ class Streams(ABC):
         for entry in entries:
             if entry.owner:
                 owned[entry.owner].append(entry.charge_id.removesuffix(LATE))
-        await self._send_orders([
-            (owner, Booked(tuple(ids[start : start + BOOKED_AT_ONCE])))
-            for owner, ids in owned.items()
-            for start in range(0, len(ids), BOOKED_AT_ONCE)
-        ])
+        await self._send_orders(
+            [
+                (owner, Booked(tuple(ids[start : start + BOOKED_AT_ONCE])))
+                for owner, ids in owned.items()
+                for start in range(0, len(ids), BOOKED_AT_ONCE)
+            ]
+        )
 
     async def _send_orders(self, orders: Sequence[tuple[str, Order]]) -> None:
         commands: list[tuple[Any, ...]] = []

@@ -63,9 +63,7 @@ class Unsent:
     ``data_dir`` None: there is no folder, and charges that Redis has not taken end with the worker.
     """
 
-    def __init__(
-        self, data_dir: Path | None, owner: str, keeper: Keeper, alert: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, data_dir: Path | None, owner: str, keeper: Keeper, alert: Callable[[str, str], None]) -> None:
         self._data_dir, self._owner, self._keeper, self._alert = data_dir, owner, keeper, alert
         self._files: dict[Path, _File] = {}
         self._file_of: dict[str, _File] = {}

@@ -37,9 +37,7 @@ MAX_TEXT = 512
 """Longest id or reference that is taken; ids are UUIDs with a suffix, references what people type."""
 
 
-async def book(
-    database: Database, entries: Sequence[Entry], now_ms: int, source: Source | None = None
-) -> BookedBatch:
+async def book(database: Database, entries: Sequence[Entry], now_ms: int, source: Source | None = None) -> BookedBatch:
     """Book ``entries`` in the order of each tenant's; raises LedgerAway, and then nothing of them is booked.
 
     With ``source`` they are booked only while Redis is in the epoch they were read in: raises EpochPassed where a
@@ -74,9 +72,7 @@ async def _book_alone(database: Database, entry: Entry, now_ms: int, source: Sou
         return await _book_batch(database, [_broken(entry, f"the database refuses it: {why}")], now_ms, source)
 
 
-async def _book_batch(
-    database: Database, entries: list[Entry], now_ms: int, source: Source | None
-) -> BookedBatch:
+async def _book_batch(database: Database, entries: list[Entry], now_ms: int, source: Source | None) -> BookedBatch:
     async def work(connection: AsyncConnection) -> BookedBatch:
         if source is not None:
             await rebuilding.check_epoch(connection, source.epoch)

@@ -75,9 +75,7 @@ async def _adopt(ledger: Ledger, credit: CreditAdmin, epochs: Sequence[str]) -> 
     return number
 
 
-async def missing_accounts(
-    ledger: Ledger, credit: CreditAdmin, accounts: Sequence[LedgerAccount]
-) -> list[str]:
+async def missing_accounts(ledger: Ledger, credit: CreditAdmin, accounts: Sequence[LedgerAccount]) -> list[str]:
     """Tenants whose account was lost: Redis has none, and they have paid, or have calls or charges there.
 
     A tenant that is new has none either, and is given one without more ado.

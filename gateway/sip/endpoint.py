@@ -446,9 +446,7 @@ class Endpoint:
             return False
         unknown = [tag for tag in request.values("Require") if tag.lower() not in self._supported]
         if unknown:
-            self._refuse(
-                request, flow, SIP_REASONS["BAD_EXTENSION"], headers=(("Unsupported", ", ".join(unknown)),)
-            )
+            self._refuse(request, flow, SIP_REASONS["BAD_EXTENSION"], headers=(("Unsupported", ", ".join(unknown)),))
         return bool(unknown)
 
     def _refuse(

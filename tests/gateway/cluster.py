@@ -120,9 +120,7 @@ class Cluster:
 
     def _run(self, program: str, *words: str) -> None:
         command = [str(self._programs / program), *words]
-        done = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False, **self._as_user()
-        )
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False, **self._as_user())
         assert done.returncode == 0, done.stderr
 
     def _as_user(self) -> dict[str, object]:

@@ -99,9 +99,7 @@ def _words(annotation: Any) -> tuple[Any, ...]:
 def key_table(model: type[BaseModel]) -> str:
     """Every key of a TOML file with what it takes, its default and its meaning."""
     known = dict(fields(model))
-    rows = (
-        (code(key.name), takes(known[key.name]), _default(key), key.description) for key in keys(model)
-    )
+    rows = ((code(key.name), takes(known[key.name]), _default(key), key.description) for key in keys(model))
     return table(("key", "takes", "default", "meaning"), rows)
 
 

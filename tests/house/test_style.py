@@ -33,6 +33,10 @@ def test_ruff_finds_nothing() -> None:
     run("ruff", "check", ".")
 
 
+def test_the_code_stands_as_ruff_formats_it() -> None:
+    run("ruff", "format", "--check", ".")
+
+
 def test_types_are_complete() -> None:
     run("mypy")
 

@@ -219,9 +219,7 @@ def test_after_a_killed_worker_either_side_hangs_up_and_is_charged(
         for side, start in ((caller, since), (callee, far_since)):
             assert side.asked("OPTIONS", start)[1].cseq > 100
         time.sleep(2.2)  # a tick later
-        sender, other, from_ = (
-            (caller, callee, dialog) if by_caller else (callee, caller, dialog_of_callee(callee))
-        )
+        sender, other, from_ = (caller, callee, dialog) if by_caller else (callee, caller, dialog_of_callee(callee))
         start = len(other.heard)
         assert say(sender, from_, "BYE").status == 200
         talked_s.append(time.monotonic() - answered_s)

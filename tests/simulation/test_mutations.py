@@ -12,7 +12,7 @@ import pytest
 from gateway.call.caller import CallerLeg
 from gateway.call.money import Reservation
 from gateway.credit.kept import Keeper
-from gateway.credit.store import CreditStore
+from gateway.credit.retelling import Retelling
 from tests.simulation.world import BrokenError, mutated, play
 
 SEEDS_MAX: Final = 400
@@ -70,7 +70,7 @@ def uncapped(self: Reservation, ended_at: float) -> int:
     return 0 if self.answered_at is None else max(0, int((ended_at - self.answered_at) * 1000))
 
 
-def acknowledged_anyway(self: CreditStore, kept: Any, reply: Any, seconds: float) -> None:
+def acknowledged_anyway(self: Retelling, kept: Any, reply: Any, seconds: float) -> None:
     """A charge is let go whatever Redis says, or does not say."""
     self._keeper.acknowledge(kept, 0.0)
 
@@ -80,7 +80,7 @@ WORKER: Final[dict[str, tuple[type, str, Callable[..., Any]]]] = {
     "the end of paid time rings no bell": (Reservation, "next_at", lambda self: self._next_ask),
     "a cut reaches one leg": (CallerLeg, "hang_up", lambda self, headers, now: None),
     "a charge that Redis lost is not said again": (Keeper, "unsay", lambda self, kept: None),
-    "a charge without an answer counts as taken": (CreditStore, "_on_kept", acknowledged_anyway),
+    "a charge without an answer counts as taken": (Retelling, "_on_kept", acknowledged_anyway),
 }
 
 

@@ -150,17 +150,13 @@ class World:
         self.carrier = Carrier(self.loop, self.network, self.dice, CARRIER)
         self.tariffs = {tenant: self.dice.choice(TARIFFS) for tenant in story.tenants}
         self.limits = {tenant: Limits(self.dice.choice((None, None, 2))) for tenant in story.tenants}
-        self.gates = [
-            self._make_gate(number, address) for number, address in enumerate(GATES[: story.gates], start=1)
-        ]
+        self.gates = [self._make_gate(number, address) for number, address in enumerate(GATES[: story.gates], start=1)]
         self.killed: set[Address] = set()
         self.forgotten = False
 
     def _make_gate(self, number: int, address: Address) -> SimGate:
         cable = Cable(self.loop, self.dice, self.server)
-        return SimGate(
-            self.loop, self.network, cable, self.dice, f"gate-{number}", address, self._decide, SETTINGS
-        )
+        return SimGate(self.loop, self.network, cable, self.dice, f"gate-{number}", address, self._decide, SETTINGS)
 
     def _decide(self, request: Request, flow: Flow, now: float) -> Verdict:
         caller, number = (parse_uri(uri).user for uri in (request.from_.uri, request.uri))  # type: ignore[union-attr]
@@ -406,6 +402,8 @@ def _patched(world: World) -> Iterator[None]:
     with (
         patch("gateway.credit.resp.monotonic", world.loop.time),
         patch("gateway.credit.store.monotonic", world.loop.time),
+        patch("gateway.credit.retelling.monotonic", world.loop.time),
+        patch("gateway.credit.way.monotonic", world.loop.time),
         patch("gateway.credit.tie.open_link", world.open_link),
         patch("gateway.credit.tie.CHECK_S", 0.2),
     ):

@@ -338,7 +338,7 @@ def test_the_longest_call_ends_and_is_charged_no_more() -> None:
     world.now += 0.35
     world.deadlines.run(world.now)
     world.settle()
-    assert (world.caller.request("BYE").get("Reason") or "").startswith("SIP;cause=403;text=\"the longest time")
+    assert (world.caller.request("BYE").get("Reason") or "").startswith('SIP;cause=403;text="the longest time')
     assert (settled(world).talk_ms, settled(world).charge_micros) == (25_000, 25_000_000)
     assert decode_record(settled(world).record).reason == "MAX_DURATION"
 

@@ -92,7 +92,7 @@ def test_what_another_process_needs_after_the_answer() -> None:
     assert called.dialog.request("BYE").cseq == 2
 
 
-@pytest.mark.parametrize("data", [b"[3]", b"[1,2]", b"[]", b"{}", b"7", b'[2,1,1,1,1,1,1,1,1,1,1,1]'])
+@pytest.mark.parametrize("data", [b"[3]", b"[1,2]", b"[]", b"{}", b"7", b"[2,1,1,1,1,1,1,1,1,1,1,1]"])
 def test_what_is_no_adoption_record_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="not an adoption record"):
         decode(data)

@@ -187,9 +187,7 @@ class Phone:
         return Dialog.as_server(transaction.request, transaction.to_tag)
 
     def ack(self, dialog: Dialog, *, seq: int = 1, body: bytes = b"", run: bool = True) -> None:
-        self.endpoint.ack(
-            dialog.ack(seq), Flow("udp", *GATE), body=body, content_type=SDP if body else ""
-        )
+        self.endpoint.ack(dialog.ack(seq), Flow("udp", *GATE), body=body, content_type=SDP if body else "")
         if run:
             self.world.settle()
 

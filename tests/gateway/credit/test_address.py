@@ -20,7 +20,8 @@ def test_understood(url: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "localhost:6379", "redis://", "unix://", "rediss://h", "redis+sentinel://h", "redis://h:x", "redis://h/x"]
+    "url",
+    ["", "localhost:6379", "redis://", "unix://", "rediss://h", "redis+sentinel://h", "redis://h:x", "redis://h/x"],
 )
 def test_refused_with_what_is_expected(url: str) -> None:
     with pytest.raises(AddressError, match="expected"):

@@ -63,7 +63,7 @@ class Memory:
 
 
 async def closed(bench: Any) -> None:
-    await until(lambda: bench.store.up and not bench.store.unacknowledged and not bench.store._to_say)
+    await until(lambda: bench.store.up and not bench.store.unacknowledged and not bench.store._retelling.pending)
 
 
 async def granted(bench: Any, *commands: Any) -> None:

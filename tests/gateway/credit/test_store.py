@@ -23,7 +23,7 @@ from gateway.call.commands import (
     Written,
 )
 from gateway.call.record import CallRecord, decode_record
-from gateway.credit import kept, store, tie
+from gateway.credit import kept, retelling, tie
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.keys import Keyspace
 from gateway.credit.resp import pack
@@ -466,9 +466,7 @@ async def test_a_slot_has_one_holder(server: Any, admin: CreditAdmin, open_store
     assert again.ups == [True]  # its own end is no outage
 
 
-async def test_a_restarted_slot_fences_the_older_start(
-    server: Any, admin: CreditAdmin, open_store: OpenStore
-) -> None:
+async def test_a_restarted_slot_fences_the_older_start(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
     await admin.apply_money_in("t", 1, 10**6)
     older = await open_store(server)
     older.store.submit(reserve())
@@ -492,9 +490,7 @@ async def test_another_partition_count_is_refused(server: Any, open_store: OpenS
     assert bench.alerts[0][0] == "PARTITIONS"
 
 
-async def test_refused_calls_are_written_up_to_a_rate(
-    server: Any, admin: CreditAdmin, open_store: OpenStore
-) -> None:
+async def test_refused_calls_are_written_up_to_a_rate(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:
     bench = await open_store(server, refused_per_s=3)
     bench.store._on_check(asyncio.get_running_loop().time())  # a second begins
     for number in range(10):
@@ -512,7 +508,7 @@ async def test_refused_calls_are_written_up_to_a_rate(
 async def test_calls_are_said_again_in_slices(
     durable: Any, open_admin: OpenStore, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "SAID_A_TURN", 10)
+    monkeypatch.setattr(retelling, "SAID_A_TURN", 10)
     admin = await open_admin(durable)
     await admin.apply_money_in("t", 1, 10**9)
     bench = await open_store(durable)
@@ -531,4 +527,3 @@ async def test_calls_are_said_again_in_slices(
     await until(lambda: bench.ops.count("merge") >= 55)
     account = await admin.account("t")
     assert (account.held_micros, account.calls) == (55 * 60_000, 55)
-

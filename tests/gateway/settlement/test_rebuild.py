@@ -259,9 +259,7 @@ async def test_of_two_leaders_one_rebuilds_and_the_other_waits(
     await redis.flushall()
     other = CreditAdmin(server.url, partitions=PARTITIONS, timeout_s=2.0)
     async with Ledger(ledger_url) as second:
-        outcomes = await asyncio.gather(
-            settle_in(ledger, credit), settle_in(second, other), return_exceptions=True
-        )
+        outcomes = await asyncio.gather(settle_in(ledger, credit), settle_in(second, other), return_exceptions=True)
         assert sorted(type(each) for each in outcomes if not isinstance(each, int)) in ([], [RebuildHeld])
         assert 2 in outcomes
         assert await settle_in(second, other) == await settle_in(ledger, credit)
@@ -383,7 +381,7 @@ async def test_a_worker_that_is_heard_late_adopts_and_is_not_charged_twice(
     await settle_in(ledger, credit)
     assert await credit.live_calls() == []
     async with running(ledger, credit):
-        await until(lambda: caller.store.open and not caller.store._to_say, "the worker has heard")
+        await until(lambda: caller.store.open and not caller.store._retelling.pending, "the worker has heard")
         await until(lambda: not caller.store.unacknowledged, "its charges are judged")
         await until(lambda: caller.store._keeper.kept["booked-1"].booked, "it knows what is booked")
     await adds_up(ledger, credit, caller, HELD, live=2)
@@ -515,4 +513,3 @@ async def test_at_random(
         assert {view.tenant_id: view.balance_micros for view in await credit.accounts(TENANTS)} == balance
         held = sum(ticks * TICK_MICROS for _, ticks in live.values())
         await adds_up(ledger, credit, caller, held, live=len(live))
-

@@ -1,7 +1,5 @@
 """Dialogs: tags, targets, routes and numbers of both sides."""
 
-
-
 from gateway.sip.build import build_response
 from gateway.sip.dialog import Dialog
 from gateway.sip.message import Request, Response, parse

@@ -1,0 +1,68 @@
+"""The way to a tenant's partition, and what is made of an answer that is none.
+
+Redis may be away, a partition may wait for its epoch, a script may have been forgotten: whoever sends commands, for
+calls that go on and for those that are over, asks here where they go and tells here what came back instead of a result.
+"""
+
+from time import monotonic
+from typing import Any, Final
+
+from hiredis import ReplyError
+
+from gateway.call.commands import Away
+from gateway.credit.keys import Keyspace
+from gateway.credit.owner import StoreObserver
+from gateway.credit.resp import LOST, Link
+from gateway.credit.tie import Tie
+
+SAME_ALERT_S: Final = 10.0
+"""An alert that repeats is told once in this time: a full disk refuses every write."""
+
+_CUTTING: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM")
+"""Errors that say this is not, or not yet, the Redis to talk to: connect again."""
+
+
+class Way:
+    """Where the commands of one store go, over ``tie``; ``keys`` tells a tenant's partition."""
+
+    __slots__ = ("_alerted", "_keys", "_observer", "_tie")
+
+    def __init__(self, tie: Tie, keys: Keyspace, observer: StoreObserver) -> None:
+        self._tie, self._keys, self._observer = tie, keys, observer
+        self._alerted: dict[str, float] = {}
+
+    def to(self, tenant_id: str) -> tuple[Link, str] | Away:
+        """The link to a tenant's partition and the epoch to name there, or why there is none."""
+        tie, link = self._tie, self._tie.link
+        if link is None or not tie.up or link.crowded:
+            return Away.UNREACHABLE
+        epoch = tie.open_epochs[self._keys.partition(tenant_id).number]
+        return (link, epoch) if epoch else Away.STALE
+
+    def why(self, tenant_id: str, reply: Any) -> Away:
+        """Why a command was not carried out; sees to it that the cause is looked into."""
+        if type(reply) is list:
+            self._tie.stale(self._keys.partition(tenant_id).number)
+            return Away.STALE
+        if isinstance(reply, ReplyError):
+            self.alert("REDIS_ERROR", f"Redis answered: {reply}")
+            if _is_cutting(str(reply)) and self._tie.link is not None:
+                self._tie.link.cut()
+        return Away.UNREACHABLE
+
+    def time(self, op: str, reply: Any, seconds: float) -> None:
+        """An answer to ``op`` took ``seconds``; a lost connection is no answer."""
+        if reply is not LOST:
+            self._observer.timed(op, seconds)
+
+    def alert(self, code: str, text: str) -> None:
+        """Tell whoever watches, once in SAME_ALERT_S for each code."""
+        now = monotonic()
+        if now - self._alerted.get(code, -SAME_ALERT_S) >= SAME_ALERT_S:
+            self._alerted[code] = now
+            self._observer.alert(code, text)
+
+
+def _is_cutting(error: str) -> bool:
+    """Redis 6.2 wraps what a command inside a script was refused for in a text of its own."""
+    return error.startswith(_CUTTING) or " -READONLY" in error
