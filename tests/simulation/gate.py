@@ -4,6 +4,7 @@ Endpoint, call machine, turn, clock, keeper, store and its tie are the real ones
 in a call: the directory (a fixed verdict for each number), metrics, sockets.
 """
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from gateway.sip.events import Flow
 from gateway.sip.message import Request
 from gateway.transport.clock import Clock
 from gateway.worker.facts import FactCounter
+from gateway.worker.takeover import Takeover
 from gateway.worker.turn import Turn
 from policy.verdict import Verdict
 from tests.simulation.loop import VirtualLoop
@@ -24,6 +26,12 @@ from tests.simulation.network import Address, Cable, Network
 
 PARTITIONS = 2
 UNIX_START_S = 1_700_000_000.0
+
+STORE_WAIT_S = 2.0
+"""As long as a worker waits at its start for a Redis that is up to be open."""
+
+FENCE_LOOK_S = 0.5
+"""How often a worker looks whether it must end."""
 
 
 class Facts:
@@ -39,8 +47,8 @@ class Facts:
 class SimGate:
     """A gate at ``address`` with a way of its own to Redis; ``verdict`` decides each INVITE.
 
-    :meth:`kill` is kill -9, :meth:`start` a new process.  ``proven`` are the calls that died with a process after their
-    first renewal: the sweep must charge them for some talk.
+    :meth:`kill` is kill -9, :meth:`start` a new process, which adopts the calls of the one before.  ``proven`` are the
+    calls that died with a process after their first renewal: whoever closes them must charge them for some talk.
     """
 
     def __init__(
@@ -58,7 +66,9 @@ class SimGate:
         self.node, self.address, self.settings, self.cable = node, address, settings, cable
         self.proven: set[str] = set()
         self.alerts: list[tuple[str, str]] = []
-        self.alive = self.stalled = False
+        self.alive = self.stalled = self.replaced = False
+        self.faults = 0
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """A new process: nothing of the old one is left but its name."""
@@ -81,23 +91,54 @@ class SimGate:
             note=FactCounter(Facts()), arm=self.clock.arm,  # type: ignore[arg-type]
         )  # fmt: skip
         deadlines.on_fault, self.b2bua.on_fault = self._fault, self._fault
-        self.turn.send = lambda flow, data: self._network.send(self.address, flow, data)
+        self.turn.send = self._send
+        self._hears = False
+        self.turn.may_speak = lambda now: self._hears and self.store.is_sure(now)
         self.alive, self.stalled = True, False
-        self._unheard: list[tuple[bytes, Flow]] = []
-        self._network.holders[self.address] = self._hear
-        self.starting = loop.create_task(self.store.start())
-        loop.call_soon(self.clock.start)
+        self._network.leave(self.address)
+        self._takeover = Takeover(self.store, self.b2bua, loop.time, self.turn.end)
+        self._tasks = [loop.create_task(self._begin())]
+
+    async def _begin(self) -> None:
+        """As gateway.worker.worker.Worker.start: adopt before anything is heard, the rest when Redis is there."""
+        loop, store = self._loop, self.store
+        await store.start()
+        until_s = loop.time() + STORE_WAIT_S
+        while store.up and not store.open and loop.time() < until_s:
+            await asyncio.sleep(0.05)
+        adopted = await self._takeover.at_start()
+        self._hears = True
+        self._network.hold(self.address, self._hear)
+        self.clock.start()
+        self.turn.end(loop.time())
+        if not adopted:
+            self._tasks.append(loop.create_task(self._takeover.later()))
+        self._look_for_fence(store)
+
+    def _look_for_fence(self, store: CreditStore) -> None:
+        if self.alive and store is self.store:
+            if store.fenced:
+                self.kill()
+            else:
+                self._loop.call_later(FENCE_LOOK_S, self._look_for_fence, store)
+
+    def _send(self, flow: Flow, data: bytes) -> None:
+        if self.replaced:
+            raise AssertionError(f"{self.node} speaks although a newer process has its slot: {data[:60]!r}")
+        self._network.send(self.address, flow, data)
 
     def kill(self) -> None:
         """The process is gone: it says nothing more and hears nothing more."""
         self.alive = False
+        self.faults += self.turn.faults
         self.proven |= {call_id for call_id, live in self.store._keeper.live.items() if live.tick > 0 and live.proven_s}
-        self._network.holders.pop(self.address, None)
+        if not self.replaced:
+            self._network.leave(self.address)
         self.clock.stop()
         self.turn.send = lambda flow, data: None
         tie = self.store._tie
         tie._on_check = lambda now: None
-        for task in (self.starting, tie._task):
+        for task in (*self._tasks, tie._task):
             if task is not None:
                 task.cancel()
         if tie._timer is not None:
@@ -106,25 +147,34 @@ class SimGate:
             tie.up = False
             tie.link.lost = True
 
+    @property
+    def is_up(self) -> bool:
+        """It hears and acts, and the slot is its own: only then every cut must come at its moment."""
+        return self.alive and self._hears and not self.stalled and not self.replaced
+
     def stall(self, seconds: float) -> None:
-        """Hear and do nothing for so long; then all at once."""
-        self.stalled = True
-        self.clock.stop()
-        self._loop.call_later(seconds, self._go_on, self.clock)
+        """The process is stopped for so long (SIGSTOP): its timers, its socket and Redis' answers wait."""
+        if self._hears and not self.stalled:
+            self.stalled = self.cable.unread = True
+            self._network.leave(self.address)
+            self.clock.stop()
+            tie = self.store._tie
+            if tie._timer is not None:
+                tie._timer.cancel()
+            self._loop.call_later(seconds, self._go_on, self.clock)
 
     def _go_on(self, clock: Clock) -> None:
+        self.cable.unread = False
         if not self.alive or clock is not self.clock:
             return  # it was killed meanwhile
         self.stalled = False
         clock.start()
-        unheard, self._unheard = self._unheard, []
-        for data, flow in unheard:
-            self._hear(data, flow)
+        if not self.replaced:
+            self._network.hold(self.address, self._hear)
+        self.turn.end_turn()
+        self.store._tie._check()
 
     def _hear(self, data: bytes, flow: Flow) -> None:
-        if self.stalled:
-            self._unheard.append((data, flow))
-            return
         self.turn.hear(data, flow)
         self.turn.end_turn()
 

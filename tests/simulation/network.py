@@ -30,13 +30,32 @@ class Weather:
     jitter_s: float = 0.0
 
 
+SOCKET_MAX = 200
+"""Datagrams that wait in a socket nobody reads; what comes then is lost, as in a kernel's buffer."""
+
+
 class Network:
-    """Carries datagrams between addresses; an address that nobody holds swallows them."""
+    """Carries datagrams between addresses; an address that nobody holds swallows them.
+
+    A gate's sockets outlive its processes (SIP.md 2): what arrives while one is :meth:`leave`-d waits for the next.
+    """
 
     def __init__(self, loop: VirtualLoop, dice: random.Random, weather: Weather) -> None:
         self._loop, self._dice, self.weather = loop, dice, weather
         self.holders: dict[Address, Hear] = {}
+        self._waiting: dict[Address, list[tuple[bytes, Flow]]] = {}
         self.sent = 0
+
+    def hold(self, address: Address, hear: Hear) -> None:
+        """Read this socket from now on, beginning with what waits in it."""
+        self.holders[address] = hear
+        for data, flow in self._waiting.pop(address, ()):
+            hear(data, flow)
+
+    def leave(self, address: Address) -> None:
+        """Nobody reads this socket until it is held again."""
+        waiting = self._waiting.setdefault(address, [])
+        self.holders[address] = lambda data, flow: waiting.append((data, flow)) if len(waiting) < SOCKET_MAX else None
 
     def send(self, source: Address, flow: Flow, data: bytes) -> None:
         """Send one datagram from ``source`` to where ``flow`` points."""
@@ -60,6 +79,8 @@ class Cable:
         self.loop, self.dice, self.server = loop, dice, server
         self.up = True
         self.hangs = False
+        self.unread = False
+        """The gate's process stands still: answers wait for it."""
         self.delay_s = 0.0003
         self.wires: list[Wire] = []
 
@@ -126,7 +147,9 @@ class Wire:
             self._cable.loop.call_at(self._answers_at_s, self._answer, reply)
 
     def _answer(self, reply: Any) -> None:
-        if not self.broken:
+        if self._cable.unread:
+            self._cable.loop.call_later(0.05, self._answer, reply)
+        elif not self.broken:
             self._link.data_received(encode(reply))
 
 

@@ -136,6 +136,10 @@ class SimRedis:
         score = self.data.get(key, {}).get(member)
         return False if score is None else _bytes(score)
 
+    def _zrange(self, key: bytes, _first: bytes, _last: bytes) -> list[bytes]:
+        """All of them."""
+        return [member for _, member in sorted((score, member) for member, score in self.data.get(key, {}).items())]
+
     def _zrangebyscore(self, key: bytes, low: bytes, high: bytes, *limit: bytes) -> Any:
         found = sorted((score, member) for member, score in self.data.get(key, {}).items() if score <= float(high))
         return self._lua.table_from([member for _, member in found[: int(limit[2]) if limit else None]])

@@ -9,13 +9,16 @@ from typing import Any, Final
 
 import pytest
 
+from gateway.call.adoption import StoredCall
+from gateway.call.b2bua import B2bua
 from gateway.call.caller import CallerLeg
 from gateway.call.money import Reservation
 from gateway.credit.kept import Keeper
 from gateway.credit.retelling import Retelling
+from gateway.credit.standing import Standing
 from tests.simulation.world import BrokenError, mutated, play
 
-SEEDS_MAX: Final = 400
+SEEDS_MAX: Final = 1_000
 """Seeds played until a mutation counts as unnoticed."""
 
 SCRIPTS: Final = {
@@ -45,6 +48,7 @@ SCRIPTS: Final = {
         "charge = price(read_tariff(call[3]), talk_s)", "charge = price(read_tariff(call[3]), talk_s) + 1"
     ),
     "talk heard of after a sweep is free": ("if late > 0 then", "if false then"),
+    "a process that was replaced may still charge": ("or tonumber(generation) > tonumber(ARGV[3])", ""),
     "an answer is not written": ("'answered_ms', ARGV[5], 'clock_ms', whole(now),", "'answered_ms', ARGV[5],"),
 }  # fmt: skip
 
@@ -75,11 +79,18 @@ def acknowledged_anyway(self: Retelling, kept: Any, reply: Any, seconds: float) 
     self._keeper.acknowledge(kept, 0.0)
 
 
+def adopts_nothing(self: B2bua, stored: StoredCall, now: float) -> bool:
+    """As if no record could be read."""
+    return False
+
+
 WORKER: Final[dict[str, tuple[type, str, Callable[..., Any]]]] = {
     "a late BYE is billed beyond what was held": (Reservation, "talk_ms", uncapped),
     "the end of paid time rings no bell": (Reservation, "next_at", lambda self: self._next_ask),
     "a cut reaches one leg": (CallerLeg, "hang_up", lambda self, headers, now: None),
     "a charge that Redis lost is not said again": (Keeper, "unsay", lambda self, kept: None),
+    "calls of the last process are not adopted": (B2bua, "adopt", adopts_nothing),
+    "a process that was replaced meanwhile speaks": (Standing, "is_sure", lambda self, now: True),
     "a charge without an answer counts as taken": (Retelling, "_on_kept", acknowledged_anyway),
 }
 

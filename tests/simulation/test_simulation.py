@@ -44,6 +44,12 @@ def test_stories_hold_what_they_promise() -> None:
     assert kinds == {"settle", "release", "sweep", "late"}
     faults = {what for world in worlds for _, what, _ in world.story.faults}
     assert {"cut", "down", "hang", "slow", "forget", "flush scripts", "partition", "kill", "settler away"} <= faults
+    assert {"stall", "replace"} <= faults
+    adopted = {call_id for world in worlds for gate in world.gates for call_id in gate.proven}
+    endings = {
+        charge.kind for world in worlds for call_id, charge in world.settler.ledger.booked.items() if call_id in adopted
+    }
+    assert "settle" in endings, "none of the calls whose process died was ended by the next one"
 
 
 def test_a_story_that_breaks_says_how_to_play_it_again(monkeypatch: pytest.MonkeyPatch) -> None:

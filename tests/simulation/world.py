@@ -22,6 +22,7 @@ from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from gateway.credit import lua
 from gateway.credit.resp import Link
+from gateway.credit.standing import STALL_S
 from gateway.credit.streams import LATE
 from gateway.sip.events import Flow
 from gateway.sip.message import Request
@@ -59,6 +60,9 @@ OVER_S = 600.0
 LATE_S = 0.01
 """How long after paid-until the end of talk may be seen: the clock rounds up half a millisecond."""
 
+UNSEEN_S = 0.1
+"""Talk that a gate cannot know of: the ways of the first and the last message of a call, in good weather."""
+
 LOSS_S = 2.0
 """What Redis may lose on a kill (everysec), in seconds."""
 
@@ -86,7 +90,7 @@ class Story:
 
 
 REDIS_FAULTS = ("cut", "down", "hang", "slow", "forget", "flush scripts", "partition")
-GATE_FAULTS = ("kill", "settler away", "stall", "stall")
+GATE_FAULTS = ("kill", "kill", "settler away", "stall", "replace")
 
 
 def story_of(seed: int) -> Story:
@@ -211,7 +215,7 @@ class World:
                 self.loop.close()
 
     def _run(self) -> None:
-        until_s = 1000.0 + STORY_S + 30
+        until_s = 1000.0 + STORY_S + 5
         while True:
             self.loop.run_until(until_s)
             if self.loop.faults:
@@ -235,7 +239,8 @@ class World:
             "unacknowledged": sum(gate.store.unacknowledged for gate in self.gates if gate.alive),
             "leases": sum(len(data.get(keys.leases.encode(), ())) for keys in self.settler.keys.partitions),
             "outbox": sum(len(data.get(keys.outbox.encode(), ())) for keys in self.settler.keys.partitions),
-            "waiting": sum(self.loop.time() < 1000.0 + at_s + 8 * much for at_s, _, much in self.story.faults),
+            "faults": sum(self.loop.time() < 1000.0 + at_s + 8 * much for at_s, _, much in self.story.faults),
+            "fundings": sum(self.loop.time() < 1000.0 + at_s + 1 for at_s, _, _ in self.story.fundings),
         }
 
     def _watch(self) -> None:
@@ -244,7 +249,7 @@ class World:
         self.server.remember(self.loop.time(), LOSS_S)
         now = self.loop.time()
         for gate in self.gates:
-            for call in gate.b2bua._calls.values() if gate.alive and not gate.stalled else ():
+            for call in gate.b2bua._calls.values() if gate.is_up else ():
                 if not call.money.closed and now > call.money.paid_until + LATE_S:
                     raise BrokenError(f"call {call.id} talks {now - call.money.paid_until:.3f} s beyond what is paid")
 
@@ -309,6 +314,22 @@ class World:
         if gate.alive:
             gate.stall(much / 4)
 
+    def _break_replace(self, much: float) -> None:
+        """A process stands still, a newer one takes its slot, and it wakes: it must not say a word (SIP.md 1)."""
+        gate = self.dice.choice(self.gates)
+        if gate.alive and not gate.stalled:
+            gate.stall(STALL_S + 1.5 + much)
+            if gate.stalled:
+                self.loop.call_later(0.5 + much / 4, self._replace, gate)
+
+    def _replace(self, gate: SimGate) -> None:
+        if gate.alive and gate.stalled:
+            gate.replaced = True
+            self.killed.add(gate.address)
+            newer = self._make_gate(int(gate.node.removeprefix("gate-")), gate.address)
+            self.gates.append(newer)
+            newer.start()
+
     def _break_settler_away(self, much: float) -> None:
         self.settler.away = True
         self.loop.call_later(much, setattr, self.settler, "away", False)
@@ -355,12 +376,36 @@ class World:
             self._check_proven(call_id)
         for plan in self.story.plans:
             self._check_legs(plan)
-        leases_may_end = self.killed or any(what == "partition" for _, what, _ in self.story.faults)
+            self._check_talk(plan)
+        leases_may_end = (self.killed and self._redis_broke()) or any(
+            what == "partition" for _, what, _ in self.story.faults
+        )
         if self.settler.swept and not leases_may_end:
             raise BrokenError(f"{self.settler.swept} calls were swept although their gate lives and reaches Redis")
+        if faults := sum(gate.faults + gate.turn.faults for gate in self.gates):
+            raise BrokenError(f"{faults} faults were caught in turns")
         alerts = [alert for gate in self.gates for alert in gate.alerts if alert[0] not in EXPECTED_ALERTS]
         if alerts:
             raise BrokenError(f"alerts: {alerts[:3]}")
+
+    def _check_talk(self, plan: Plan) -> None:
+        """What both had of a call is charged, to the datagram's way, where the network is good and Redis was there.
+
+        A gate that was down may not have been able to pay for all of it: then its record says so (SIP.md 5).
+        """
+        caller, callee = self.pbx.ends[plan.number], self.carrier.ends.get(plan.number)
+        if callee is None or callee.ended_at is None or callee.gone or caller.connected_at is None:
+            return
+        records = [decode_record(charge.record) for charge in self.settler.ledger.booked.values()]
+        mine = [each for each in records if each.number == plan.number]
+        if self.story.weather.loss or self._redis_broke() or any(each.uncharged_micros for each in mine):
+            return
+        talked_s, charged_s = callee.ended_at - caller.connected_at, sum(each.talk_ms for each in mine) / 1000
+        if charged_s < talked_s - UNSEEN_S and plan.acknowledges:
+            raise BrokenError(f"{plan.number} was talked on for {talked_s:.2f} s and charged for {charged_s:.2f} s")
+
+    def _redis_broke(self) -> bool:
+        return any(what in REDIS_FAULTS for _, what, _ in self.story.faults)
 
     def _check_charge(self, charge_id: str, charge: Booked) -> None:
         """The price of the talk, once: also where a sweep and a late charge share it."""
@@ -382,9 +427,12 @@ class World:
             raise BrokenError(f"{call_id} talked when its gate died, and was charged for nothing")
 
     def _check_legs(self, plan: Plan) -> None:
-        """Where nobody vanished and no gate died, both ends heard the end; and nobody is left with a ringing phone."""
+        """Where nobody vanished both ends heard the end, and nobody is left with a ringing phone.
+
+        A process that died may have said its last word to nobody, where the network lost it or Redis could not take it.
+        """
         caller, callee = self.pbx.ends[plan.number], self.carrier.ends.get(plan.number)
-        if plan.gate in self.killed:
+        if plan.gate in self.killed and (self.story.weather.loss or self._redis_broke()):
             return
         if not caller.gone and not caller.status:
             raise BrokenError(f"the caller of {plan.number} never heard an answer")
@@ -393,7 +441,14 @@ class World:
                 raise BrokenError(f"the {name} of {plan.number} is still connected")
 
 
-EXPECTED_ALERTS = {"STORE_AWAY", "REDIS_ERROR"}
+EXPECTED_ALERTS = {"STORE_AWAY", "REDIS_ERROR", "FENCED", "OWNER_TAKEN", "NOT_ADOPTED"}
+
+
+class Silent:
+    """A log that nobody reads."""
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *_, **__: None
 
 
 @contextmanager
@@ -404,6 +459,8 @@ def _patched(world: World) -> Iterator[None]:
         patch("gateway.credit.store.monotonic", world.loop.time),
         patch("gateway.credit.retelling.monotonic", world.loop.time),
         patch("gateway.credit.way.monotonic", world.loop.time),
+        patch("gateway.credit.tie.monotonic", world.loop.time),
+        patch("gateway.worker.takeover.log", Silent()),
         patch("gateway.credit.tie.open_link", world.open_link),
         patch("gateway.credit.tie.CHECK_S", 0.2),
     ):
