@@ -429,10 +429,12 @@ class World:
     def _check_legs(self, plan: Plan) -> None:
         """Where nobody vanished both ends heard the end, and nobody is left with a ringing phone.
 
-        A process that died may have said its last word to nobody, where the network lost it or Redis could not take it.
+        A process that died may have said its last word to nobody, where the network lost it, where Redis could not take
+        it, or where it waited for an ACK that never came (RFC 3261 15).
         """
         caller, callee = self.pbx.ends[plan.number], self.carrier.ends.get(plan.number)
-        if plan.gate in self.killed and (self.story.weather.loss or self._redis_broke()):
+        doubtful = self.story.weather.loss or self._redis_broke() or not plan.acknowledges
+        if plan.gate in self.killed and doubtful:
             return
         if not caller.gone and not caller.status:
             raise BrokenError(f"the caller of {plan.number} never heard an answer")
