@@ -133,9 +133,10 @@ class Reservation:
         if self.tariff is None or stored.paid_s is None:
             return
         self._pay_until(stored.paid_s, now)
-        if self.paid_until <= now and stored.paid_s < self.longest_s:
-            self._overdue_until = now + OVERDUE_WAIT_S
-            self._talked_ms = int((min(now - answered_at, float(self.longest_s))) * 1000)
+        if self.paid_until <= now:
+            self._talked_ms = int((now - answered_at) * 1000)
+            if stored.paid_s < self.longest_s:
+                self._overdue_until = now + OVERDUE_WAIT_S
 
     @property
     def asks(self) -> bool:

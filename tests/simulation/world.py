@@ -32,7 +32,7 @@ from rating.tariff import Tariff, charge_micros
 from tests.simulation.gate import UNIX_START_S, SimGate
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Address, Cable, Network, Weather
-from tests.simulation.phones import Carrier, Pbx, Plan
+from tests.simulation.phones import Carrier, End, Pbx, Plan
 from tests.simulation.redis import SimRedis
 from tests.simulation.settler import Booked, SimSettler
 
@@ -62,6 +62,9 @@ LATE_S = 0.01
 
 UNSEEN_S = 0.1
 """Talk that a gate cannot know of: the ways of the first and the last message of a call, in good weather."""
+
+T1_S = 0.5
+"""Of the simulated peers (RFC 3261 17.1.1.1)."""
 
 LOSS_S = 2.0
 """What Redis may lose on a kill (everysec), in seconds."""
@@ -235,6 +238,7 @@ class World:
         return {
             "calls": sum(len(gate.b2bua) for gate in self.gates if gate.alive),
             "legs": sum(len(gate.b2bua.legs) for gate in self.gates if gate.alive),
+            "unanswered": sum(self._may_be_answered(end) for end in self.pbx.ends.values()),
             "transactions": sum(gate.endpoint.load for gate in self.gates if gate.alive),
             "unacknowledged": sum(gate.store.unacknowledged for gate in self.gates if gate.alive),
             "leases": sum(len(data.get(keys.leases.encode(), ())) for keys in self.settler.keys.partitions),
@@ -242,6 +246,10 @@ class World:
             "faults": sum(self.loop.time() < 1000.0 + at_s + 8 * much for at_s, _, much in self.story.faults),
             "fundings": sum(self.loop.time() < 1000.0 + at_s + 1 for at_s, _, _ in self.story.fundings),
         }
+
+    def _may_be_answered(self, end: End) -> bool:
+        """Its INVITE has not timed out (Timer B) and nobody has answered it."""
+        return not end.status and not end.gone and self.loop.time() < end.plan.at_s + 64 * T1_S
 
     def _watch(self) -> None:
         """Ten times a second: a picture of Redis' file, and whether anybody talks beyond what is paid."""
@@ -391,18 +399,19 @@ class World:
     def _check_talk(self, plan: Plan) -> None:
         """What both had of a call is charged, to the datagram's way, where the network is good and Redis was there.
 
-        A gate that was down may not have been able to pay for all of it: then its record says so (SIP.md 5).
+        A gate that was down may not have been able to charge all of it: then its record says how much (SIP.md 5).
         """
         caller, callee = self.pbx.ends[plan.number], self.carrier.ends.get(plan.number)
         if callee is None or callee.ended_at is None or callee.gone or caller.connected_at is None:
             return
-        records = [decode_record(charge.record) for charge in self.settler.ledger.booked.values()]
-        mine = [each for each in records if each.number == plan.number]
-        if self.story.weather.loss or self._redis_broke() or any(each.uncharged_micros for each in mine):
+        if self.story.weather.loss or self._redis_broke() or not plan.acknowledges:
             return
-        talked_s, charged_s = callee.ended_at - caller.connected_at, sum(each.talk_ms for each in mine) / 1000
-        if charged_s < talked_s - UNSEEN_S and plan.acknowledges:
-            raise BrokenError(f"{plan.number} was talked on for {talked_s:.2f} s and charged for {charged_s:.2f} s")
+        records = [decode_record(charge.record) for charge in self.settler.ledger.booked.values()]
+        told = sum(each.charge_micros + each.uncharged_micros for each in records if each.number == plan.number)
+        talked_s = callee.ended_at - caller.connected_at - UNSEEN_S
+        due = charge_micros(self.tariffs[plan.caller], int(talked_s * 1000)) if talked_s > 0 else 0
+        if told < due:
+            raise BrokenError(f"{plan.number} was talked on for {talked_s:.2f} s, which cost {due}, told was {told}")
 
     def _redis_broke(self) -> bool:
         return any(what in REDIS_FAULTS for _, what, _ in self.story.faults)

@@ -224,6 +224,18 @@ def test_the_longest_call_counts_from_the_answer_and_is_the_callers_own() -> Non
     assert (record.reason, record.talk_ms) == ("MAX_DURATION", 50_000)
 
 
+def test_talk_beyond_the_longest_call_while_no_gate_was_up_is_cut_and_told_as_uncharged() -> None:
+    world = World(Options(verdict=allow(max_call_s=50), settings=CallSettings(tick_s=10, session_expires_s=0)))
+    world.talk()
+    world.run(48.0)
+    world.die()
+    world.now += 10.0
+    world.restart()
+    command, record = settled(world)
+    assert (command.talk_ms, record.reason) == (50_000, "MAX_DURATION")
+    assert record.uncharged_micros == 8_000_000
+
+
 def test_session_timers_go_on() -> None:
     world = World(Options(settings=TIMED))
     world.caller.invite(headers=(("Supported", "timer"), ("Session-Expires", "600;refresher=uac")))
