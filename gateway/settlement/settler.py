@@ -265,6 +265,8 @@ async def _wait(stop: asyncio.Event, rest_s: float) -> None:
 async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
     """Until one of them is set."""
     waits = [asyncio.create_task(event.wait()) for event in (one, other)]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

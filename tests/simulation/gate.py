@@ -30,9 +30,6 @@ UNIX_START_S = 1_700_000_000.0
 STORE_WAIT_S = 2.0
 """As long as a worker waits at its start for a Redis that is up to be open."""
 
-FENCE_LOOK_S = 0.5
-"""How often a worker looks whether it must end."""
-
 
 class Facts:
     """Counts nothing, but is told everything: the metrics of a gate nobody reads."""
@@ -113,14 +110,6 @@ class SimGate:
         self.turn.end(loop.time())
         if not adopted:
             self._tasks.append(loop.create_task(self._takeover.later()))
-        self._look_for_fence(store)
-
-    def _look_for_fence(self, store: CreditStore) -> None:
-        if self.alive and store is self.store:
-            if store.fenced:
-                self.kill()
-            else:
-                self._loop.call_later(FENCE_LOOK_S, self._look_for_fence, store)
 
     def _send(self, flow: Flow, data: bytes) -> None:
         if self.replaced:

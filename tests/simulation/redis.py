@@ -21,10 +21,13 @@ class SimRedis:
     """One server; ``clock_s`` gives Unix seconds, ``texts`` replaces the text of scripts by name (mutations)."""
 
     def __init__(self, clock_s: Callable[[], float], texts: dict[str, str] | None = None) -> None:
-        self._clock_s = clock_s
+        self.now_s = clock_s
+        self._started_s = clock_s()
         self.data: dict[bytes, Any] = {}
         self.run_id = 1
         self.watch: Callable[[], None] = lambda: None
+        self.on_restored: Callable[[bytes], None] = lambda account: None
+        """A rebuild has set this account."""
         self.history: list[tuple[float, bytes]] = []
         self._lua = LuaRuntime(encoding=None, unpack_returned_tuples=True, register_eval=False)
         self._scripts = {
@@ -68,6 +71,8 @@ class SimRedis:
         keys, arguments = words[3 : 3 + count], words[3 + count :]
         table = self._lua.table_from
         reply = self._scripts[sha](self._call, table(keys), table(arguments))
+        if sha == lua.RESTORE.sha.encode():
+            self.on_restored(keys[1])
         self.watch()
         return self._reply(reply)
 
@@ -90,7 +95,11 @@ class SimRedis:
         return found
 
     def _bulk(self, value: Any) -> Any:
-        return None if value is False else int(value) if isinstance(value, float) else value
+        if value is False:
+            return None
+        if isinstance(value, float):
+            return int(value)
+        return value if isinstance(value, bytes | int | list) else self._reply(value)
 
     # what scripts ask
 
@@ -104,6 +113,38 @@ class SimRedis:
     def _set(self, key: bytes, value: bytes, *options: bytes) -> Any:
         self.data[key] = value
         return b"OK"
+
+    def _setnx(self, key: bytes, value: bytes) -> int:
+        return int(self.data.setdefault(key, value) is value)
+
+    def _expire(self, key: bytes, _seconds: bytes) -> int:
+        """No story lasts a day."""
+        return int(key in self.data)
+
+    def _sadd(self, key: bytes, member: bytes) -> int:
+        self.data.setdefault(key, {})[member] = True
+        return 1
+
+    def _srem(self, key: bytes, *members: bytes) -> int:
+        for member in members:
+            self.data.get(key, {}).pop(member, None)
+        return len(members)
+
+    def _smembers(self, key: bytes) -> list[bytes]:
+        return list(self.data.get(key, ()))
+
+    def _hgetall(self, key: bytes) -> list[bytes]:
+        return [word for pair in self.data.get(key, {}).items() for word in pair]
+
+    def _xrange(self, key: bytes, first: bytes, last: bytes, *_limit: bytes) -> list[Any]:
+        """All of a stream, or the one entry that both ends name."""
+        entries = [[b"%d-0" % number, entry] for number, entry in self.data.get(key, ())]
+        return entries if first == b"-" else [entry for entry in entries if entry[0] == first == last]
+
+    def _xdel(self, key: bytes, *ids: bytes) -> int:
+        stream = self.data.get(key, [])
+        stream[:] = [each for each in stream if b"%d-0" % each[0] not in ids]
+        return len(ids)
 
     def _del(self, key: bytes) -> int:
         return int(self.data.pop(key, None) is not None)
@@ -136,9 +177,10 @@ class SimRedis:
         score = self.data.get(key, {}).get(member)
         return False if score is None else _bytes(score)
 
-    def _zrange(self, key: bytes, _first: bytes, _last: bytes) -> list[bytes]:
-        """All of them."""
-        return [member for _, member in sorted((score, member) for member, score in self.data.get(key, {}).items())]
+    def _zrange(self, key: bytes, _first: bytes, _last: bytes, *scores: bytes) -> list[bytes]:
+        """All of them; with WITHSCORES each one's score behind it."""
+        ordered = sorted((score, member) for member, score in self.data.get(key, {}).items())
+        return [word for score, member in ordered for word in ((member, _bytes(score)) if scores else (member,))]
 
     def _zrangebyscore(self, key: bytes, low: bytes, high: bytes, *limit: bytes) -> Any:
         found = sorted((score, member) for member, score in self.data.get(key, {}).items() if score <= float(high))
@@ -146,7 +188,8 @@ class SimRedis:
 
     def _xadd(self, key: bytes, _id: bytes, *pairs: bytes) -> bytes:
         stream = self.data.setdefault(key, [])
-        number = (stream[-1][0] if stream else self.data.get(b"last " + key, 0)) + 1
+        last = stream[-1][0] if stream else self.data.get(b"last " + key, 0)
+        number = max(last + 1, int(self.now_s() * 1000))
         self.data[b"last " + key] = number
         entry = dict(zip(pairs[::2], pairs[1::2], strict=True))
         stream.append((number, entry))
@@ -159,14 +202,29 @@ class SimRedis:
         call_id, tenant = entry[b"call"].decode().split(" ")
         charge_id = f"{call_id}:late" if entry[b"kind"] == b"late" else call_id
         charged = self.data.setdefault(b"charged", {})
-        assert charge_id not in charged, f"{charge_id} is charged twice"
-        charged[charge_id] = (tenant, int(entry[b"charge"]))
+        micros = int(entry[b"charge"])
+        again = charged.get(charge_id, (tenant, 0)) == (tenant, micros) == (tenant, 0)  # a call that cost nothing
+        assert charge_id not in charged or again, f"{charge_id} is charged twice"
+        charged[charge_id] = (tenant, micros)
 
     def _time(self) -> Any:
-        now_s = self._clock_s()
+        now_s = self.now_s()
         return self._lua.table_from([b"%d" % int(now_s), b"%d" % int(now_s % 1 * 1e6)])
 
     # what fate does
+
+    def uptime_s(self) -> float:
+        """Seconds since this run began."""
+        return self.now_s() - self._started_s
+
+    def become(self, data: dict[bytes, Any], *, another_run: bool) -> None:
+        """All it knows is ``data``; as after FLUSHALL, or as ``another_run``: a replica, or a start of its own."""
+        self.data = data
+        self.history.clear()
+        if another_run:
+            self.run_id += 1
+            self._started_s = self.now_s()
+            self.loaded = set()
 
     def remember(self, at_s: float, keep_s: float) -> None:
         """Keep a picture of everything, and let go of pictures older than ``keep_s``."""
@@ -180,7 +238,14 @@ class SimRedis:
         self.data = pickle.loads(before[-1] if before else self.history[0][1])
         self.history = [(since_s, pickle.dumps(self.data))]
         self.run_id += 1
+        self._started_s = self.now_s()
         self.loaded = set()
+
+    def before(self, moment_s: float) -> dict[bytes, Any]:
+        """What it knew at a moment: the newest picture before it, or the oldest there is."""
+        pictures = [picture for at_s, picture in self.history if at_s <= moment_s] or [self.history[0][1]]
+        found: dict[bytes, Any] = pickle.loads(pictures[-1])
+        return found
 
 
 def _bytes(word: Any) -> bytes:

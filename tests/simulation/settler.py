@@ -6,41 +6,20 @@ and only then trimmed; leases that ran out are swept.  It may be away, and it ma
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from gateway.credit import lua
-from gateway.credit.keys import Keyspace
-from gateway.credit.streams import LATE
+from gateway.credit.keys import DOUBTFUL_KEY, Keyspace
+from gateway.credit.streams import LATE, MARKER_S
+from gateway.credit.views import SaidCharge
+from gateway.ledger import BookedCharge
+from gateway.settlement.rebuild import Findings, judge
+from tests.simulation.books import Booked, SimLedger
 from tests.simulation.gate import PARTITIONS, UNIX_START_S
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.redis import SimRedis
 
-TURN_S = 0.25
+TURN_S = 0.5
 SWEEP_QUIET_S = 30.0
-
-
-@dataclass
-class SimLedger:
-    """Fundings of each tenant in their order, and what was booked, by charge id."""
-
-    money_in: dict[str, list[int]] = field(default_factory=dict)
-    booked: dict[str, "Booked"] = field(default_factory=dict)
-
-    def balance(self, tenant: str) -> int:
-        """Micro-units that the tenant has."""
-        charged = sum(charge.micros for charge in self.booked.values() if charge.tenant == tenant)
-        return sum(self.money_in[tenant]) - charged
-
-
-@dataclass(frozen=True, slots=True)
-class Booked:
-    """One charge; ``talk_s`` is what a sweep charged for."""
-
-    tenant: str
-    micros: int
-    record: bytes
-    kind: str
-    talk_s: int
 
 
 class SimSettler:
@@ -58,7 +37,7 @@ class SimSettler:
         self._loop, self._dice, self._server = loop, dice, server
         self._tell_booked, self._tell_funded = tell_booked, tell_funded
         self.keys = Keyspace(PARTITIONS)
-        self.ledger = SimLedger({tenant: [] for tenant in tenants})
+        self.ledger = SimLedger().open(tenants)
         self.away = False
         self.reaches_redis = True
         self.swept = 0
@@ -79,7 +58,7 @@ class SimSettler:
 
     def fund(self, tenant: str, micros: int) -> None:
         """Money comes in: the ledger knows it at once, Redis as soon as it can."""
-        self.ledger.money_in[tenant].append(micros)
+        self.ledger.fund(tenant, micros)
         if self._reaches():
             self._apply(tenant)
 
@@ -99,6 +78,7 @@ class SimSettler:
         for tenant in self.ledger.money_in:
             self._apply(tenant)
         self._book()
+        self._judge()
         if self._loop.time() >= self._quiet_until_s:
             self._sweep()
 
@@ -106,7 +86,7 @@ class SimSettler:
         """Say to Redis what it has not applied yet, in rising order."""
         keys = self.keys.tenant(tenant)
         applied = int(self._server.data[keys.account.encode()].get(b"applied", b"0"))
-        for number, micros in enumerate(self.ledger.money_in[tenant], start=1):
+        for number, micros in self.ledger.money_in[tenant]:
             if number > applied or self._dice.random() < 0.05:  # it died before it knew that this was applied
                 self._server.run(lua.FUND, [keys.partition.epoch, keys.account], ["1", number, micros])
                 self._loop.call_later(0.01, self._tell_funded, tenant)
@@ -114,6 +94,8 @@ class SimSettler:
     def _book(self) -> None:
         for keys in self.keys.partitions:
             stream = self._server.data.get(keys.outbox.encode(), [])
+            if not stream:
+                continue
             waiting = list(stream)
             if self._dice.random() < 0.1:
                 waiting = waiting[: self._dice.randint(0, len(waiting))]
@@ -123,13 +105,41 @@ class SimSettler:
                 charge_id = call_id + LATE if kind == "late" else call_id
                 talk_s = int(entry.get(b"talk_s", b"0"))
                 charge = Booked(tenant, int(entry[b"charge"]), entry[b"record"], kind, talk_s)
-                self.ledger.booked.setdefault(charge_id, charge)
+                self.ledger.charge(charge_id, charge)
             if self._dice.random() < 0.1:
                 continue  # it died after the commit: everything is read again
             call_ids = [entry[b"call"].decode().split(" ")[0] for _, entry in waiting]
             self._loop.call_later(0.02, self._tell_booked, call_ids)
             if self._dice.random() >= 0.1:  # or after it told the workers
                 del stream[: len(waiting)]
+
+    def _judge(self) -> None:
+        """Charges that workers said late: in the ledger, or to be taken (gateway.settlement.rebuild.judge_late)."""
+        doubtful, ledger = self._server.data.pop(DOUBTFUL_KEY.encode(), {}), self.ledger
+        if not doubtful:
+            return
+        said = [
+            SaidCharge(keys.number, *member.decode().split(" "), int(charge))
+            for keys in self.keys.partitions
+            for member, charge in self._server.data.get(keys.said.encode(), {}).items()
+        ]
+        booked = {
+            charge_id: BookedCharge(charge.micros, charge.talk_s * 1000) for charge_id, charge in ledger.booked.items()
+        }
+        verdict = judge(Findings((), said, booked))
+        for call in verdict.over:
+            places, member = self._places(call.call_id, call.tenant_id), f"{call.call_id} {call.tenant_id}"
+            done = "sweep" if call.swept else "booked"
+            self._server.run(lua.MARK, places, ["1", member, done, call.charge_micros, call.talk_s, MARKER_S])
+        for charge in verdict.cleared:
+            epoch, _, call_key, _, said_key = self._places(charge.call_id, charge.tenant_id)
+            member = f"{charge.call_id} {charge.tenant_id}"
+            self._server.run(lua.CLEAR, [epoch, call_key, said_key], ["1", 1, member, MARKER_S])
+
+    def _places(self, call_id: str, tenant: str) -> list[str]:
+        keys = self.keys.tenant(tenant)
+        partition = keys.partition
+        return [partition.epoch, keys.account, partition.call(call_id), partition.leases, partition.said]
 
     def _sweep(self) -> None:
         now_ms = int((UNIX_START_S + self._loop.time()) * 1000)

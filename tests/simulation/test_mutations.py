@@ -49,7 +49,10 @@ SCRIPTS: Final = {
     ),
     "talk heard of after a sweep is free": ("if late > 0 then", "if false then"),
     "a process that was replaced may still charge": ("or tonumber(generation) > tonumber(ARGV[3])", ""),
-    "an answer is not written": ("'answered_ms', ARGV[5], 'clock_ms', whole(now),", "'answered_ms', ARGV[5],"),
+    "a rebuild forgets what live calls hold": ("'held', ARGV[3], 'calls'", "'held', '0', 'calls'"),
+    "a rebuild leaves no marker of what is booked": ("  redis.call('HSET', KEYS[3], 'done', 'booked')\n", ""),
+    "a rebuild applies money in again": ("'applied', ARGV[5])\nreturn", "'applied', '0')\nreturn"),
+    "an answer is not written": ("'answered_ms', ARGV[5], 'clock_ms',", "'clock_ms',"),
 }  # fmt: skip
 
 

@@ -10,7 +10,9 @@ import os
 import pytest
 
 from tests.simulation.__main__ import attempt
-from tests.simulation.world import BrokenError, World, play, story_of
+from tests.simulation.rebuilding import RealSettler
+from tests.simulation.story import story_of
+from tests.simulation.world import BrokenError, World, play
 
 SEEDS = int(os.environ.get("CALLGATE_SEEDS", "2000"))
 
@@ -49,6 +51,10 @@ def test_stories_hold_what_they_promise() -> None:
     endings = {
         charge.kind for world in worlds for call_id, charge in world.settler.ledger.booked.items() if call_id in adopted
     }
+    rebuilt = [world.settler for world in worlds if isinstance(world.settler, RealSettler)]
+    assert rebuilt
+    assert all(settler.epoch > 1 for settler in rebuilt)
+    assert any(settler.deaths for settler in rebuilt)
     assert "settle" in endings, "none of the calls whose process died was ended by the next one"
 
 

@@ -13,14 +13,17 @@ story runs, and ``check_end`` when nothing is left to happen:
 
 import asyncio
 import random
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from gateway.credit import lua
+from gateway.credit.keys import is_open
 from gateway.credit.resp import Link
 from gateway.credit.standing import STALL_S
 from gateway.credit.streams import LATE
@@ -29,17 +32,18 @@ from gateway.sip.message import Request
 from gateway.sip.uri import parse_uri
 from policy.verdict import Allow, Limits, Route, Verdict
 from rating.tariff import Tariff, charge_micros
+from tests.simulation.books import Booked
 from tests.simulation.gate import UNIX_START_S, SimGate
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.network import Address, Cable, Network, Weather
+from tests.simulation.network import Address, Cable, Network
 from tests.simulation.phones import Carrier, End, Pbx, Plan
+from tests.simulation.rebuilding import RealSettler
 from tests.simulation.redis import SimRedis
-from tests.simulation.settler import Booked, SimSettler
+from tests.simulation.settler import SimSettler
+from tests.simulation.story import GATES, PAST_S, REDIS_FAULTS, STORY_S, Story, story_of
 
 PBX: Address = ("10.0.0.2", 5060)
 CARRIER: Address = ("10.0.0.3", 5060)
-GATES: tuple[Address, ...] = (("10.0.0.11", 5060), ("10.0.0.12", 5060))
-
 TARIFFS = (
     Tariff(60_000, 0, 1, 1),
     Tariff(60_000, 5_000, 6, 6),
@@ -51,9 +55,6 @@ TARIFFS = (
 SETTINGS = CallSettings(
     tick_s=5, renew_lead_s=1.0, max_call_s=40, ring_timeout_s=20.0, session_expires_s=0, lease_grace_s=30
 )
-STORY_S = 25.0
-"""When the last call begins, at most."""
-
 OVER_S = 600.0
 """When a story must be over: the longest call, all timers, leases and the sweep's quiet time, several times."""
 
@@ -74,72 +75,6 @@ class BrokenError(AssertionError):
     """Something that must always hold did not."""
 
 
-@dataclass
-class Story:
-    """What fate has decided for a seed."""
-
-    seed: int
-    gates: int = 1
-    tenants: list[str] = field(default_factory=list)
-    weather: Weather = field(default_factory=Weather)
-    plans: list[Plan] = field(default_factory=list)
-    fundings: list[tuple[float, str, int]] = field(default_factory=list)
-    faults: list[tuple[float, str, float]] = field(default_factory=list)
-    """Moment, what happens, and its length or strength."""
-
-    def __str__(self) -> str:
-        faults = ", ".join(f"{what} at {at_s:.2f} ({much:.2f})" for at_s, what, much in self.faults) or "nothing breaks"
-        return f"seed {self.seed}: {self.gates} gates, {len(self.plans)} calls, {self.weather}, {faults}"
-
-
-REDIS_FAULTS = ("cut", "down", "hang", "slow", "forget", "flush scripts", "partition")
-GATE_FAULTS = ("kill", "kill", "settler away", "stall", "replace")
-
-
-def story_of(seed: int) -> Story:
-    """The story of a seed."""
-    dice = random.Random(seed)
-    story = Story(seed, gates=dice.choice((1, 1, 2)))
-    story.tenants = [f"tenant{number}" for number in range(dice.randint(1, 3))]
-    story.weather = dice.choice((Weather(), Weather(), Weather(0.05, 0.03, 0.005, 0.03), Weather(0.2, 0.1, 0.01, 0.1)))
-    for number in range(dice.randint(2, 12)):
-        story.plans.append(_plan(dice, number, story))
-    for tenant in story.tenants:
-        story.fundings.append((0.0, tenant, dice.choice((0, 5_000, 20_000, 60_000, 200_000, 10**9, 10**9))))
-        for _ in range(dice.randint(0, 2)):
-            story.fundings.append((dice.uniform(1, STORY_S + 30), tenant, dice.choice((1, 4_000, 30_000))))
-    for _ in range(dice.choice((0, 1, 1, 2, 3))):
-        story.faults.append((dice.uniform(2, STORY_S + 20), dice.choice(REDIS_FAULTS), dice.uniform(0.3, 12)))
-    if not any(what == "forget" for _, what, _ in story.faults):
-        # Redis' last writes and the worker that made them gone together is the one loss MONEY 6 documents
-        for _ in range(dice.choice((0, 0, 1))):
-            story.faults.append((dice.uniform(2, STORY_S + 20), dice.choice(GATE_FAULTS), dice.uniform(0.3, 8)))
-    return story
-
-
-def _plan(dice: random.Random, number: int, story: Story) -> Plan:
-    def maybe(chance: float, least: float, most: float) -> float | None:
-        return dice.uniform(least, most) if dice.random() < chance else None
-
-    plan = Plan(
-        number=f"+1425555{number:04d}",
-        caller=dice.choice(story.tenants),
-        gate=GATES[dice.randrange(story.gates)],
-        at_s=1001 + dice.uniform(0, STORY_S),
-        answer=dice.choice((200, 200, 200, 200, 200, 486, 503, 404, 0)),
-        ring_s=dice.choice((0.0, 0.5, 2.0, 8.0, 25.0)),
-        caller_talks_s=maybe(0.5, 0.0, 30.0),
-        callee_talks_s=maybe(0.3, 0.0, 30.0),
-        gives_up_s=maybe(0.2, 0.0, 10.0),
-        acknowledges=dice.random() > 0.05,
-    )
-    if dice.random() < 0.1:
-        plan.caller_vanishes_s = dice.uniform(0, 10)
-    if dice.random() < 0.1:
-        plan.callee_vanishes_s = dice.uniform(0, 10)
-    return plan
-
-
 class World:
     """A story being played; ``texts`` replaces scripts (mutations)."""
 
@@ -150,9 +85,8 @@ class World:
         self.server = SimRedis(lambda: UNIX_START_S + self.loop.time(), texts)
         self.server.watch = self._count_money
         self.network = Network(self.loop, self.dice, story.weather)
-        self.settler = SimSettler(
-            self.loop, self.dice, self.server, story.tenants, self._tell_booked, self._tell_funded
-        )
+        self.server.on_restored = self._restored
+        self.settler = self._make_settler()
         self.pbx = Pbx(self.loop, self.network, self.dice, PBX)
         self.carrier = Carrier(self.loop, self.network, self.dice, CARRIER)
         self.tariffs = {tenant: self.dice.choice(TARIFFS) for tenant in story.tenants}
@@ -160,6 +94,14 @@ class World:
         self.gates = [self._make_gate(number, address) for number, address in enumerate(GATES[: story.gates], start=1)]
         self.killed: set[Address] = set()
         self.forgotten = False
+        self.faults: list[str] = []
+        """Exceptions that were caught and logged."""
+
+    def _make_settler(self) -> SimSettler | RealSettler:
+        told = (self._tell_booked, self._tell_funded)
+        if self.story.rebuilt:
+            return RealSettler(self.loop, Cable(self.loop, self.dice, self.server), self.story.tenants, *told)
+        return SimSettler(self.loop, self.dice, self.server, self.story.tenants, *told)
 
     def _make_gate(self, number: int, address: Address) -> SimGate:
         cable = Cable(self.loop, self.dice, self.server)
@@ -214,6 +156,8 @@ class World:
             finally:
                 for gate in self.gates:
                     gate.kill()
+                if isinstance(self.settler, RealSettler):
+                    self.settler.stop()
                 self.loop.run_until(self.loop.time() + 0.001)
                 self.loop.close()
 
@@ -252,11 +196,13 @@ class World:
         return not end.status and not end.gone and self.loop.time() < end.plan.at_s + 64 * T1_S
 
     def _watch(self) -> None:
-        """Ten times a second: a picture of Redis' file, and whether anybody talks beyond what is paid."""
-        self.loop.call_later(0.1, self._watch)
-        self.server.remember(self.loop.time(), LOSS_S)
+        """Five times a second: a picture of Redis' file, who is fenced, and whether anybody talks unpaid."""
+        self.loop.call_later(0.2, self._watch)
+        self.server.remember(self.loop.time(), PAST_S if self.story.rebuilt else LOSS_S)
         now = self.loop.time()
         for gate in self.gates:
+            if gate.alive and gate.store.fenced and not gate.stalled:
+                gate.kill()
             for call in gate.b2bua._calls.values() if gate.is_up else ():
                 if not call.money.closed and now > call.money.paid_until + LATE_S:
                     raise BrokenError(f"call {call.id} talks {now - call.money.paid_until:.3f} s beyond what is paid")
@@ -306,6 +252,44 @@ class World:
         self.forgotten = True
         self.server.forget(self.loop.time() - self.dice.uniform(0, LOSS_S))
 
+    def _break_wipe(self, much: float) -> None:
+        """FLUSHALL: the same run, and nothing in it."""
+        self._lose({}, another_run=False)
+
+    def _break_wipe_and_restart(self, much: float) -> None:
+        """A Redis without a file."""
+        self._break_down(much / 4)
+        self._lose({}, another_run=True)
+
+    def _break_half(self, much: float) -> None:
+        """One partition is gone, as with a node of a cluster."""
+        gone = self.dice.choice(self.settler.keys.partitions).epoch.encode().rpartition(b":")[0]
+        self._lose({key: value for key, value in self.server.data.items() if gone not in key}, another_run=False)
+
+    def _break_past(self, much: float) -> None:
+        """A replica that lagged, or a backup."""
+        self._break_down(much / 4)
+        self._lose(self.server.before(self.loop.time() - self.dice.uniform(0, PAST_S)), another_run=True)
+
+    def _lose(self, data: dict[bytes, Any], *, another_run: bool) -> None:
+        self.forgotten = True
+        self.server.become(data, another_run=another_run)
+
+    def _break_settler_dies(self, much: float) -> None:
+        assert isinstance(self.settler, RealSettler)
+        self.loop.call_later(self.dice.uniform(0, 3), self.settler.die)
+        self.loop.call_later(self.dice.uniform(0, 2), self._break_wipe, much)
+
+    def _restored(self, account: bytes) -> None:
+        """A rebuild has set an account by the ledger: what was charged is what is booked."""
+        tenant = account.decode().rpartition(":")[2]
+        charged = self.server.data.setdefault(b"charged", {})
+        for charge_id in [charge_id for charge_id, (owner, _) in charged.items() if owner == tenant]:
+            del charged[charge_id]
+        for charge_id, charge in self.settler.ledger.booked.items():
+            if charge.tenant == tenant:
+                charged[charge_id] = (tenant, charge.micros)
+
     def _break_flush_scripts(self, much: float) -> None:
         self.server.loaded = set()
 
@@ -348,6 +332,8 @@ class World:
         """After every script: each account's balance and what it holds, from what is in Redis itself."""
         data, late = self.server.data, self._has_late()
         held: dict[str, int] = dict.fromkeys(self.story.tenants, 0)
+        if not all(is_open(data.get(keys.epoch.encode(), b"").decode()) for keys in self.settler.keys.partitions):
+            return  # it is being made ready, or rebuilt: nothing adds up before the end of that
         for keys in self.settler.keys.partitions:
             for member in data.get(keys.leases.encode(), ()):
                 call_id, tenant = member.decode().split(" ")
@@ -358,7 +344,7 @@ class World:
             if all_held != held[tenant]:
                 raise BrokenError(f"{tenant} holds {all_held}, its live calls {held[tenant]}")
             charged = sum(micros for owner, micros in data.get(b"charged", {}).values() if owner == tenant)
-            funded = sum(self.settler.ledger.money_in[tenant][: int(row.get(b"applied", b"0"))])
+            funded = self.settler.ledger.funded(tenant, int(row.get(b"applied", b"0")))
             if funded != balance + charged:
                 raise BrokenError(f"{tenant}: {funded} came in, balance {balance} + charged {charged}")
             if balance < all_held and not self.forgotten and tenant not in late:
@@ -372,6 +358,8 @@ class World:
     def check_end(self) -> None:
         """When nothing is left to happen."""
         ledger = self.settler.ledger
+        if isinstance(self.settler, RealSettler) and self.settler.drift_micros:
+            raise BrokenError(f"the settler says that {self.settler.drift_micros} micros drift")
         for tenant in self.story.tenants:
             row = self.server.data[self.settler.keys.tenant(tenant).account.encode()]
             if int(row[b"balance"]) != ledger.balance(tenant):
@@ -390,6 +378,8 @@ class World:
         )
         if self.settler.swept and not leases_may_end:
             raise BrokenError(f"{self.settler.swept} calls were swept although their gate lives and reaches Redis")
+        if self.faults:
+            raise BrokenError(f"logged as exceptions: {self.faults[:3]}")
         if faults := sum(gate.faults + gate.turn.faults for gate in self.gates):
             raise BrokenError(f"{faults} faults were caught in turns")
         alerts = [alert for gate in self.gates for alert in gate.alerts if alert[0] not in EXPECTED_ALERTS]
@@ -419,6 +409,10 @@ class World:
     def _check_charge(self, charge_id: str, charge: Booked) -> None:
         """The price of the talk, once: also where a sweep and a late charge share it."""
         found, tariff, micros = decode_record(charge.record), self.tariffs[charge.tenant], charge.micros
+        if self.story.rebuilt and charge_id.endswith(LATE):
+            return  # part of its call's charge
+        if self.story.rebuilt and (late := self.settler.ledger.booked.get(charge_id + LATE)):
+            found.talk_ms, micros = found.talk_ms + decode_record(late.record).talk_ms, micros + late.micros
         price = charge_micros(tariff, found.talk_ms) if found.answered_ms else 0
         if charge.kind == "sweep":
             due = charge_micros(tariff, charge.talk_s * 1000) if charge.talk_s else micros
@@ -455,8 +449,14 @@ class World:
 EXPECTED_ALERTS = {"STORE_AWAY", "REDIS_ERROR", "FENCED", "OWNER_TAKEN", "NOT_ADOPTED"}
 
 
-class Silent:
-    """A log that nobody reads."""
+class Log:
+    """Nobody reads what is logged; what it says of an exception is kept in ``faults``: each is a bug."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self._faults = faults
+
+    def exception(self, event: str, **facts: object) -> None:
+        self._faults.append(f"{event} {facts}: {sys.exception()!r}")
 
     def __getattr__(self, name: str) -> object:
         return lambda *_, **__: None
@@ -471,10 +471,25 @@ def _patched(world: World) -> Iterator[None]:
         patch("gateway.credit.retelling.monotonic", world.loop.time),
         patch("gateway.credit.way.monotonic", world.loop.time),
         patch("gateway.credit.tie.monotonic", world.loop.time),
-        patch("gateway.worker.takeover.log", Silent()),
+        patch("gateway.worker.takeover.log", Log(world.faults)),
         patch("gateway.credit.tie.open_link", world.open_link),
-        patch("gateway.credit.tie.CHECK_S", 0.2),
+        patch("gateway.credit.tie.CHECK_S", 0.25),
+        patch("gateway.credit.tie.LOOK_EVERY_S", 0.5),
+        ExitStack() as patches,
     ):
+        clock = SimpleNamespace(
+            monotonic=world.loop.time, time=world.server.now_s, time_ns=lambda: int(world.server.now_s() * 1e9)
+        )
+        for module in (
+            "settlement.settler",
+            "settlement.rebuild",
+            "settlement.outbox",
+            "credit.admin",
+            "credit.client",
+        ):
+            patches.enter_context(patch(f"gateway.{module}.time", clock))
+        for module in ("settler", "rebuild", "outbox", "gauges"):
+            patches.enter_context(patch(f"gateway.settlement.{module}.log", Log(world.faults)))
         asyncio.set_event_loop(None)
         yield
 
