@@ -16,12 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.bench.gate import Gate
+from loadtest.bench.processes import descendants
+from tests.gateway.cluster import Cluster
 
 STOPPED_S = (0.2, 3.0)
 """How long a process stands still: beyond a second Redis counts as away (MONEY 7)."""
 
 CUT_OFF_S = (0.5, 5.0)
 REDIS_GONE_S = (0.2, 3.0)
+LEDGER_GONE_S = (0.2, 8.0)
+"""Longer than Redis: nobody waits for the ledger but the outbox."""
+
+
+DATABASE = "callgate"
 
 
 class Proxy:
@@ -83,10 +90,11 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @dataclass
 class Fate:
-    """Does one fault after another to a gate; ``said`` tells of each."""
+    """Does one fault after another to a gate; ``said`` tells of each.  ``ledger``: its PostgreSQL; None: SQLite."""
 
     gate: Gate
     proxy: Proxy
+    ledger: Cluster | None
     dice: random.Random
     said: Callable[[str], None]
 
@@ -98,7 +106,12 @@ class Fate:
         return lasts_s
 
     def _acts(self) -> dict[str, Callable[[], float]]:
-        return {
+        ledger = {
+            "kill -9 of PostgreSQL": self._restart_ledger,
+            "PostgreSQL stopped": self._stop_ledger,
+            "connections to PostgreSQL ended": self._cut_ledger,
+        }
+        return (ledger if self.ledger is not None else {}) | {
             "kill -9 of the worker": lambda: self._kill("worker"),
             "kill -9 of the settler": lambda: self._kill("settler"),
             "kill -9 of the admin process": lambda: self._kill("admin"),
@@ -131,6 +144,28 @@ class Fate:
         self.gate.stop_redis()
         _later(lasts_s, self.gate.start_redis)
         return lasts_s
+
+    def _restart_ledger(self) -> float:
+        assert self.ledger is not None
+        lasts_s = self.dice.uniform(*LEDGER_GONE_S)
+        self.ledger.stop()
+        _later(lasts_s, self.ledger.start)
+        return lasts_s
+
+    def _stop_ledger(self) -> float:
+        """Every process of the server stands still: who asks hears nothing."""
+        assert self.ledger is not None
+        lasts_s = self.dice.uniform(*LEDGER_GONE_S)
+        for pid in (self.ledger.pid, *descendants(self.ledger.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                _later(lasts_s, lambda pid=pid: _go_on(pid))
+        return lasts_s
+
+    def _cut_ledger(self) -> float:
+        assert self.ledger is not None
+        self.ledger.cut(DATABASE)
+        return 0.0
 
     def _cut_off(self) -> float:
         lasts_s = self.dice.uniform(*CUT_OFF_S)

@@ -42,11 +42,15 @@ SETTINGS = {
 
 
 class Cluster:
-    """One server with its data; ``stop`` and ``start`` as often as a test likes.  ``close`` removes everything."""
+    """One server with its data; ``stop`` and ``start`` as often as a test likes.  ``close`` removes everything.
 
-    def __init__(self, programs: Path, *, in_memory: bool = True) -> None:
+    ``durable``: on a disk and with ``fsync`` on, as a customer's has it; else in memory where there is room.
+    """
+
+    def __init__(self, programs: Path, *, durable: bool = False) -> None:
         self._programs = programs
-        place = _roomy() if in_memory else None
+        self._settings = SETTINGS | (dict.fromkeys(("fsync", "full_page_writes"), "on") if durable else {})
+        place = None if durable else _roomy()
         self.folder = Path(tempfile.mkdtemp(prefix="callgate-postgres-", dir=place))
         self.data = self.folder / "data"
         self._user: str | None = None
@@ -66,7 +70,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(self._programs / "postgres"), "-D", str(self.data), "-k", str(self.folder), *settings]
         self._process = subprocess.Popen(
             command, stdout=self._log, stderr=self._log, cwd=self.folder, **self._as_user(), start_new_session=True
@@ -76,6 +80,12 @@ class Cluster:
             assert self._process.poll() is None, (self.folder / "server.log").read_text()
             assert time.monotonic() < until_s, (self.folder / "server.log").read_text()
             time.sleep(0.01)
+
+    @property
+    def pid(self) -> int:
+        """Of the running server; its other processes descend from it."""
+        assert self._process is not None, "it is stopped"
+        return self._process.pid
 
     def stop(self) -> None:
         """``pg_ctl stop -m immediate``: every connection dies at once, the next start recovers from the log."""

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 
-from cluster import SETTINGS, Cluster
+from cluster import Cluster
 from conftest import DECK, Nursery, Server, record
 from peers import find_program
 from redis.asyncio import Redis
@@ -140,9 +140,7 @@ def ledger_at(given: str, folder: Path) -> Iterator[str]:
         return
     program = find_program("postgres")
     assert program is not None, "install Debian's postgresql"
-    for careless in ("fsync", "full_page_writes"):
-        SETTINGS[careless] = "on"
-    cluster = Cluster(program.parent, in_memory=False)
+    cluster = Cluster(program.parent, durable=True)
     try:
         yield ledger_url(cluster.create("measured"), folder)
     finally:
