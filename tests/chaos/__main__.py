@@ -2,9 +2,9 @@
 the audit, to the micro.
 
 The gate, Redis (append-only file on), PostgreSQL (``fsync`` on) and SIPp are real; the seed decides what breaks when.
-What is not asked: that every call succeeds, since a caller whose gate is dead hears nothing.  What is asked: that afterwards no money is
-missing or doubled (ledger = Redis, drift 0, money in = balance + charged), nothing is held, no call is up, and no call
-was charged twice.
+What is not asked: that every call succeeds, since a caller whose gate is dead hears nothing.  What is asked: that
+afterwards no money is missing or doubled (ledger = Redis, drift 0, money in = balance + charged), nothing is held, no
+call is up, and no call was charged twice.
 """
 
 import argparse
