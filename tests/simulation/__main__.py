@@ -1,4 +1,7 @@
-"""``python -m tests.simulation SEED`` plays one seed; ``--from A --count N --jobs J`` many, with progress."""
+"""``python -m tests.simulation SEED`` plays one seed; ``--from A --count N --jobs J`` many, with progress.
+
+``--mistakes`` makes each mistake of ``mutations`` and tells, as the table of README has it, which seed noticed.
+"""
 
 import argparse
 import multiprocessing
@@ -6,6 +9,7 @@ import sys
 import time
 import traceback
 
+from tests.simulation.mutations import SCRIPTS, WORKER, notice
 from tests.simulation.world import BrokenError, play
 
 
@@ -18,14 +22,25 @@ def attempt(seed: int) -> tuple[int, str, int, int]:
     return seed, "", len(world.story.plans), world.network.sent
 
 
+def tell_mistakes() -> int:
+    """A table: the mistake, the seed that noticed, what broke."""
+    for name in (*SCRIPTS, *WORKER):
+        seed, said = notice(name)
+        print(f"| {name} | {seed} | {said.splitlines()[0]} |", flush=True)
+    return 0
+
+
 def main() -> int:
     """Exit status 1 where a seed broke something."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("seed", type=int, nargs="?")
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--mistakes", action="store_true")
     parser.add_argument("--jobs", type=int, default=2)
     asked = parser.parse_args()
+    if asked.mistakes:
+        return tell_mistakes()
     if asked.seed is not None:
         _, broken, _, _ = attempt(asked.seed)
         print(broken or "all held")

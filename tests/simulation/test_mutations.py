@@ -1,106 +1,11 @@
-"""The simulation must notice: each line of the credit path that is broken here on purpose is caught by some early seed.
-
-A check that cannot fail is none, and this is how the simulation's own checks are checked.
-"""
-
-from collections.abc import Callable
-from itertools import count
-from typing import Any, Final
+"""The simulation must notice: each mistake that is made on purpose is caught by some early seed."""
 
 import pytest
 
-from gateway.call.adoption import StoredCall
-from gateway.call.b2bua import B2bua
-from gateway.call.caller import CallerLeg
-from gateway.call.money import Reservation
-from gateway.credit.kept import Keeper
-from gateway.credit.retelling import Retelling
-from gateway.credit.standing import Standing
-from tests.simulation.world import BrokenError, mutated, play
-
-SEEDS_MAX: Final = 1_000
-"""Seeds played until a mutation counts as unnoticed."""
-
-SCRIPTS: Final = {
-    "the charge does not leave the balance": ("'balance', whole(balance - charge)", "'balance', whole(balance)"),
-    "what is left over is not given back": ("'held', whole(all_held - held),", "'held', whole(all_held),"),
-    "a first tick may be had twice": (
-        "local tariff, available = read_tariff(ARGV[5]), balance - held",
-        "local tariff, available = read_tariff(ARGV[5]), balance",
-    ),
-    "a next tick looks past what others hold": (
-        "local tariff, available = read_tariff(call[8]), balance - all_held",
-        "local tariff, available = read_tariff(call[8]), balance",
-    ),
-    "a tick costs the whole call again": (
-        "local cost = price(tariff, end_s) - held", "local cost = price(tariff, end_s)"
-    ),
-    "a tick is not held": ("    redis.call('HSET', KEYS[2], 'held', whole(all_held + cost))\n", ""),
-    "a call that is over leaves no marker": ("  redis.call('HSET', KEYS[3], 'done', kind)\n", ""),
-    "a call that is over keeps its lease": ("    redis.call('ZREM', KEYS[4], member)\n", ""),
-    "money in is applied as often as it is said": (
-        "if tonumber(ARGV[2]) <= tonumber(account[3] or 0) then", "if false then"
-    ),
-    "a call that is said again is held twice": (
-        "all_held = all_held + held - (counted and tonumber(call[5]) or 0)", "all_held = all_held + held"
-    ),
-    "the sweep charges a micro too much": (
-        "charge = price(read_tariff(call[3]), talk_s)", "charge = price(read_tariff(call[3]), talk_s) + 1"
-    ),
-    "talk heard of after a sweep is free": ("if late > 0 then", "if false then"),
-    "a process that was replaced may still charge": ("or tonumber(generation) > tonumber(ARGV[3])", ""),
-    "a rebuild forgets what live calls hold": ("'held', ARGV[3], 'calls'", "'held', '0', 'calls'"),
-    "a rebuild leaves no marker of what is booked": ("  redis.call('HSET', KEYS[3], 'done', 'booked')\n", ""),
-    "a rebuild applies money in again": ("'applied', ARGV[5])\nreturn", "'applied', '0')\nreturn"),
-    "an answer is not written": ("'answered_ms', ARGV[5], 'clock_ms',", "'clock_ms',"),
-}  # fmt: skip
+from tests.simulation.mutations import SCRIPTS, WORKER, notice
 
 
-def caught(texts: dict[str, str] | None = None) -> str:
-    """What the first seed that breaks says; fails where none does."""
-    for seed in count():
-        assert seed < SEEDS_MAX, "no seed noticed"
-        try:
-            play(seed, texts)
-        except BrokenError as broken:
-            return str(broken)
-    raise AssertionError
-
-
-@pytest.mark.parametrize(("old", "new"), SCRIPTS.values(), ids=list(SCRIPTS))
-def test_a_broken_script_is_noticed(old: str, new: str) -> None:
-    assert "again: python -m tests.simulation" in caught(mutated(old, new))
-
-
-def uncapped(self: Reservation, ended_at: float) -> int:
-    """Talk without its end at paid-until."""
-    return 0 if self.answered_at is None else max(0, int((ended_at - self.answered_at) * 1000))
-
-
-def acknowledged_anyway(self: Retelling, kept: Any, reply: Any, seconds: float) -> None:
-    """A charge is let go whatever Redis says, or does not say."""
-    self._keeper.acknowledge(kept, 0.0)
-
-
-def adopts_nothing(self: B2bua, stored: StoredCall, now: float) -> bool:
-    """As if no record could be read."""
-    return False
-
-
-WORKER: Final[dict[str, tuple[type, str, Callable[..., Any]]]] = {
-    "a late BYE is billed beyond what was held": (Reservation, "talk_ms", uncapped),
-    "the end of paid time rings no bell": (Reservation, "next_at", lambda self: self._next_ask),
-    "a cut reaches one leg": (CallerLeg, "hang_up", lambda self, headers, now: None),
-    "a charge that Redis lost is not said again": (Keeper, "unsay", lambda self, kept: None),
-    "calls of the last process are not adopted": (B2bua, "adopt", adopts_nothing),
-    "a process that was replaced meanwhile speaks": (Standing, "is_sure", lambda self, now: True),
-    "a charge without an answer counts as taken": (Retelling, "_on_kept", acknowledged_anyway),
-}
-
-
-@pytest.mark.parametrize(("owner", "name", "instead"), WORKER.values(), ids=list(WORKER))
-def test_a_broken_worker_is_noticed(
-    owner: type, name: str, instead: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(owner, name, instead)
-    assert "again: python -m tests.simulation" in caught()
+@pytest.mark.parametrize("mistake", [*SCRIPTS, *WORKER])
+def test_a_mistake_is_noticed(mistake: str) -> None:
+    _, said = notice(mistake)
+    assert "again: python -m tests.simulation" in said

@@ -166,7 +166,12 @@ class World:
         while True:
             self.loop.run_until(until_s)
             if self.loop.faults:
-                raise BrokenError(f"a callback raised: {self.loop.faults[0]!r}")
+                fault = self.loop.faults[0].get("exception")
+                raise (
+                    fault
+                    if isinstance(fault, BrokenError)
+                    else BrokenError(f"raised: {fault or self.loop.faults[0]!r}")
+                )
             if self._is_over():
                 return
             if self.loop.time() > 1000.0 + OVER_S:
@@ -379,7 +384,7 @@ class World:
         if self.settler.swept and not leases_may_end:
             raise BrokenError(f"{self.settler.swept} calls were swept although their gate lives and reaches Redis")
         if self.faults:
-            raise BrokenError(f"logged as exceptions: {self.faults[:3]}")
+            raise BrokenError(f"{len(self.faults)} exceptions were logged, the first: {self.faults[0]}")
         if faults := sum(gate.faults + gate.turn.faults for gate in self.gates):
             raise BrokenError(f"{faults} faults were caught in turns")
         alerts = [alert for gate in self.gates for alert in gate.alerts if alert[0] not in EXPECTED_ALERTS]
@@ -456,7 +461,7 @@ class Log:
         self._faults = faults
 
     def exception(self, event: str, **facts: object) -> None:
-        self._faults.append(f"{event} {facts}: {sys.exception()!r}")
+        self._faults.append(f"{event}: {sys.exception()!r}")
 
     def __getattr__(self, name: str) -> object:
         return lambda *_, **__: None
@@ -472,6 +477,7 @@ def _patched(world: World) -> Iterator[None]:
         patch("gateway.credit.way.monotonic", world.loop.time),
         patch("gateway.credit.tie.monotonic", world.loop.time),
         patch("gateway.worker.takeover.log", Log(world.faults)),
+        patch("gateway.worker.turn.log", Log(world.faults)),
         patch("gateway.credit.tie.open_link", world.open_link),
         patch("gateway.credit.tie.CHECK_S", 0.25),
         patch("gateway.credit.tie.LOOK_EVERY_S", 0.5),
