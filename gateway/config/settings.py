@@ -33,11 +33,11 @@ from gateway.config.values import (
     Number,
     Ports,
     Prefix,
+    RedisUrl,
     Secret,
     Table,
     Target,
     Text,
-    Url,
     Whole,
 )
 from policy.directory import Trunk
@@ -122,7 +122,7 @@ class SipSettings(Table):
 class RedisSettings(Table):
     """The credit store."""
 
-    url: Url = Field(
+    url: RedisUrl = Field(
         default=EMBEDDED,
         repr=False,
         description='"embedded", or redis:// rediss:// unix:// redis+sentinel:// redis+cluster://',

@@ -12,7 +12,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -37,6 +37,8 @@ WORKER_PORTS_MAX: Final = 256
 """More workers than this would not fit a machine; the range is a slip."""
 SECRET_FILE_BYTES_MAX: Final = 4096
 """A secret file larger than this is the wrong file."""
+TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
+"""Options of a Redis URL that name files (gateway.credit.address)."""
 PATTERN_CHARS_MAX: Final = 128
 """A dial rule's pattern is matched on at most 32 characters; a longer pattern is a mistake or an attack."""
 
@@ -241,6 +243,16 @@ def parse_ledger_url(value: object, info: ValidationInfo) -> str:
     return f"sqlite:///{(_base(info) / name).absolute()}" if name and name != url else url
 
 
+def parse_redis_url(value: object, info: ValidationInfo) -> str:
+    """As :func:`parse_url`; relative files of TLS start at the file that names them."""
+    url, question, query = parse_url(value, info).partition("?")
+    options = [
+        (name, str((_base(info) / word).absolute()) if name in TLS_FILES and word else word)
+        for name, word in parse_qsl(query, keep_blank_values=True)
+    ]
+    return url + question + urlencode(options, safe="/:")
+
+
 def resolve_secret(text: str, base: Path) -> str:
     """What ``text`` names.  Raises ValueError where the variable is not set or the file cannot be read."""
     kind, _, name = text.partition(":")
@@ -325,7 +337,7 @@ Host = Annotated[HostRule, PlainValidator(parse_host_rule)]
 Ports = Annotated[tuple[int, ...], PlainValidator(parse_ports)]
 Target = Annotated[str, PlainValidator(parse_target)]
 Secret = Annotated[SecretStr, PlainValidator(parse_secret)]
-Url = Annotated[str, PlainValidator(parse_url)]
+RedisUrl = Annotated[str, PlainValidator(parse_redis_url)]
 LedgerUrl = Annotated[str, PlainValidator(parse_ledger_url)]
 AbsolutePath = Annotated[Path, PlainValidator(parse_path)]
 TimeZone = Annotated[str, PlainValidator(parse_zone)]

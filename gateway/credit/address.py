@@ -1,12 +1,31 @@
-"""Where Redis is: the ``redis.url`` of CONTRACT 3, taken apart once for the hot path and for redis-py."""
+"""Where Redis is: the ``redis.url`` of CONTRACT 3, taken apart once for the hot path and for redis-py.
 
+| URL | what |
+|---|---|
+| ``unix:///path/to/redis.sock`` | one server, by its Unix socket |
+| ``redis://host:6379/0`` | one server |
+| ``rediss://host:6379/0`` | one server, by TLS |
+
+A user and a password stand before the host (``redis://user:password@host``).  Options are named as redis-py names
+them: ``ssl_ca_certs`` (the authority that signed the server's certificate; the system's where it is left out),
+``ssl_certfile`` and ``ssl_keyfile`` (the gate's own certificate, where the server asks for one),
+``ssl_check_hostname=false`` (any name will do in the certificate), and ``db`` where the path is something else.
+"""
+
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 DEFAULT_PORT: Final = 6379
 
-KNOWN: Final = "unix:///path/to/redis.sock or redis://[[user]:password@]host[:port][/db]"
+KNOWN: Final = "unix:///path/to/redis.sock or redis[s]://[[user]:password@]host[:port][/db]"
+
+_TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"})
+_OPTIONS: Final = {"unix": frozenset({"db"}), "redis": frozenset[str](), "rediss": _TLS_OPTIONS}
+"""What may stand behind the question mark, by scheme."""
 
 
 class AddressError(ValueError):
@@ -14,8 +33,36 @@ class AddressError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """How TLS is spoken; files are in PEM, empty: the system's authorities, no certificate of our own."""
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    check_hostname: bool = True
+
+    def context(self) -> ssl.SSLContext:
+        """What a connection needs; files are read anew, for they are renewed.  Raises OSError (SSLError is one)."""
+        context = ssl.create_default_context(cafile=self.ca_file or None)
+        context.check_hostname = self.check_hostname
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file or None)
+        return context
+
+    def unreadable(self) -> str:
+        """Which of the files cannot be read and why; empty where all can."""
+        for name in (self.ca_file, self.cert_file, self.key_file):
+            try:
+                if name:
+                    Path(name).open("rb").close()
+            except OSError as error:
+                return f"{name}: {error.strerror}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
-    """One Redis node: a Unix socket where ``path`` is set, else a TCP host and port."""
+    """One Redis node: a Unix socket where ``path`` is set, else a TCP host and port; by TLS where ``tls`` is."""
 
     path: str = ""
     host: str = ""
@@ -23,31 +70,70 @@ class Address:
     db: int = 0
     username: str = ""
     password: str = ""
+    tls: Tls | None = None
 
     def __str__(self) -> str:
         """Where it is, without secrets: for errors and logs."""
-        return f"unix://{self.path}" if self.path else f"redis://{self.host}:{self.port}/{self.db}"
+        scheme = "rediss" if self.tls else "redis"
+        return f"unix://{self.path}" if self.path else f"{scheme}://{self.host}:{self.port}/{self.db}"
 
 
 def parse_address(url: str) -> Address:
     """Take a URL apart.  Raises AddressError; its text repeats no password."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORT
-    except ValueError:  # its text repeats what stands behind a colon: a piece of a password with a / in it
+    scheme, _, rest = url.partition("://")
+    if scheme not in _OPTIONS:
+        raise AddressError(f"redis.url with scheme {scheme[:20]!r} cannot be used here: expected {KNOWN}")
+    rest, _, query = rest.partition("?")
+    options = _options(scheme, query)
+    before, slash, path = rest.partition("/")
+    user, _, place = before.rpartition("@")
+    username, _, password = user.partition(":")
+    username, password = unquote(username), unquote(password)
+    if scheme == "unix":
+        if not path:
+            raise AddressError(f"redis.url names no socket: expected {KNOWN}")
+        db = _db(options.get("db", ""))
+        return Address(path=unquote(slash + path), db=db, username=username, password=password)
+    tls = _tls(options) if scheme == "rediss" else None
+    return Address("", *_place(place), _db(path), username, password, tls)
+
+
+def _place(text: str) -> tuple[str, int]:
+    """Host and port; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, ""
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)):  # its text may be a piece of a password
         raise AddressError(
-            f"redis.url is not a URL: expected {KNOWN}; write / @ : # of a password as %2F %40 %3A %23"
-        ) from None
-    username, password = unquote(parts.username or ""), unquote(parts.password or "")
-    if parts.scheme == "unix" and parts.path:
-        db = _db(parse_qs(parts.query).get("db", ["0"])[0])
-        return Address(path=unquote(parts.path), db=db, username=username, password=password)
-    if parts.scheme == "redis" and parts.hostname:
-        return Address("", parts.hostname, port, _db(parts.path.strip("/") or "0"), username, password)
-    raise AddressError(f"redis.url with scheme {parts.scheme!r} cannot be used here: expected {KNOWN}")
+            f"redis.url is not a URL with a host: expected {KNOWN}; write / @ : # of a password as %2F %40 %3A %23"
+        )
+    return host, int(port or DEFAULT_PORT)
 
 
 def _db(text: str) -> int:
+    text = text.strip("/") or "0"
     if not text.isdecimal():
         raise AddressError("redis.url names a database that is no number: expected such as redis://host:6379/0")
     return int(text)
+
+
+def _options(scheme: str, query: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    known = _OPTIONS[scheme]
+    for name in options:
+        if name not in known:
+            expected = f"expected {', '.join(sorted(known))}" if known else f"expected none with {scheme}://"
+            raise AddressError(f"redis.url has an option {name[:30]!r} that is not known here: {expected}")
+    return options
+
+
+def _tls(options: Mapping[str, str]) -> Tls:
+    check = options.get("ssl_check_hostname", "true").lower()
+    if check not in {"true", "false"}:
+        raise AddressError("redis.url has another ssl_check_hostname than true or false: expected one of them")
+    ca, certificate, key = (options.get(name, "") for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
+    tls = Tls(ca, certificate, key, check == "true")
+    if tls.key_file and not tls.cert_file:
+        raise AddressError("redis.url has ssl_keyfile without ssl_certfile: expected both, or the certificate alone")
+    return tls

@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from gateway.credit.address import Address, parse_address
+from gateway.credit.away import why_away
 from gateway.credit.keys import Keyspace, PartitionKeys, is_open
 from gateway.credit.lua import Script
 
@@ -52,6 +53,7 @@ def connect(address: Address) -> Redis:
     )
     return Redis(
         **where,
+        **_tls_words(address),
         db=address.db,
         username=address.username or None,
         password=address.password or None,
@@ -60,6 +62,21 @@ def connect(address: Address) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), RETRIES),
         retry_on_error=[exceptions.ConnectionError],
     )
+
+
+def _tls_words(address: Address) -> dict[str, Any]:
+    """TLS in redis-py's words."""
+    tls = address.tls
+    if tls is None:
+        return {}
+    return {
+        "ssl": True,
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": tls.check_hostname,
+        "ssl_ca_certs": tls.ca_file or None,
+        "ssl_certfile": tls.cert_file or None,
+        "ssl_keyfile": tls.key_file or None,
+    }
 
 
 class Client:
@@ -80,13 +97,9 @@ class Client:
         try:
             async with asyncio.timeout(self.timeout_s + extra_s):
                 yield self.redis
-        except (TimeoutError, exceptions.TimeoutError) as error:
+        except (exceptions.TimeoutError, exceptions.ConnectionError, OSError) as error:
             self.away_at_s = time.monotonic()
-            text = f"Redis at {self._address} did not answer within {self.timeout_s:g} s: is it overloaded or stopped?"
-            raise StoreUnreachableError(text) from error
-        except (exceptions.ConnectionError, OSError) as error:
-            self.away_at_s = time.monotonic()
-            raise StoreUnreachableError(f"Redis at {self._address} cannot be reached ({error}): start it") from error
+            raise StoreUnreachableError(why_away(self._address, self._address.tls, error)) from error
         except (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.ResponseError) as error:
             raise StoreError(f"Redis at {self._address} refused: {error}") from error
 

@@ -51,6 +51,7 @@ class Link(asyncio.Protocol):
 
     __slots__ = (
         "_flushing", "_loop", "_on_lost", "_out", "_reader", "_soon", "_transport", "_waiting", "heard_at", "lost",
+        "why",
     )  # fmt: skip
 
     def __init__(self, on_lost: Callable[["Link"], None]) -> None:
@@ -66,6 +67,8 @@ class Link(asyncio.Protocol):
         """When the node was heard last, in monotonic seconds; uvloop's own time moves in milliseconds, too coarsely for
         a round trip."""
         self.lost = False
+        self.why: Exception | None = None
+        """What the connection was lost by, where that is known."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio: the connection stands."""
@@ -111,7 +114,9 @@ class Link(asyncio.Protocol):
             if answer.done():
                 return
             if reply is LOST:
-                answer.set_exception(ConnectionError("the connection to Redis was lost"))
+                error = ConnectionError("the connection was lost")
+                error.__cause__ = self.why
+                answer.set_exception(error)
             elif isinstance(reply, ReplyError):
                 answer.set_exception(reply)
             else:
@@ -156,6 +161,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio: the connection is gone."""
+        self.why = exc
         self.cut()
 
     def cut(self) -> None:
@@ -173,12 +179,16 @@ class Link(asyncio.Protocol):
 
 
 async def open_link(address: Address, on_lost: Callable[[Link], None]) -> Link:
-    """Connect, sign in and choose the database.  Raises OSError or ReplyError."""
+    """Connect (by TLS: once the server's certificate is found good), sign in, choose the database.
+
+    Raises OSError or ReplyError.
+    """
     loop = asyncio.get_running_loop()
     if address.path:
         _, link = await loop.create_unix_connection(lambda: Link(on_lost), address.path)
     else:
-        _, link = await loop.create_connection(lambda: Link(on_lost), address.host, address.port)
+        tls = address.tls.context() if address.tls else None
+        _, link = await loop.create_connection(lambda: Link(on_lost), address.host, address.port, ssl=tls)
     try:
         if address.password:
             await link.ask("AUTH", *((address.username,) if address.username else ()), address.password)

@@ -22,6 +22,7 @@ from hiredis import ReplyError
 
 from gateway.credit import lua
 from gateway.credit.address import Address
+from gateway.credit.away import why_away
 from gateway.credit.keys import NEWEST_KEY, OWNERS_KEY, PARTITIONS_KEY, Keyspace, epoch_number, is_open
 from gateway.credit.requests import is_noscript, pack_claim, with_text
 from gateway.credit.resp import LOST, Link, open_link, pack
@@ -146,7 +147,7 @@ class Tie:
                 if self.link is not None:
                     self.link.cut()
                 if attempt == len(BACKOFF_S) or not isinstance(error, OSError | ReplyError):
-                    self._alert("STORE_AWAY", f"Redis at {self._address} cannot be used: {error!r}")
+                    self._alert("STORE_AWAY", why_away(self._address, self._address.tls, error))
             self._first.set()
             if self.link is not None and not self.link.lost:
                 await self._gone.wait()

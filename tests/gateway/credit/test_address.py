@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.credit.address import Address, AddressError, parse_address
+from gateway.credit.address import Address, AddressError, Tls, parse_address
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,11 @@ from gateway.credit.address import Address, AddressError, parse_address
         ("redis://localhost", Address(host="localhost")),
         ("redis://:secret@10.0.0.1:7000/2", Address("", "10.0.0.1", 7000, 2, "", "secret")),
         ("redis://gate:p%40ss@[::1]", Address("", "::1", 6379, 0, "gate", "p@ss")),
+        ("redis://gate:p%40ss@[::1]:7000", Address("", "::1", 7000, 0, "gate", "p@ss")),
+        ("rediss://h", Address("", "h", tls=Tls())),
+        ("rediss://h/2?ssl_ca_certs=/ca.crt", Address("", "h", 6379, 2, tls=Tls("/ca.crt"))),
+        ("rediss://h?ssl_certfile=/c%20d&ssl_keyfile=/k", Address("", "h", tls=Tls("", "/c d", "/k"))),
+        ("rediss://h?ssl_check_hostname=false", Address("", "h", tls=Tls(check_hostname=False))),
     ],
 )
 def test_understood(url: str, address: Address) -> None:
@@ -21,11 +26,26 @@ def test_understood(url: str, address: Address) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:6379", "redis://", "unix://", "rediss://h", "redis+sentinel://h", "redis://h:x", "redis://h/x"],
+    [
+        "",
+        "localhost:6379",
+        "redis://",
+        "unix://",
+        "redis+sentinel://h",
+        "redis://h:x",
+        "redis://h/x",
+        "redis://h:0",
+        "rediss://h?ssl_ca_cert=/ca.crt",
+        "redis://h?ssl_ca_certs=/ca.crt",
+        "rediss://h?ssl_check_hostname=no",
+        "rediss://h?ssl_keyfile=/k",
+        "redis://user:secret/pass@h",
+    ],
 )
 def test_refused_with_what_is_expected(url: str) -> None:
-    with pytest.raises(AddressError, match="expected"):
+    with pytest.raises(AddressError, match="expected") as caught:
         parse_address(url)
+    assert "secret" not in str(caught.value)
 
 
 def test_no_password_is_shown() -> None:
