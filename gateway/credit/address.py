@@ -5,26 +5,43 @@
 | ``unix:///path/to/redis.sock`` | one server, by its Unix socket |
 | ``redis://host:6379/0`` | one server |
 | ``rediss://host:6379/0`` | one server, by TLS |
+| ``redis+sentinel://one:26379,two,three/service`` | the master of a service, as its sentinels name it |
+| ``redis+cluster://one:6379,two,three`` | Redis Cluster; the rest of its nodes is found by those that are named |
 
 A user and a password stand before the host (``redis://user:password@host``).  Options are named as redis-py names
 them: ``ssl_ca_certs`` (the authority that signed the server's certificate; the system's where it is left out),
 ``ssl_certfile`` and ``ssl_keyfile`` (the gate's own certificate, where the server asks for one),
-``ssl_check_hostname=false`` (any name will do in the certificate), and ``db`` where the path is something else.
+``ssl_check_hostname=false`` (any name will do in the certificate), and ``db`` where the path is something else.  Where
+the scheme does not say it, ``ssl=true`` or any other of them means TLS, to sentinels too; ``sentinel_username`` and
+``sentinel_password`` are for sentinels that want another user, or any.
 """
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 DEFAULT_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
 
-KNOWN: Final = "unix:///path/to/redis.sock or redis[s]://[[user]:password@]host[:port][/db]"
+KNOWN: Final = (
+    "unix:///path/to/redis.sock, redis[s]://[[user]:password@]host[:port][/db], "
+    "redis+sentinel://host[:port],.../service or redis+cluster://host[:port],..."
+)
 
-_TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"})
-_OPTIONS: Final = {"unix": frozenset({"db"}), "redis": frozenset[str](), "rediss": _TLS_OPTIONS}
+PLACES_MAX: Final = 64
+"""Sentinels or nodes in one URL: more is a slip, a few are enough to find the rest."""
+
+_TLS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"})
+_OPTIONS: Final = {
+    "unix": frozenset({"db"}),
+    "redis": frozenset[str](),
+    "rediss": _TLS,
+    "redis+sentinel": _TLS | {"ssl", "db", "sentinel_username", "sentinel_password"},
+    "redis+cluster": _TLS | {"ssl"},
+}
 """What may stand behind the question mark, by scheme."""
 
 
@@ -77,8 +94,59 @@ class Address:
         scheme = "rediss" if self.tls else "redis"
         return f"unix://{self.path}" if self.path else f"{scheme}://{self.host}:{self.port}/{self.db}"
 
+    def at(self, host: str, port: int) -> "Address":
+        """The same sign-in at another place."""
+        return replace(self, host=host, port=port)
 
-def parse_address(url: str) -> Address:
+
+Place = tuple[str, int]
+"""Host and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinels:
+    """The master of ``service``, whom the sentinels at ``places`` know; signed in to as ``node`` says."""
+
+    places: tuple[Place, ...]
+    service: str
+    node: Address
+    username: str = ""
+    password: str = ""
+
+    @property
+    def tls(self) -> Tls | None:
+        """TLS to sentinels and to the master."""
+        return self.node.tls
+
+    def __str__(self) -> str:
+        return f"redis+sentinel://{_shown(self.places)}/{self.service}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Redis Cluster, some of whose nodes are at ``places``; each is signed in to as ``node`` says."""
+
+    places: tuple[Place, ...]
+    node: Address
+
+    @property
+    def tls(self) -> Tls | None:
+        """TLS to every node."""
+        return self.node.tls
+
+    def __str__(self) -> str:
+        return f"redis+cluster://{_shown(self.places)}"
+
+
+Whereabouts = Address | Sentinels | Cluster
+"""What a URL may name."""
+
+
+def _shown(places: tuple[Place, ...]) -> str:
+    return ",".join(f"{host}:{port}" for host, port in places)
+
+
+def parse_address(url: str) -> Whereabouts:
     """Take a URL apart.  Raises AddressError; its text repeats no password."""
     scheme, _, rest = url.partition("://")
     if scheme not in _OPTIONS:
@@ -94,11 +162,41 @@ def parse_address(url: str) -> Address:
             raise AddressError(f"redis.url names no socket: expected {KNOWN}")
         db = _db(options.get("db", ""))
         return Address(path=unquote(slash + path), db=db, username=username, password=password)
-    tls = _tls(options) if scheme == "rediss" else None
-    return Address("", *_place(place), _db(path), username, password, tls)
+    tls = _tls(options) if scheme == "rediss" or _wants_tls(options) else None
+    node = Address(username=username, password=password, tls=tls)
+    if scheme == "redis+sentinel":
+        return _sentinels(_places(place, SENTINEL_PORT), unquote(path), node, options)
+    if scheme == "redis+cluster":
+        if _db(path):
+            raise AddressError(
+                "redis.url names a database, and Redis Cluster has only one: leave it out; expected none"
+            )
+        return Cluster(_places(place, DEFAULT_PORT), node)
+    return replace(node.at(*_place(place, DEFAULT_PORT)), db=_db(path))
 
 
-def _place(text: str) -> tuple[str, int]:
+def _sentinels(places: tuple[Place, ...], service: str, node: Address, options: Mapping[str, str]) -> Sentinels:
+    if not service or "/" in service:
+        raise AddressError(f"redis.url names no service for its sentinels: expected {KNOWN}")
+    node = replace(node, db=_db(options.get("db", "")))
+    return Sentinels(places, service, node, options.get("sentinel_username", ""), options.get("sentinel_password", ""))
+
+
+def _wants_tls(options: Mapping[str, str]) -> bool:
+    ssl_ = options.get("ssl", "true" if _TLS & options.keys() else "false").lower()
+    if ssl_ not in {"true", "false"}:
+        raise AddressError("redis.url has another ssl than true or false: expected one of them")
+    return ssl_ == "true"
+
+
+def _places(text: str, default_port: int) -> tuple[Place, ...]:
+    places = text.split(",")
+    if len(places) > PLACES_MAX:
+        raise AddressError(f"redis.url names {len(places)} places: expected at most {PLACES_MAX}")
+    return tuple(_place(each, default_port) for each in places)
+
+
+def _place(text: str, default_port: int) -> Place:
     """Host and port; an IPv6 address stands in brackets."""
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
@@ -108,7 +206,7 @@ def _place(text: str) -> tuple[str, int]:
         raise AddressError(
             f"redis.url is not a URL with a host: expected {KNOWN}; write / @ : # of a password as %2F %40 %3A %23"
         )
-    return host, int(port or DEFAULT_PORT)
+    return host, int(port or default_port)
 
 
 def _db(text: str) -> int:

@@ -19,6 +19,7 @@ from gateway.credit.client import (
     StoreUnreachableError,
 )
 from gateway.credit.keys import OWNERS_KEY, PartitionKeys
+from gateway.credit.node import run_of
 from gateway.credit.repairs import Repairs
 from gateway.credit.requests import read_tariff
 from gateway.credit.streams import outbox_entry
@@ -57,18 +58,18 @@ class CreditAdmin(Repairs):
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.redis.aclose()
+        await self._client.close()
 
     async def ping(self) -> None:
         """Raise StoreUnreachableError unless Redis answers."""
-        async with self._client.asking() as redis:
-            await cast(Awaitable[Any], redis.ping())
+        async with self._client.asking():
+            await self._client.told("server")
 
     async def run_id(self) -> str:
-        """Which run of Redis answers: another one may lack the last writes of the one before (MONEY 6)."""
-        async with self._client.asking() as redis:
-            info = await redis.info("server")
-        return str(info["run_id"])
+        """Which runs of Redis answer: another one may lack the last writes of the one before (MONEY 6)."""
+        async with self._client.asking():
+            server, replication = await self._client.told("server"), await self._client.told("replication")
+        return ",".join(run_of({**one, **other}) for one, other in zip(server, replication, strict=True))
 
     async def account(self, tenant_id: str) -> AccountView:
         """One tenant's account; all zero where Redis has none."""
@@ -102,7 +103,7 @@ class CreditAdmin(Repairs):
         for tenant_id in tenant_ids:
             pipeline.hmget(keys.account(tenant_id), _ACCOUNT_FIELDS)
         pipeline.xrange(keys.outbox)
-        return await pipeline.execute()
+        return cast(list[Any], await pipeline.execute())
 
     async def create_account(self, tenant_id: str, balance_micros: int, seq: int) -> bool:
         """Give a tenant an account where it has none; True where it had none.
@@ -206,14 +207,14 @@ class CreditAdmin(Repairs):
         return swept
 
     async def _is_quiet(self) -> bool:
-        async with self._client.asking() as redis:
-            info = await redis.info("server")
-        now_s, run_id = time.monotonic(), str(info["run_id"])
+        async with self._client.asking():
+            told = await self._client.told("server")
+        now_s, run_id = time.monotonic(), ",".join(str(each["run_id"]) for each in told)
         if self._swept_run_id not in {"", run_id}:
             self._quiet_until_s = now_s + self._sweep_quiet_s
         self._swept_run_id = run_id
         until_s = max(self._quiet_until_s, self._client.away_at_s + self._sweep_quiet_s)
-        return now_s < until_s or int(info["uptime_in_seconds"]) < self._sweep_quiet_s
+        return now_s < until_s or min(int(each["uptime_in_seconds"]) for each in told) < self._sweep_quiet_s
 
     async def _due(self, limit: int) -> list[tuple[PartitionKeys, str]]:
         """Leases that have run out, the oldest of each partition first, but those that are postponed."""
@@ -221,7 +222,7 @@ class CreditAdmin(Repairs):
         self._postponed = {member: until_s for member, until_s in self._postponed.items() if until_s > now_s}
         most = limit + len(self._postponed)
         async with self._client.asking():
-            now_ms = await self._now_ms()
+            now_ms = await self._client.now_ms()
             asked = (("ZRANGEBYSCORE", keys.leases, "-inf", now_ms, "LIMIT", 0, most) for keys in partitions)
             replies = await self._pipelined(asked)
         members = ((keys, each.decode()) for keys, some in zip(partitions, replies, strict=True) for each in some)
@@ -240,7 +241,7 @@ class CreditAdmin(Repairs):
     async def workers(self) -> list[WorkerView]:
         """Every worker slot that was ever claimed, alive or not."""
         async with self._client.asking() as redis:
-            now_ms = await self._now_ms()
+            now_ms = await self._client.now_ms()
             claims = await cast(Awaitable[dict[bytes, bytes]], redis.hgetall(OWNERS_KEY))
         return sorted(
             (_worker(name.decode(), claim.decode(), now_ms) for name, claim in claims.items()),
@@ -249,10 +250,6 @@ class CreditAdmin(Repairs):
 
     async def _live_workers(self) -> list[str]:
         return [worker.name for worker in await self.workers() if worker.alive]
-
-    async def _now_ms(self) -> int:
-        seconds, micros = await self._client.redis.time()
-        return seconds * 1000 + micros // 1000
 
 
 def _pairs(reply: Sequence[Any]) -> Iterator[tuple[str, int]]:

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterator
 
 from redis import exceptions
+from redis.asyncio.sentinel import MasterNotFoundError
 
 from gateway.credit.address import Tls
 
@@ -24,6 +25,8 @@ def why_away(where: object, tls: Tls | None, error: BaseException) -> str:
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         tls_too = ", or does it not speak TLS there" if tls else ""
         return f"Redis at {where} did not answer in time: is it overloaded or stopped{tls_too}?"
+    if isinstance(error, MasterNotFoundError):
+        return f"the sentinels of {where} name no master: {error}"
     for each in errors:
         if isinstance(each, ssl.SSLCertVerificationError):
             return (

@@ -1,26 +1,28 @@
 """redis-py for everything but the hot path: one client, its errors as this room's, the scripts by name.
 
-The seam for other set-ups is :func:`connect`: Sentinel, Cluster and TLS are redis-py's to discover and sign in to;
-no other line here knows how many nodes there are, but that commands over many keys name keys of one partition only,
-or are taken apart into groups of partitions that one node serves (:meth:`Client.groups`).
+:func:`connect` makes the client of one node, of the master that sentinels name, or of a cluster; redis-py finds nodes
+and signs in to them.  Little else here differs: a command names keys of one partition only, but where it may name more
+(:attr:`Client.in_pieces`), and what is asked of no key is asked of every node (:meth:`Client.told`).
 """
 
 import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import ExponentialBackoff
 
-from gateway.credit.address import Address, parse_address
+from gateway.credit.address import Address, Cluster, Sentinels, Whereabouts, parse_address
 from gateway.credit.away import why_away
-from gateway.credit.keys import Keyspace, PartitionKeys, is_open
+from gateway.credit.keys import OWNERS_KEY, Keyspace, PartitionKeys, is_open
+from gateway.credit.layout import WATCH_S, close_sentinel, make_sentinel, tls_words
 from gateway.credit.lua import Script
 
 RETRIES: Final = 2
@@ -28,6 +30,10 @@ RETRIES: Final = 2
 
 CONNECTIONS_MAX: Final = 16
 """Connections of one process: a settler has its outbox, its sweep and a few commands under way."""
+
+
+_CLUSTER_AWAY: Final = (exceptions.ClusterError, exceptions.RedisClusterException)
+"""The cluster is down, or a part of it, or none of its nodes answers."""
 
 
 class StoreError(Exception):
@@ -46,36 +52,27 @@ class PartitionsChangedError(StoreError):
     """The number of partitions differs from the one that this Redis was first used with."""
 
 
-def connect(address: Address) -> Redis:
-    """The redis-py client of an address."""
-    where: dict[str, Any] = (
-        {"unix_socket_path": address.path} if address.path else {"host": address.host, "port": address.port}
-    )
-    return Redis(
-        **where,
-        **_tls_words(address),
-        db=address.db,
-        username=address.username or None,
-        password=address.password or None,
-        protocol=2,
-        max_connections=CONNECTIONS_MAX,
-        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), RETRIES),
-        retry_on_error=[exceptions.ConnectionError],
-    )
+def connect(where: Whereabouts) -> "Redis | RedisCluster":
+    """The redis-py client of what a URL names."""
+    if isinstance(where, Cluster):
+        nodes = [ClusterNode(host, port) for host, port in where.places]
+        return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **_words(where.node))
+    if isinstance(where, Sentinels):
+        sentinel = make_sentinel(where)
+        return sentinel.master_for(where.service, db=where.node.db, **_words(where.node))  # type: ignore[no-any-return]
+    place: dict[str, Any] = {"unix_socket_path": where.path} if where.path else {"host": where.host, "port": where.port}
+    return Redis(**place, db=where.db, **_words(where))
 
 
-def _tls_words(address: Address) -> dict[str, Any]:
-    """TLS in redis-py's words."""
-    tls = address.tls
-    if tls is None:
-        return {}
+def _words(node: Address) -> dict[str, Any]:
     return {
-        "ssl": True,
-        "ssl_cert_reqs": "required",
-        "ssl_check_hostname": tls.check_hostname,
-        "ssl_ca_certs": tls.ca_file or None,
-        "ssl_certfile": tls.cert_file or None,
-        "ssl_keyfile": tls.key_file or None,
+        "username": node.username or None,
+        "password": node.password or None,
+        "protocol": 2,
+        "max_connections": CONNECTIONS_MAX,
+        "retry": Retry(ExponentialBackoff(cap=0.1, base=0.01), RETRIES),
+        "retry_on_error": [exceptions.ConnectionError],
+        **tls_words(node),
     }
 
 
@@ -83,33 +80,74 @@ class Client:
     """One process' client: ``redis`` for plain commands, :meth:`call` for scripts, both inside :meth:`asking`."""
 
     def __init__(self, url: str, partitions: int, timeout_s: float) -> None:
-        self._address = parse_address(url)
-        self.redis = connect(self._address)
+        self._where = parse_address(url)
+        self.redis: Any = connect(self._where)
+        """A Redis or a RedisCluster: both have the commands that are used here."""
+        self._looked_at_s = -math.inf
         self.keys = Keyspace(partitions)
         self.timeout_s = timeout_s
         self._epochs: dict[int, str] = {}
         self.away_at_s = -math.inf
         """Monotonic time at which Redis could not be reached last; never yet: minus infinity."""
 
+    async def close(self) -> None:
+        """Close every connection, those to sentinels too."""
+        await self.redis.aclose()
+        if isinstance(self._where, Sentinels):
+            await close_sentinel(self.redis.connection_pool.sentinel_manager)
+
     @asynccontextmanager
-    async def asking(self, extra_s: float = 0.0) -> AsyncIterator[Redis]:
+    async def asking(self, extra_s: float = 0.0) -> AsyncIterator[Any]:
         """Bound the time, and say what Redis says in this room's words.  Raises StoreUnreachableError, StoreError."""
         try:
             async with asyncio.timeout(self.timeout_s + extra_s):
+                if isinstance(self._where, Sentinels):
+                    await self._look_for_the_master()
                 yield self.redis
-        except (exceptions.TimeoutError, exceptions.ConnectionError, OSError) as error:
+        except (exceptions.TimeoutError, exceptions.ConnectionError, OSError, *_CLUSTER_AWAY) as error:
             self.away_at_s = time.monotonic()
-            raise StoreUnreachableError(why_away(self._address, self._address.tls, error)) from error
-        except (exceptions.OutOfMemoryError, exceptions.ReadOnlyError, exceptions.ResponseError) as error:
-            raise StoreError(f"Redis at {self._address} refused: {error}") from error
+            raise StoreUnreachableError(why_away(self._where, self._where.tls, error)) from error
+        except exceptions.ResponseError as error:
+            raise StoreError(f"Redis at {self._where} refused: {error}") from error
 
-    def pipeline(self, *, atomic: bool = False) -> Pipeline:
+    async def _look_for_the_master(self) -> None:
+        """Let go of connections to one that is master no more: cut off from its sentinels, it would go on answering."""
+        now_s = time.monotonic()
+        if now_s - self._looked_at_s >= WATCH_S:
+            self._looked_at_s = now_s
+            with suppress(
+                MasterNotFoundError
+            ):  # none is known just now: the one that we have tells whether it is there
+                await self.redis.connection_pool.get_master_address()
+
+    async def told(self, section: str) -> list[dict[str, Any]]:
+        """What INFO tells of each node that takes writes."""
+        if isinstance(self._where, Cluster):
+            by_node = await self.redis.info(section, target_nodes=RedisCluster.PRIMARIES)
+            return [by_node[name] for name in sorted(by_node)]
+        return [await self.redis.info(section)]
+
+    async def now_ms(self) -> int:
+        """Redis' clock in Unix milliseconds: in a cluster that of the node that has the claims of workers."""
+        if isinstance(self._where, Cluster):
+            node = await self._node_of(OWNERS_KEY)
+            seconds, micros = await self.redis.time(target_nodes=node)
+        else:
+            seconds, micros = await self.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def _node_of(self, key: str) -> Any:
+        await self.redis.initialize()
+        return self.redis.get_node_from_key(key)
+
+    def pipeline(self, *, atomic: bool = False) -> Any:
         """Commands that leave together; ``atomic``: in one MULTI, all keys in one partition."""
         return self.redis.pipeline(transaction=atomic)
 
-    def groups(self) -> list[list[PartitionKeys]]:
-        """Partitions whose keys may stand in one command: all of them on a single node."""
-        return [self.keys.partitions]
+    @property
+    def in_pieces(self) -> bool:
+        """Keys of two partitions may not stand in one command: a cluster refuses it (CROSSSLOT)."""
+        return isinstance(self._where, Cluster)
 
     async def call(self, script: Script, keys: list[str], args: list[str | bytes | int]) -> list[Any]:
         """Run a script; one that Redis has forgotten is sent whole."""

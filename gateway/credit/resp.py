@@ -178,17 +178,20 @@ class Link(asyncio.Protocol):
         self._on_lost(self)
 
 
-async def open_link(address: Address, on_lost: Callable[[Link], None]) -> Link:
+OnLost = Callable[[Link], None]
+
+
+async def open_link(address: Address, on_lost: OnLost, make: Callable[[OnLost], Link] = Link) -> Link:
     """Connect (by TLS: once the server's certificate is found good), sign in, choose the database.
 
     Raises OSError or ReplyError.
     """
     loop = asyncio.get_running_loop()
     if address.path:
-        _, link = await loop.create_unix_connection(lambda: Link(on_lost), address.path)
+        _, link = await loop.create_unix_connection(lambda: make(on_lost), address.path)
     else:
         tls = address.tls.context() if address.tls else None
-        _, link = await loop.create_connection(lambda: Link(on_lost), address.host, address.port, ssl=tls)
+        _, link = await loop.create_connection(lambda: make(on_lost), address.host, address.port, ssl=tls)
     try:
         if address.password:
             await link.ask("AUTH", *((address.username,) if address.username else ()), address.password)

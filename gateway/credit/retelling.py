@@ -15,7 +15,7 @@ from typing import Any, Final
 from gateway.call.commands import Away, Release, Settle
 from gateway.credit.acknowledge import Acknowledgement
 from gateway.credit.kept import Keeper, Kept, Live
-from gateway.credit.keys import Keyspace, epoch_number
+from gateway.credit.keys import DOUBTFUL_KEY, HEARD_KEY, Keyspace, epoch_number
 from gateway.credit.requests import Requests, is_noscript, with_text
 from gateway.credit.resp import Link
 from gateway.credit.tie import Tie
@@ -73,9 +73,9 @@ class Retelling:
     def _send_kept(self, kept: Kept) -> None:
         """Say that a call is over; while its partition is rebuilt, only what it held and what it cost."""
         tie, partition = self._tie, self._keys.partition(kept.command.tenant_id).number
-        link, epoch, is_open = tie.link, tie.epochs[partition], bool(tie.open_epochs[partition])
+        link, epoch, is_open = tie.links[partition], tie.epochs[partition], bool(tie.open_epochs[partition])
         kept.doubt(epoch_number(epoch))
-        if link is None or not tie.up or link.crowded or not (is_open or (kept.doubtful and epoch)):
+        if link is None or link.crowded or not (is_open or (kept.doubtful and epoch)):
             return
         if kept.again:
             self._merge_kept(kept, link)
@@ -121,8 +121,9 @@ class Retelling:
                 to[0].send(with_text(self._pack_kept(kept, to[1])), self._on_kept, kept)
         elif code == b"DOUBT":
             kept.sent = False
-            if self._tie.link is not None:
-                self._acknowledgement.ask_settler(self._tie.link, self._keys.partition(command.tenant_id).number)
+            link = self._tie.link_to(DOUBTFUL_KEY)
+            if link is not None:
+                self._acknowledgement.ask_settler(link, self._keys.partition(command.tenant_id).number)
         else:
             kept.sent = False
             self._way.why(command.tenant_id, reply)
@@ -147,8 +148,8 @@ class Retelling:
         self._way.time("merge", reply, seconds)
         if type(reply) is list and reply[0] != b"STALE":
             self._count_said(kept.command.call_id)
-        elif is_noscript(reply) and self._tie.link is not None:
-            self._merge_kept(kept, self._tie.link, with_text)
+        elif is_noscript(reply) and (link := self._way.link(kept.command.tenant_id)) is not None:
+            self._merge_kept(kept, link, with_text)
 
     def say_again(self, again: set[int], renumbered: set[int]) -> None:
         """Redis is back: tell these partitions of every call, the others of what they did not acknowledge.
@@ -177,7 +178,7 @@ class Retelling:
 
     def _say(self) -> None:
         to_say = self._to_say
-        if not self._tie.up:
+        if not self._tie.up_links:
             to_say.clear()
         for _ in range(min(SAID_A_TURN, len(to_say))):
             said = to_say.popleft()
@@ -198,12 +199,14 @@ class Retelling:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
-        if not self._to_say and self._tie.up and self._tie.link is not None:
-            self._acknowledgement.send(self._tie.link, self._tie.number)
+        link = self._tie.link_to(HEARD_KEY)
+        if not self._to_say and self._tie.up and link is not None:
+            self._acknowledgement.send(link, self._tie.number)
 
     def _merge(self, live: Live, change: Callable[[bytes], bytes] = lambda packed: packed) -> None:
-        link, epoch = self._tie.link, self._tie.epochs[self._keys.partition(live.tenant_id).number]
-        if live.call_id in self._keeper.dirty and link is not None and self._tie.up and epoch:
+        partition = self._keys.partition(live.tenant_id).number
+        link, epoch = self._tie.links[partition], self._tie.epochs[partition]
+        if live.call_id in self._keeper.dirty and link is not None and epoch:
             del self._keeper.dirty[live.call_id]
             link.send(change(self._requests.merge(live, epoch)), self._on_merge, live)
 

@@ -33,6 +33,7 @@ from gateway.call.commands import (
 from gateway.credit.address import parse_address
 from gateway.credit.kept import Keeper
 from gateway.credit.keys import Keyspace
+from gateway.credit.layout import make_finder
 from gateway.credit.owner import Owner, StoreObserver
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
@@ -98,7 +99,7 @@ class CreditStore:
         self._results: list[Result] = []
         self._housekeeping_at_s = 0.0
         self._tie = Tie(
-            parse_address(url), self._keys, owner.name, owner.instance, timeout_s,
+            make_finder(parse_address(url)), self._keys, owner.name, owner.instance, timeout_s,
             on_return=self._say_again, on_up=self._observer.up, on_check=self._on_check, on_sure=self._observer.sure,
             alert=self._alert,
         )  # fmt: skip
@@ -166,9 +167,9 @@ class CreditStore:
         how much.
         """
         until_s = monotonic() + self._timeout_s
-        while self._keeper.unacknowledged and self.up and monotonic() < until_s and self._tie.link is not None:
+        while self._keeper.unacknowledged and self._tie.up_links and monotonic() < until_s:
             try:
-                await self._tie.link.ask("PING")
+                await asyncio.gather(*(link.ask("PING") for link in self._tie.up_links))
             except (OSError, ReplyError):
                 break
         up = self.up
@@ -186,10 +187,9 @@ class CreditStore:
         Asked again until ``adopted``, it gives those of partitions that were not open, and those that were not
         :meth:`adopt`-ed; nothing while Redis is away.
         """
-        if (link := self._tie.link) is None or not self._tie.up:
-            return []
+        tie = self._tie
         try:
-            return await self._succession.take_over(link, self._tie.generation, self._tie.open_epochs)
+            return await self._succession.take_over(tie.links, tie.generation, tie.open_epochs)
         except (ConnectionError, ReplyError) as error:
             self._way.alert("NOT_ADOPTED", f"live calls could not be taken over: {error!r}")
             return []
@@ -204,8 +204,8 @@ class CreditStore:
 
     def flush(self) -> None:
         """Let the commands of this turn go now: what is done after it then overlaps with Redis' own work."""
-        if self._tie.link is not None:
-            self._tie.link.flush()
+        for link in self._tie.up_links:
+            link.flush()
 
     def booked(self, call_ids: Iterable[str]) -> None:
         """The ledger has these charges: forget them (orders.Booked)."""
@@ -261,12 +261,12 @@ class CreditStore:
         self._retelling.close(command)
 
     def _refuse(self, command: Refused) -> None:
-        if self._refused.admit(command, self.up):
+        if self._refused.admit(command, bool(self._tie.up_links)):
             self._send_refused(command)
 
     def _send_refused(self, command: Refused) -> None:
-        link = self._tie.link
-        if self.up and link is not None and not link.crowded:
+        link = self._way.link(command.tenant_id)
+        if link is not None:
             link.send_soon(self._requests.refused(command), self._on_refused)
 
     # Replies
@@ -388,17 +388,17 @@ class CreditStore:
         self._retelling.keep_house()
         for row in self._refused.sum_up():
             self._send_refused(row)
-        if self.up:
+        if self._tie.up_links:
             self._retelling.say_waiting()
             self._ask_outboxes()
 
     def _ask_outboxes(self) -> None:
-        link, count = self._tie.link, len(self._outboxes)
-        if link is None or link.crowded:
-            return
+        count = len(self._outboxes)
         for _ in range(min(OUTBOXES_A_SECOND, count)):
             following = self._outbox_next = (self._outbox_next + 1) % count
-            link.send(pack(("XLEN", self._keys.partitions[following].outbox)), self._on_outbox, following)
+            link = self._tie.links[following]
+            if link is not None and not link.crowded:
+                link.send(pack(("XLEN", self._keys.partitions[following].outbox)), self._on_outbox, following)
 
 
 _CARRIED_OUT: Final[dict[type, Callable[[CreditStore, Any], None]]] = {

@@ -62,14 +62,10 @@ class Streams(ABC):
     # The outbox
 
     async def read_outbox(self, count: int = 100, block_s: float = 0.0) -> list[OutboxEntry]:
-        """Unbooked entries, oldest first, at most ``count`` of each partition; waits up to ``block_s`` for one."""
-        entries: list[OutboxEntry] = []
-        for group in self._client.groups():
-            numbers = {keys.outbox.encode(): keys.number for keys in group}
-            async with self._client.asking(extra_s=block_s):
-                reply = await self._read(dict.fromkeys((keys.outbox for keys in group), "0-0"), count, block_s)
-            entries += [outbox_entry(numbers[name], *entry) for name, some in reply for entry in some]
-        return entries
+        """Unbooked entries, oldest first, at most ``count`` of each partition; waits up to ``block_s`` for one (in a
+        cluster it does not wait: no command asks more than one partition there)."""
+        places = {keys.number: keys.outbox for keys in self._client.keys.partitions}
+        return [outbox_entry(*entry) for entry in await self._first_of(places, count, block_s)]
 
     async def trim_outbox(self, entries: Sequence[OutboxEntry]) -> None:
         """Remove entries that the ledger has committed; their markers live for another 24 h.
@@ -107,16 +103,11 @@ class Streams(ABC):
 
     async def read_refused(self, count: int = 100) -> list[RefusedEntry]:
         """Refused calls that wait to be written down, at most ``count`` of each partition."""
+        places = {keys.number: keys.refused for keys in self._client.keys.partitions}
         entries: list[RefusedEntry] = []
-        for group in self._client.groups():
-            numbers = {keys.refused.encode(): keys.number for keys in group}
-            async with self._client.asking():
-                reply = await self._read(dict.fromkeys((keys.refused for keys in group), "0-0"), count, 0.0)
-            for name, some in reply:
-                for entry_id, fields in some:
-                    tenant_id = fields.get(b"tenant", b"").decode("utf-8", "replace")
-                    record = fields.get(b"record", b"")
-                    entries.append(RefusedEntry(numbers[name], entry_id.decode(), tenant_id, record))
+        for number, entry_id, fields in await self._first_of(places, count):
+            tenant_id = fields.get(b"tenant", b"").decode("utf-8", "replace")
+            entries.append(RefusedEntry(number, entry_id.decode(), tenant_id, fields.get(b"record", b"")))
         return entries
 
     async def trim_refused(self, entries: Sequence[RefusedEntry]) -> None:
@@ -178,7 +169,7 @@ class Streams(ABC):
         milliseconds, _, sequence = up_to.partition("-")
         async with self._client.asking() as redis:
             words = ("XTRIM", orders_key(worker), "MINID", f"{milliseconds}-{int(sequence or 0) + 1}")
-            await redis.execute_command(*words)  # type: ignore[no-untyped-call]
+            await redis.execute_command(*words)
 
     # The directory's version
 
@@ -192,9 +183,24 @@ class Streams(ABC):
         async with self._client.asking() as redis:
             return int(await cast(Awaitable[bytes | None], redis.get(DIRECTORY_KEY)) or 0)
 
+    async def _first_of(
+        self, places: dict[int, str], count: int, block_s: float = 0.0
+    ) -> list[tuple[int, bytes, dict[bytes, bytes]]]:
+        """Partition, id and fields of the first ``count`` entries of each of these streams."""
+        if self._client.in_pieces:
+            async with self._client.asking():
+                replies = await self._pipelined(("XRANGE", key, "-", "+", "COUNT", count) for key in places.values())
+            found = zip(places, replies, strict=True)
+        else:
+            numbers = {key.encode(): number for number, key in places.items()}
+            async with self._client.asking(extra_s=block_s):
+                reply = await self._read(dict.fromkeys(places.values(), "0-0"), count, block_s)
+            found = ((numbers[name], some) for name, some in reply)  # type: ignore[assignment]
+        return [(number, *entry) for number, some in found for entry in some]
+
     async def _read(self, places: dict[str, str], count: int, block_s: float) -> list[Any]:
         block_ms = max(1, round(block_s * MS_PER_S)) if block_s > 0 else None
-        reading = self._client.redis.xread(places, count=count, block=block_ms)  # type: ignore[arg-type]
+        reading = self._client.redis.xread(places, count=count, block=block_ms)
         return await cast(Awaitable[list[Any] | None], reading) or []
 
 

@@ -35,29 +35,35 @@ class Succession:
         self._grace_ms = lease_grace_s * MS_PER_S
         self._knows = knows
 
-    async def take_over(self, link: Link, generation: int, epochs: Sequence[str]) -> list[StoredCall]:
-        """Every call left behind in partitions that are open; ``epochs`` are theirs by number, empty where not.
+    async def take_over(self, links: Sequence[Link | None], generation: int, epochs: Sequence[str]) -> list[StoredCall]:
+        """Every call left behind in partitions that are open and there; ``links`` and ``epochs`` are theirs by number.
 
         Raises ConnectionError where Redis goes away meanwhile and ReplyError for what it refuses; what had been taken
         over by then comes with the next asking.
         """
-        ready = [self._keys.partitions[number] for number in sorted(self.open) if epochs[number]]
-        members = await gather(*(link.ask("ZRANGE", keys.leases, "0", "-1") for keys in ready))
+        ready = [
+            (self._keys.partitions[number], link)
+            for number in sorted(self.open)
+            if epochs[number] and (link := links[number]) is not None
+        ]
+        members = await gather(*(link.ask("ZRANGE", keys.leases, "0", "-1") for keys, link in ready))
         asked = [
-            (keys, some)
-            for keys, reply in zip(ready, members, strict=True)
+            (keys, link, some)
+            for (keys, link), reply in zip(ready, members, strict=True)
             for some in _batches([member.decode() for member in reply], CALLS_AT_ONCE)
         ]
         taken: list[StoredCall] = []
         shut: set[int] = set()
         for some in _batches(asked, SCRIPTS_AT_ONCE):
-            words = (self._words(keys, batch, generation, epochs[keys.number]) for keys, batch in some)
-            for (keys, batch), reply in zip(some, await gather(*(link.ask(*each) for each in words)), strict=True):
+            asking = (
+                link.ask(*self._words(keys, batch, generation, epochs[keys.number])) for keys, link, batch in some
+            )
+            for (keys, _, batch), reply in zip(some, await gather(*asking), strict=True):
                 if reply[0] == b"ADOPTED":
                     taken += self._read(batch, reply[1:])
                 else:
                     shut.add(keys.number)
-        self.open -= {keys.number for keys in ready} - shut
+        self.open -= {keys.number for keys, _ in ready} - shut
         return taken
 
     def _words(self, keys: PartitionKeys, members: Sequence[str], generation: int, epoch: str) -> list[str | int]:

@@ -33,21 +33,29 @@ class Way:
 
     def to(self, tenant_id: str) -> tuple[Link, str] | Away:
         """The link to a tenant's partition and the epoch to name there, or why there is none."""
-        tie, link = self._tie, self._tie.link
-        if link is None or not tie.up or link.crowded:
+        tie, number = self._tie, self._keys.partition(tenant_id).number
+        link = tie.links[number]
+        if link is None or link.crowded:
             return Away.UNREACHABLE
-        epoch = tie.open_epochs[self._keys.partition(tenant_id).number]
+        epoch = tie.open_epochs[number]
         return (link, epoch) if epoch else Away.STALE
+
+    def link(self, tenant_id: str) -> Link | None:
+        """The link to a tenant's partition, whatever epoch that is in; None where it cannot be used."""
+        link = self._tie.links[self._keys.partition(tenant_id).number]
+        return None if link is None or link.crowded else link
 
     def why(self, tenant_id: str, reply: Any) -> Away:
         """Why a command was not carried out; sees to it that the cause is looked into."""
+        number = self._keys.partition(tenant_id).number
         if type(reply) is list:
-            self._tie.stale(self._keys.partition(tenant_id).number)
+            self._tie.stale(number)
             return Away.STALE
         if isinstance(reply, ReplyError):
             self.alert("REDIS_ERROR", f"Redis answered: {reply}")
-            if _is_cutting(str(reply)) and self._tie.link is not None:
-                self._tie.link.cut()
+            link = self._tie.links[number]
+            if _is_cutting(str(reply)) and link is not None:
+                link.cut()
         return Away.UNREACHABLE
 
     def time(self, op: str, reply: Any, seconds: float) -> None:

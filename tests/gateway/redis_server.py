@@ -3,17 +3,19 @@
 A server keeps its folder and port when it is killed, so ``start`` is what an init system would do.
 """
 
+import contextlib
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from gateway.credit.embedded import find_server
 
@@ -132,17 +134,112 @@ class RedisServer:
         return Redis(host="127.0.0.1", port=self.port, decode_responses=True, protocol=2, socket_timeout=5.0)
 
 
-def shakes_hands(port: int) -> bool:
-    """Whether TLS is spoken at a port."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain):
-            return True
-    except OSError:
-        return False
-
-
 def kill_all(servers: Sequence[RedisServer]) -> None:
     for server in servers:
         server.kill()
+
+
+def wait_for(true: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+    until_s = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(RedisError, OSError):
+            if true():
+                return
+        assert time.monotonic() < until_s, f"this never came: {what}"
+        time.sleep(0.02)
+
+
+class SentinelGroup:
+    """A master, two replicas and three sentinels; ``service`` is what they call it."""
+
+    service = "gate"
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        ports = free_ports(6)
+        first = str(ports[0])
+        durable = ["--appendonly", "yes", "--appendfsync", "everysec", "--repl-diskless-sync-delay", "0"]
+        self.nodes = [RedisServer(folder / f"redis-{port}", port, *durable) for port in ports[:3]]
+        self.sentinels = [RedisServer(folder / f"sentinel-{port}", port, sentinel=True) for port in ports[3:]]
+        try:
+            self.nodes[0].start()
+            for node in self.nodes[1:]:
+                node.start()
+                with node.client() as client:
+                    client.replicaof("127.0.0.1", first)
+            for sentinel in self.sentinels:
+                self._configure(sentinel, first)
+                sentinel.start()
+            wait_for(self._is_whole, "sentinels that know each other and the replicas")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        places = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{places}/{self.service}"
+
+    def _configure(self, sentinel: RedisServer, port: str) -> None:
+        lines = [
+            f"port {sentinel.port}",
+            "bind 127.0.0.1",
+            f"dir {sentinel.folder}",
+            f"sentinel monitor {self.service} 127.0.0.1 {port} 2",
+            f"sentinel down-after-milliseconds {self.service} 500",
+            f"sentinel failover-timeout {self.service} 3000",
+            f"sentinel parallel-syncs {self.service} 2",
+        ]
+        (sentinel.folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
+
+    def _is_whole(self) -> bool:
+        return all(
+            (state["num-slaves"], state["num-other-sentinels"]) == (2, 2) and "down" not in state["flags"]
+            for state in map(self._state, self.sentinels)
+        ) and all(self._link(node) == "up" for node in self.nodes[1:])
+
+    def _state(self, sentinel: RedisServer) -> dict[str, Any]:
+        with sentinel.client() as client:
+            state: dict[str, Any] = client.sentinel_master(self.service)
+            return state
+
+    def _link(self, node: RedisServer) -> str:
+        with node.client() as client:
+            return str(client.info("replication").get("master_link_status"))
+
+    def master(self) -> RedisServer:
+        """The one that the sentinels name who know of the latest failover."""
+        newest = max(map(self._state, self.sentinels), key=lambda state: int(state["config-epoch"]))
+        return next(node for node in self.nodes if node.port == int(newest["port"]))
+
+    def wait_until_replicas_have_all(self) -> None:
+        master = self.master()
+
+        def caught_up() -> bool:
+            with master.client() as client:
+                told = client.info("replication")
+            slaves = [told[f"slave{number}"] for number in range(told["connected_slaves"])]
+            return len(slaves) == 2 and all(each["offset"] == told["master_repl_offset"] for each in slaves)
+
+        wait_for(caught_up, "replicas that have everything")
+
+    def cut_replication(self) -> None:
+        """The replicas hear no more of their master: they try to sign in as a user that is not there."""
+        master = self.master()
+        replicas = [node for node in self.nodes if node is not master]
+        for node in replicas:
+            with node.client() as client:
+                client.config_set("masteruser", "nobody")
+                client.config_set("masterauth", "nothing")
+        with master.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        wait_for(lambda: all(self._link(node) == "down" for node in replicas), "replicas without a master")
+
+    def allow_replication(self) -> None:
+        for node in self.nodes:
+            with contextlib.suppress(RedisError), node.client() as client:
+                client.config_set("masteruser", "")
+                client.config_set("masterauth", "")
+
+    def close(self) -> None:
+        kill_all([*self.sentinels, *self.nodes])

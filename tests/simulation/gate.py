@@ -127,13 +127,14 @@ class SimGate:
         self.turn.send = lambda flow, data: None
         tie = self.store._tie
         tie._on_check = lambda now: None
-        for task in (*self._tasks, tie._task):
+        for task in (*self._tasks, *(node.task for node in tie._nodes.values())):
             if task is not None:
                 task.cancel()
         if tie._timer is not None:
             tie._timer.cancel()
         if tie.link is not None:
             tie.up = False
+            tie.up_links = ()
             tie.link.lost = True
 
     @property

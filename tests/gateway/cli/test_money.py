@@ -164,9 +164,9 @@ def test_money_is_booked_while_redis_is_away_and_applied_later(provisioned: Shel
 
 def test_a_kind_of_redis_that_cannot_be_used_is_named(provisioned: Shell) -> None:
     settings = provisioned.folder / "callgate.toml"
-    settings.write_text(settings.read_text().replace("[redis]", '[redis]\nurl = "redis+cluster://127.0.0.1:6379"'))
+    settings.write_text(settings.read_text().replace("[redis]", '[redis]\nurl = "redis+sentinel://127.0.0.1"'))
     done = provisioned("balance", "contoso", status=1)
-    assert done.failed("scheme 'redis+cluster' cannot be used here", "expected")
+    assert done.failed("redis.url names no service for its sentinels", "expected")
     assert "fault" not in done.err
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from gateway.call.commands import Answer, Grant, Prove, Release, Reserve, Settle
 from gateway.call.record import CallRecord, decode_record
-from gateway.credit import client
 from gateway.credit.admin import (
     CreditAdmin,
     PartitionsChangedError,
@@ -449,7 +448,3 @@ async def test_both_gates_books_add_up(server: Any, admin: CreditAdmin, open_sto
     account = await admin.account("t")
     assert 10**6 - taken == account.balance_micros + charged
     assert (account.held_micros, len(granted)) == (0, 16)
-
-
-def test_one_group_holds_every_partition_of_a_single_node(server: Any) -> None:
-    assert len(client.Client(server.url, 4, 1.0).groups()[0]) == 4

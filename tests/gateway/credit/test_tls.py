@@ -19,6 +19,8 @@ from rating.tariff import Tariff
 from ..redis_server import Authority, RedisServer, free_ports, make_authority
 from .conftest import PARTITIONS, open_epochs
 
+pytestmark = [pytest.mark.peer("redis-server"), pytest.mark.peer("openssl")]
+
 PASSWORD = "p@ss:w/rd#1"
 QUOTED = "p%40ss%3Aw%2Frd%231"
 ACL = ["--user", "gate", "on", f">{PASSWORD}", "~cg:*", "+@all", "-@dangerous", "+info", "--user", "default", "off"]
