@@ -28,6 +28,10 @@ from gateway.credit.lua import Script
 RETRIES: Final = 2
 """Tries after the first: a pooled connection to a Redis that was restarted fails once, the next is a new one."""
 
+CLUSTER_RETRIES: Final = 5
+"""The same in a cluster, over a second and a bit: each asks for the layout first, and nodes hear of a failover one by
+one."""
+
 CONNECTIONS_MAX: Final = 16
 """Connections of one process: a settler has its outbox, its sweep and a few commands under way."""
 
@@ -56,7 +60,8 @@ def connect(where: Whereabouts) -> "Redis | RedisCluster":
     """The redis-py client of what a URL names."""
     if isinstance(where, Cluster):
         nodes = [ClusterNode(host, port) for host, port in where.places]
-        return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **_words(where.node))
+        words = {**_words(where.node), "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), CLUSTER_RETRIES)}
+        return RedisCluster(startup_nodes=nodes, require_full_coverage=False, **words)
     if isinstance(where, Sentinels):
         sentinel = make_sentinel(where)
         return sentinel.master_for(where.service, db=where.node.db, **_words(where.node))  # type: ignore[no-any-return]

@@ -23,7 +23,7 @@ Keys of a partition, N without leading zeros:
 Outside the partitions: ``cg:partitions`` (P), ``cg:owners`` (claims of worker slots), ``cg:orders:NODE/SLOT`` (a
 worker's stream), ``cg:directory`` (the version published last), ``cg:epoch`` (the newest epoch begun), ``cg:heard``
 (by worker, the epoch in which it has said all it knows) and ``cg:doubtful`` (partitions with charges said too late for
-the rebuild).
+the rebuild).  Each is asked for by itself, so in a cluster they may be at different nodes.
 """
 
 from binascii import crc_hqx

@@ -5,11 +5,12 @@ A server keeps its folder and port when it is killed, so ``start`` is what an in
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,28 +19,33 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from gateway.credit.embedded import find_server
+from gateway.credit.keys import slot_of
 
 START_S = 20.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on, none above 55535: a cluster's bus takes the one 10,000 higher."""
+    """Ports of 127.0.0.1 that nobody listens on, and nobody on those 10,000 higher: a cluster's nodes talk there.
+
+    Below 32,768 both, where Linux takes no ports for connections from.
+    """
     found: list[int] = []
     for _ in range(10_000):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        port = port if port < 40_000 else 10_000 + port % 30_000
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found:
+        port = random.randrange(10_000, 22_000)
+        if port not in found and all(map(_is_free, (port, port + 10_000))):
             found.append(port)
         if len(found) == count:
             return found
     raise OSError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,10 @@ class RedisServer:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None
 
     def start(self, *, wait: bool = True) -> "RedisServer":
         program = str(find_server(os.environ["PATH"]))
@@ -243,3 +253,112 @@ class SentinelGroup:
 
     def close(self) -> None:
         kill_all([*self.sentinels, *self.nodes])
+
+
+class RedisCluster:
+    """Three masters and a replica of each."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        options = [
+            "--appendonly", "yes", "--cluster-enabled", "yes", "--cluster-node-timeout", "800",
+            "--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0",
+            "--repl-diskless-sync-delay", "0",
+        ]  # fmt: skip
+        self.nodes = [RedisServer(folder / str(port), port, *options) for port in free_ports(6)]
+        try:
+            for node in self.nodes:
+                node.start(wait=False)
+            for node in self.nodes:
+                node.wait_until_it_listens()
+            self._join()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+
+    def _join(self) -> None:
+        masters, replicas = self.nodes[:3], self.nodes[3:]
+        for number, node in enumerate(masters):
+            first, last = 16384 * number // 3, 16384 * (number + 1) // 3
+            ask(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            ask(node, "CLUSTER", "ADDSLOTS", *range(first, last))
+        for node in self.nodes[1:]:
+            ask(node, "CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+        wait_for(lambda: all(self._told(node)["cluster_known_nodes"] == "6" for node in self.nodes), "all nodes met")
+        for master, replica in zip(masters, replicas, strict=True):
+            name = ask(master, "CLUSTER", "MYID")
+            wait_for(lambda replica=replica, name=name: ask(replica, "CLUSTER", "REPLICATE", name), "a replica")
+        wait_for(self.is_whole, "a cluster")
+
+    def _told(self, node: RedisServer) -> dict[str, str]:
+        with node.client() as client:
+            told: dict[str, str] = client.execute_command("CLUSTER INFO")
+            return told
+
+    def is_whole(self) -> bool:
+        """Every node agrees who serves what, and each master has a replica that has everything."""
+        views = [sorted(self.ranges(node)) for node in self.nodes]
+        return (
+            all(self._told(node)["cluster_state"] == "ok" for node in self.nodes)
+            and all(view == views[0] for view in views)
+            and len(views[0]) == 3
+            and all(self.has_replica(self.by_port(port)) for _, _, port in views[0])
+        )
+
+    def ranges(self, node: RedisServer) -> list[tuple[int, int, int]]:
+        """First and last slot, and the port of the master, as a node knows them."""
+        with node.client() as client:
+            client.set_response_callback("CLUSTER SLOTS", lambda reply, **_: reply)
+            return [(first, last, served[0][1]) for first, last, *served in client.execute_command("CLUSTER SLOTS")]
+
+    def has_replica(self, master: RedisServer) -> bool:
+        with master.client() as client:
+            told = client.info("replication")
+        return told["connected_slaves"] == 1 and told["slave0"]["offset"] == told["master_repl_offset"]
+
+    def by_port(self, port: int) -> RedisServer:
+        return next(node for node in self.nodes if node.port == port)
+
+    def serving(self, key: str) -> RedisServer:
+        """The master of a key, as the nodes that live know."""
+        slot = slot_of(key)
+        alive = next(node for node in self.nodes if node.runs)
+        return self.by_port(next(port for first, last, port in self.ranges(alive) if first <= slot <= last))
+
+    def replica_of(self, master: RedisServer) -> RedisServer:
+        with master.client() as client:
+            return self.by_port(int(client.info("replication")["slave0"]["port"]))
+
+    def cut_replication(self, master: RedisServer) -> None:
+        """As in a group with sentinels."""
+        replica = self.replica_of(master)
+        with replica.client() as client:
+            client.config_set("masteruser", "nobody")
+            client.config_set("masterauth", "nothing")
+        with master.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        wait_for(lambda: not self.has_replica(master), "a replica without a master")
+
+    def move_slot(self, slot: int, here: RedisServer, there: RedisServer) -> Iterator[str]:
+        """Move a slot key by key; yields each key that has just been moved, and at last an empty one."""
+        ask(there, "CLUSTER", "SETSLOT", slot, "IMPORTING", ask(here, "CLUSTER", "MYID"))
+        ask(here, "CLUSTER", "SETSLOT", slot, "MIGRATING", ask(there, "CLUSTER", "MYID"))
+        while keys := ask(here, "CLUSTER", "GETKEYSINSLOT", slot, 1):
+            ask(here, "MIGRATE", "127.0.0.1", there.port, keys[0], 0, 5000)
+            yield keys[0]
+        for node in (there, here):
+            ask(node, "CLUSTER", "SETSLOT", slot, "NODE", ask(there, "CLUSTER", "MYID"))
+        yield ""
+
+    def close(self) -> None:
+        kill_all(self.nodes)
+
+
+def ask(node: RedisServer, *words: object) -> Any:
+    """A command to one node, whatever it serves."""
+    with node.client() as client:
+        return client.execute_command(*words)

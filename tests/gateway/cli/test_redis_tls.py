@@ -8,6 +8,8 @@ import pytest
 from ..redis_server import RedisServer, free_ports, make_authority
 from .conftest import Shell
 
+pytestmark = [pytest.mark.peer("redis-server"), pytest.mark.peer("openssl")]
+
 
 @pytest.fixture
 def tls(shell: Shell) -> Iterator[RedisServer]:
