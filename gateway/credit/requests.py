@@ -22,6 +22,9 @@ MS_PER_S: Final = 1000
 
 SHA_DIGITS: Final = 40
 
+_CUTTING: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM")
+"""Errors that say this is not, or not yet, the Redis to talk to: connect again."""
+
 _EVALSHA: Final = b"$7\r\nEVALSHA\r\n$40\r\n"
 
 
@@ -150,6 +153,12 @@ def pack_claim(owner: str, instance: str, start: str, epoch: int, ttl_ms: int, o
 def is_noscript(reply: object) -> bool:
     """Redis has forgotten the script (SCRIPT FLUSH): say the command again :func:`with_text`."""
     return isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT")
+
+
+def is_cutting(reply: object) -> bool:
+    """This is not, or not yet, the Redis to talk to; 6.2 wraps what a script was refused for in a text of its own."""
+    text = str(reply)
+    return isinstance(reply, ReplyError) and (text.startswith(_CUTTING) or " -READONLY" in text)
 
 
 def with_text(packed: bytes) -> bytes:

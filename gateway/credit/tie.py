@@ -41,7 +41,7 @@ from gateway.credit.keys import (
 )
 from gateway.credit.layout import WATCH_S, Finder, Layout
 from gateway.credit.node import Node, run_of
-from gateway.credit.requests import is_noscript, pack_claim, with_text
+from gateway.credit.requests import is_cutting, is_noscript, pack_claim, with_text
 from gateway.credit.resp import LOST, Link, open_link, pack
 from gateway.credit.standing import Standing
 
@@ -379,6 +379,8 @@ class Tie:
         link = self.link
         if is_noscript(reply) and link is not None:
             link.send(with_text(self._claim()), self._on_claim, monotonic())
+        elif is_cutting(reply) and link is not None:  # a master that has become a replica takes no claims
+            link.cut()
         if not isinstance(reply, list):
             return
         if reply[0] == b"CLAIMED":

@@ -12,14 +12,12 @@ from hiredis import ReplyError
 from gateway.call.commands import Away
 from gateway.credit.keys import Keyspace
 from gateway.credit.owner import StoreObserver
+from gateway.credit.requests import is_cutting
 from gateway.credit.resp import LOST, Link
 from gateway.credit.tie import Tie
 
 SAME_ALERT_S: Final = 10.0
 """An alert that repeats is told once in this time: a full disk refuses every write."""
-
-_CUTTING: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM")
-"""Errors that say this is not, or not yet, the Redis to talk to: connect again."""
 
 
 class Way:
@@ -54,7 +52,7 @@ class Way:
         if isinstance(reply, ReplyError):
             self.alert("REDIS_ERROR", f"Redis answered: {reply}")
             link = self._tie.links[number]
-            if _is_cutting(str(reply)) and link is not None:
+            if is_cutting(reply) and link is not None:
                 link.cut()
         return Away.UNREACHABLE
 
@@ -69,8 +67,3 @@ class Way:
         if now - self._alerted.get(code, -SAME_ALERT_S) >= SAME_ALERT_S:
             self._alerted[code] = now
             self._observer.alert(code, text)
-
-
-def _is_cutting(error: str) -> bool:
-    """Redis 6.2 wraps what a command inside a script was refused for in a text of its own."""
-    return error.startswith(_CUTTING) or " -READONLY" in error
