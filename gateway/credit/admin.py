@@ -99,11 +99,10 @@ class CreditAdmin(Repairs):
         return [views[tenant_id] for tenant_id in tenant_ids], [each for each in entries if each.tenant_id in views]
 
     async def _look(self, keys: PartitionKeys, tenant_ids: Iterable[str]) -> list[Any]:
-        pipeline = self._client.pipeline(atomic=True)
-        for tenant_id in tenant_ids:
-            pipeline.hmget(keys.account(tenant_id), _ACCOUNT_FIELDS)
-        pipeline.xrange(keys.outbox)
-        return cast(list[Any], await pipeline.execute())
+        """The fields of each account, and at last the outbox."""
+        places = [keys.outbox, *(keys.account(tenant_id) for tenant_id in tenant_ids)]
+        entries, *accounts = await self._client.call(lua.LOOK, places, list(_ACCOUNT_FIELDS))
+        return [*accounts, [(entry_id, dict(zip(some[::2], some[1::2], strict=True))) for entry_id, some in entries]]
 
     async def create_account(self, tenant_id: str, balance_micros: int, seq: int) -> bool:
         """Give a tenant an account where it has none; True where it had none.

@@ -98,6 +98,9 @@ class Client:
     async def close(self) -> None:
         """Close every connection, those to sentinels too."""
         await self.redis.aclose()
+        if isinstance(self._where, Cluster):  # its own leaves connections open after one of them has failed
+            for nodes in ("nodes_cache", "startup_nodes"):
+                await self.redis.nodes_manager.aclose(nodes)
         if isinstance(self._where, Sentinels):
             await close_sentinel(self.redis.connection_pool.sentinel_manager)
 
@@ -145,9 +148,9 @@ class Client:
         await self.redis.initialize()
         return self.redis.get_node_from_key(key)
 
-    def pipeline(self, *, atomic: bool = False) -> Any:
-        """Commands that leave together; ``atomic``: in one MULTI, all keys in one partition."""
-        return self.redis.pipeline(transaction=atomic)
+    def pipeline(self) -> Any:
+        """Commands that leave together, each on keys of one partition; in no MULTI."""
+        return self.redis.pipeline(transaction=False)
 
     @property
     def in_pieces(self) -> bool:

@@ -51,6 +51,7 @@ MARK: Final = _load("mark")
 CLEAR: Final = _load("clear")
 RESTORE: Final = _load("restore")
 WITHDRAWN: Final = _load("withdrawn")
+LOOK: Final = _load("look")
 
 HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 """What a worker calls; loaded at each connection."""
@@ -58,6 +59,6 @@ HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 REPAIR: Final = (OPEN_EPOCH, MARK, CLEAR, RESTORE, WITHDRAWN)
 """What a rebuild calls, many at once; loaded when it begins."""
 
-ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT)
+ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, LOOK)
 
 BY_SHA: Final = {script.sha: script for script in ALL}

@@ -1,4 +1,4 @@
-"""What Redis and the way to it may do to worker and settler: each fault is real, goes away by itself, and costs nothing.
+"""What Redis and the way to it may do to worker and settler: each fault is real, goes by itself, and costs nothing.
 
 Redis is full, loads its file, answers late, hangs, is cut off, forgets scripts, is made a replica of an empty one.
 During the fault calls end and new ones are asked for; afterwards everything goes on without anybody's help, what was
