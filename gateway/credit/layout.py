@@ -128,8 +128,9 @@ class NewestSentinel(Sentinel):
                 return str(state["ip"]), int(state["port"])
         if states:
             raise MasterNotFoundError(f"the master of {service_name} is down, and none has taken its place yet")
-        errors = "; ".join(sorted({str(answer) for answer in answers if isinstance(answer, BaseException)}))
-        raise MasterNotFoundError(errors or f"none of them watches a service named {service_name}")
+        if any(isinstance(answer, dict) for answer in answers):
+            raise MasterNotFoundError(f"those that answer watch no service named {service_name}")
+        raise MasterNotFoundError("; ".join(sorted({str(answer) for answer in answers})))
 
 
 def make_sentinel(where: Sentinels, **node_words: Any) -> NewestSentinel:

@@ -93,7 +93,10 @@ class Trunks:
 
 @dataclass(slots=True)
 class Gate:
-    """One ``callgate serve`` with its stores; ``sections`` adds lines to sections of its settings file by name."""
+    """One ``callgate serve`` with its stores; ``sections`` adds lines to sections of its settings file by name.
+
+    ``redis_url``: a Redis that somebody else runs; where there is none and ``own_redis`` is False it is embedded.
+    """
 
     children: Children
     folder: Path
@@ -101,6 +104,7 @@ class Gate:
     sip: Address = field(default_factory=lambda: Address("127.0.0.1", free_sip_port()))
     sections: Mapping[str, str] = field(default_factory=dict)
     own_redis: bool = True
+    redis_url: str = ""
     workers: int = 1
     redis: "subprocess.Popen[bytes] | None" = None
     process: "subprocess.Popen[bytes] | None" = None
@@ -254,7 +258,7 @@ class Gate:
 
     def _settings(self) -> str:
         trunks = self.trunks
-        redis = f"unix://{self.redis_socket}" if self.own_redis else "embedded"
+        redis = self.redis_url or (f"unix://{self.redis_socket}" if self.own_redis else "embedded")
         sections = {
             "node": f'name = "{self.folder.name}"\ndata_dir = {_text(self.folder / "state")}',
             "sip": f'listen = ["udp://{self.sip}", "tcp://{self.sip}"]\n{self._workers()}',
