@@ -216,3 +216,31 @@ async def test_a_replica_of_an_empty_one(
     finally:
         empty.kill()
     await adds_up(ledger, credit, caller, LEFT, live=1)
+
+
+async def test_a_master_that_followed_another_one_meanwhile(
+    ledger: Ledger, credit: CreditAdmin, caller: Caller, redis: RedisServer, server: BadWay, tmp_path: Path
+) -> None:
+    """The same run of the same server, no epoch has changed, and yet it lacks the last writes: its history tells."""
+    await a_busy_hour(ledger, credit, caller)
+    other = RedisServer(tmp_path / "other", free_ports(1)[0], "--repl-diskless-sync-delay", "0").start()
+    try:
+        with redis.client() as client, other.client() as beside:
+            client.config_set("repl-diskless-sync-delay", "0")
+            beside.replicaof("127.0.0.1", str(redis.port))
+            await until(lambda: beside.info("replication")["master_link_status"] == "up", "a replica")
+            beside.replicaof("NO", "ONE")
+            await talk(caller, "live-3")
+            hang_up(caller, "live-1", talk_ms=15_000)
+            await quiet(caller)
+            server.cut(True)
+            await until(lambda: not caller.store.up, "it is noticed")
+            client.replicaof("127.0.0.1", str(other.port))
+            await until(lambda: client.info("replication")["master_link_status"] == "up", "a replica")
+            client.replicaof("NO", "ONE")
+            server.cut(False)
+        async with settling(ledger, credit):
+            await afterwards(caller)
+    finally:
+        other.kill()
+    await adds_up(ledger, credit, caller, LEFT + TICK_MICROS, live=2)
