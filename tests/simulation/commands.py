@@ -51,6 +51,8 @@ class SimCommands:
             if str(reply).startswith("NOSCRIPT"):
                 raise exceptions.NoScriptError(str(reply))
             raise exceptions.ResponseError(str(reply))
+        if words[0] == "XRANGE":
+            return [(entry_id, dict(zip(some[::2], some[1::2], strict=True))) for entry_id, some in reply]
         if words[0] == "HGETALL":
             return dict(zip(reply[::2], reply[1::2], strict=True))
         return reply
@@ -82,7 +84,7 @@ class SimCommands:
     async def info(self, _section: str) -> dict[str, Any]:
         await self._ask_all([])
         server = self._cable.server
-        return {"run_id": str(server.run_id), "uptime_in_seconds": int(server.uptime_s())}
+        return server.info()
 
     async def time(self) -> tuple[int, int]:
         await self._ask_all([])
@@ -117,12 +119,6 @@ class SimPipeline:
     def execute_command(self, *words: Any) -> None:
         self._waiting.append(words)
 
-    def hmget(self, key: str, fields: Any) -> None:
-        self._waiting.append(("HMGET", key, *fields))
-
-    def xrange(self, key: str) -> None:
-        self._waiting.append(("XRANGE", key, "-", "+"))
-
     async def execute(self) -> list[Any]:
         return await self._commands._ask_all(self._waiting) if self._waiting else []
 
@@ -131,8 +127,9 @@ class SimClient(Client):
     """The settler's client, with the simulation's commands in redis-py's place."""
 
     def __init__(self, commands: SimCommands, partitions: int, timeout_s: float) -> None:
-        self._address = parse_address("redis://10.0.0.9:6379")
-        self.redis = commands  # type: ignore[assignment]
+        self._where = parse_address("redis://10.0.0.9:6379")
+        self._looked_at_s = -math.inf
+        self.redis = commands
         self.keys = Keyspace(partitions)
         self.timeout_s = timeout_s
         self._epochs = {}

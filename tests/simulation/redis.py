@@ -50,7 +50,7 @@ class SimRedis:
             self.loaded = set(self._scripts)
             return b"OK"
         if name == b"INFO":
-            return b"run_id:%d\r\n" % self.run_id
+            return "".join(f"{key}:{value}\r\n" for key, value in self.info().items()).encode()
         if name == b"PING":
             return b"PONG"
         if name == b"XLEN":
@@ -89,6 +89,8 @@ class SimRedis:
             return int(value)
         if isinstance(value, bytes):
             return value
+        if isinstance(value, list):
+            return [self._reply(each) for each in value]
         found = []
         for index in range(1, len(value) + 1):
             found.append(self._reply(value[index]))
@@ -138,7 +140,10 @@ class SimRedis:
 
     def _xrange(self, key: bytes, first: bytes, last: bytes, *_limit: bytes) -> list[Any]:
         """All of a stream, or the one entry that both ends name."""
-        entries = [[b"%d-0" % number, entry] for number, entry in self.data.get(key, ())]
+        entries = [
+            [b"%d-0" % number, [word for pair in entry.items() for word in pair]]
+            for number, entry in self.data.get(key, ())
+        ]
         return entries if first == b"-" else [entry for entry in entries if entry[0] == first == last]
 
     def _xdel(self, key: bytes, *ids: bytes) -> int:
@@ -211,11 +216,17 @@ class SimRedis:
         now_s = self.now_s()
         return self._lua.table_from([b"%d" % int(now_s), b"%d" % int(now_s % 1 * 1e6)])
 
-    # what fate does
+    def info(self) -> dict[str, Any]:
+        """What INFO tells, as far as anybody asks."""
+        return {
+            "run_id": str(self.run_id),
+            "uptime_in_seconds": int(self.now_s() - self._started_s),
+            "role": "master",
+            "master_replid": f"replid-{self.run_id}",
+            "second_repl_offset": -1,
+        }
 
-    def uptime_s(self) -> float:
-        """Seconds since this run began."""
-        return self.now_s() - self._started_s
+    # what fate does
 
     def become(self, data: dict[bytes, Any], *, another_run: bool) -> None:
         """All it knows is ``data``; as after FLUSHALL, or as ``another_run``: a replica, or a start of its own."""
