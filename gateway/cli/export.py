@@ -1,6 +1,7 @@
 """Ready documents for the programs around the gate: dashboards, alert rules, containers, a service, a dispatcher.
 
-They lie in ``exports/`` as they are printed; what depends on the settings stands between ``@``.
+They lie in ``exports/`` as they are printed; what depends on the settings stands between ``@``.  Rights in a store
+are made from what the room that knows that store declares.
 """
 
 import shutil
@@ -16,6 +17,7 @@ from gateway.cli.common import AsJson, ConfigFile, command, load
 from gateway.cli.output import print_json
 from gateway.config.settings import Settings
 from gateway.config.values import bracketed
+from gateway.credit.roles import acl_file
 
 OUTBOX_ALERT_SHARE: Final = 0.8
 STOP_MARGIN_S: Final = 10
@@ -33,6 +35,7 @@ class Document(StrEnum):
     COMPOSE = "compose"
     SYSTEMD = "systemd"
     KAMAILIO = "kamailio"
+    REDIS_ACL = "redis-acl"
 
 
 FILES: Final = {
@@ -41,7 +44,11 @@ FILES: Final = {
     Document.COMPOSE: "compose.yaml",
     Document.SYSTEMD: "callgate.service",
     Document.KAMAILIO: "kamailio.cfg",
+    Document.REDIS_ACL: "callgate.acl",
 }
+
+MADE: Final[dict[Document, Callable[[], str]]] = {Document.REDIS_ACL: acl_file}
+"""Documents that another room makes; their names are what to save them as."""
 
 
 @command
@@ -50,8 +57,8 @@ def export(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a ready document: a Grafana dashboard, Prometheus alert rules, a Docker Compose file, a systemd unit, or
-    a Kamailio configuration with dispatcher.
+    """Print a ready document: a Grafana dashboard, Prometheus alert rules, a Docker Compose file, a systemd unit, a
+    Kamailio configuration with dispatcher, or an ACL file that gives the gate's users in Redis the rights they need.
 
     Example: callgate export systemd > /etc/systemd/system/callgate.service
     """
@@ -64,6 +71,8 @@ def export(
 
 def render(document: Document, settings: Settings) -> str:
     """One document with the settings filled in."""
+    if document in MADE:
+        return MADE[document]()
     text = files("gateway.cli").joinpath("exports", FILES[document]).read_text(encoding="utf-8")
     for mark, value in MARKS.items():
         if mark in text:

@@ -74,6 +74,7 @@ def _words(node: Address) -> dict[str, Any]:
         "username": node.username or None,
         "password": node.password or None,
         "protocol": 2,
+        "driver_info": None,  # no CLIENT SETINFO: a command that Redis before 7.2 does not know and no role may give
         "max_connections": CONNECTIONS_MAX,
         "retry": Retry(ExponentialBackoff(cap=0.1, base=0.01), RETRIES),
         "retry_on_error": [exceptions.ConnectionError],

@@ -43,6 +43,11 @@ NEWEST_KEY: Final = "cg:epoch"
 HEARD_KEY: Final = "cg:heard"
 DOUBTFUL_KEY: Final = "cg:doubtful"
 
+PARTITION_PATTERN: Final = "cg:{p*}:*"
+"""What Redis' key permissions call the keys of all partitions (a brace means nothing there)."""
+
+ORDERS_PATTERN: Final = "cg:orders:*"
+
 REBUILDING: Final = " rebuilding"
 """Stands behind the number of an epoch in which nothing is granted, and workers say what they know."""
 

@@ -20,8 +20,11 @@ from gateway.config import provisioning, settings
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.embedded import EmbeddedRedis
+from gateway.credit.roles import ADMIN
 from gateway.ledger import Ledger, ledger_url
 from gateway.settlement import settle_in
+
+from ..guarded import WATCHER, Guarded
 
 PARTITIONS = 4
 SETTINGS = f"""
@@ -123,27 +126,30 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 @contextlib.asynccontextmanager
-async def open_world(tmp_path: Path, more: str = "") -> AsyncIterator[World]:
-    """A world over embedded stores; ``more`` are further settings."""
+async def open_world(tmp_path: Path, more: str = "", guarded: Guarded | None = None) -> AsyncIterator[World]:
+    """A world over embedded stores; ``more`` are further settings.  In a guarded Redis it has the admin's rights."""
     (tmp_path / "deck.csv").write_text(DECK)
     found = settings.parse(tomllib.loads(SETTINGS + more), "callgate.toml", tmp_path)
     metrics_dir = found.data_dir / "run" / "metrics"
     metrics_dir.mkdir(parents=True)
     redis = EmbeddedRedis(found.data_dir)
-    await redis.ensure()
+    if guarded is None:
+        await redis.ensure()
+    mine, its = (guarded.url(WATCHER), guarded.url(ADMIN.name)) if guarded else (redis.url, redis.url)
     url = ledger_url(found.ledger.url, found.data_dir)
     stop, sock = asyncio.Event(), socket.create_server(("127.0.0.1", 0))
     async with Ledger(url) as ledger:
         await ledger.migrate()
         await ledger.provision(provisioning.parse(tomllib.loads(PROVISIONING), "tenants.toml", tmp_path))
-        credit = CreditAdmin(redis.url, partitions=PARTITIONS)
+        credit = CreditAdmin(mine, partitions=PARTITIONS)
         await settle_in(ledger, credit)
         serving = asyncio.create_task(
-            serve_admin(found, redis_url=redis.url, ledger_url=url, sock=sock, stop=stop, metrics_dir=str(metrics_dir))
+            serve_admin(found, redis_url=its, ledger_url=url, sock=sock, stop=stop, metrics_dir=str(metrics_dir))
         )
         yield World(found, ledger, credit, redis, sock.getsockname()[1], metrics_dir)
         stop.set()
         await serving
         sock.close()
         await credit.close()
-    await redis.stop()
+    if guarded is None:
+        await redis.stop()

@@ -1,0 +1,125 @@
+"""A settler and a worker with the printed rights in Redis: calls, charges, a Redis that is lost, sweep, money.
+
+Both are real, each signs in as its own user (or all as one); Redis writes down what it refuses.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from gateway.credit.admin import CreditAdmin
+from gateway.credit.keys import DOUBTFUL_KEY, Keyspace
+from gateway.credit.roles import OPERATOR, SETTLER, UNION, WORKER
+from gateway.ledger import Ledger
+from gateway.ledger import ledger_url as sqlalchemy_url
+from gateway.settlement import Settler, fund
+
+from ..guarded import Guarded
+from .conftest import PARTITIONS, Caller, record, two_tenants
+from .losses import TICK_MICROS, adds_up, hang_up, quiet, talk, until
+
+FUNDED = 1_000_000_000
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    running = Guarded(tmp_path)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+async def books(tmp_path: Path) -> AsyncIterator[Ledger]:
+    """Which database it is does not matter to Redis."""
+    async with Ledger(sqlalchemy_url("embedded", tmp_path)) as ledger:
+        await ledger.migrate()
+        yield ledger
+
+
+@pytest.fixture(params=[SETTLER.name, UNION])
+async def credit(guarded: Guarded, request: pytest.FixtureRequest) -> AsyncIterator[CreditAdmin]:
+    """The settler's; nothing is quiet for it, so that it sweeps at once."""
+    admin = CreditAdmin(guarded.url(request.param), partitions=PARTITIONS, sweep_quiet_s=0)
+    yield admin
+    await admin.close()
+
+
+@pytest.fixture
+async def caller(guarded: Guarded, credit: CreditAdmin) -> AsyncIterator[Caller]:
+    worker = Caller(guarded.url(WORKER.name))
+    yield worker
+    await worker.store.stop()
+
+
+@pytest.fixture
+async def operator(guarded: Guarded) -> AsyncIterator[CreditAdmin]:
+    admin = CreditAdmin(guarded.url(OPERATOR.name), partitions=PARTITIONS)
+    yield admin
+    await admin.close()
+
+
+@pytest.fixture
+async def settler(books: Ledger, credit: CreditAdmin, guarded: Guarded) -> AsyncIterator[Settler]:
+    """At work from the first start of Redis on."""
+    guarded.begin()
+    stop = asyncio.Event()
+    running = Settler(books, credit)
+    working = asyncio.create_task(running.run(stop))
+    await until(lambda: _epoch(credit, 1), "Redis is open")
+    yield running
+    stop.set()
+    await working
+
+
+def leave_a_call(guarded: Guarded) -> None:
+    """A call of a worker that is gone, whose lease has run out."""
+    keys = Keyspace(PARTITIONS).partition("contoso")
+    usage = record("gone", "contoso", 0, 0)
+    facts = {"owner": "gate-9/0", "gen": 1, "held": 0, "tariff": "", "usage": usage, "clock_ms": 1}
+    guarded.watcher.hset(keys.call("gone"), mapping=facts)
+    guarded.watcher.zadd(keys.leases, {"gone contoso": 1})
+
+
+@pytest.mark.usefixtures("settler")
+async def test_a_settler_does_all_it_does(
+    guarded: Guarded, books: Ledger, credit: CreditAdmin, caller: Caller, operator: CreditAdmin,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(import_module("gateway.settlement.rebuild"), "HEAR_MIN_S", 0.4)
+    await caller.store.start()
+    await books.provision(two_tenants(tmp_path))
+    for tenant in ("contoso", "fabrikam"):
+        await until(lambda tenant=tenant: _exists(credit, tenant), "accounts")
+        assert (await fund(books, operator, tenant, FUNDED, "first")).applied
+    assert (await fund(books, operator, "contoso", -700, "out", kind="adjustment")).applied
+    for number in range(3):
+        await talk(caller, f"over-{number}")
+        hang_up(caller, f"over-{number}")
+    await talk(caller, "live")
+    leave_a_call(guarded)
+    assert [each.call_id for each in await credit.sweep()] == ["gone"]
+    await quiet(caller)
+    guarded.watcher.flushall()
+    await until(lambda: _epoch(credit, 2), "Redis is rebuilt")
+    guarded.watcher.sadd(DOUBTFUL_KEY, 0)
+    await until(lambda: not guarded.watcher.exists(DOUBTFUL_KEY), "it is looked at")
+    await until(lambda: _holds(credit, TICK_MICROS), "only the live call holds money")
+    hang_up(caller, "live")
+    await adds_up(books, credit, caller)
+    assert guarded.refused() == []
+    assert SETTLER.commands - guarded.used() <= {"select"}  # only where the URL names another database than 0
+
+
+async def _exists(credit: CreditAdmin, tenant: str) -> bool:
+    return (await credit.account(tenant)).exists
+
+
+async def _epoch(credit: CreditAdmin, number: int) -> bool:
+    return set(await credit.epochs()) == {str(number)}
+
+
+async def _holds(credit: CreditAdmin, micros: int) -> bool:
+    return (await credit.account("contoso")).held_micros == micros
