@@ -30,6 +30,8 @@ from gateway.telemetry.logs import get_logger
 from gateway.telemetry.snapshots import scrape
 
 API: Final = "/api/v1"
+ACTOR: Final = "http:admin-token"
+"""Who acts by HTTP, for the audit log: whoever has the one token there is."""
 KEEP_ALIVE_S: Final = 5
 GRACE_S: Final = 2
 """How long open answers may go on when the process is asked to end."""
@@ -117,7 +119,7 @@ def _api_routes(desk: Desk) -> APIRouter:
 
     @routes.delete("/calls/{call}", summary="End a live call; it is charged for what was used")
     async def hang_up(call: str) -> Document:
-        return await desk.hang_up(call)
+        return await desk.hang_up(call, ACTOR)
 
     @routes.get("/reconcile", summary="Whether ledger, Redis, outbox and call records agree")
     async def reconcile(tenant: str | None = None) -> Document:

@@ -7,7 +7,7 @@ LedgerRefused, StoreError); :class:`NotFound` is what only the desk can tell.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 from gateway.admin.documents import (
@@ -23,8 +23,13 @@ from gateway.admin.documents import (
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import HangUp
-from gateway.ledger import Ledger
-from gateway.settlement import fund, reconcile, repair
+from gateway.credit.views import LiveCall
+from gateway.ledger import Act, Ledger, LedgerAway
+from gateway.settlement import Rebuilt, fund, reconcile, repair
+from gateway.telemetry.logs import get_logger
+from rating.money import format_amount
+
+log = get_logger("admin")
 
 HANG_UP_WAIT_S: Final = 5.0
 """How long a hang-up is waited for: the worker hears it at once, and settles within a Redis round trip."""
@@ -81,14 +86,15 @@ class Desk:
         found.sort(key=lambda call: (call.answered_ms or now_ms, call.call_id))
         return [call_document(call, now_ms) for call in found]
 
-    async def hang_up(self, call_id: str) -> Document:
-        """End a live call and wait until it is settled.
+    async def hang_up(self, call_id: str, actor: str) -> Document:
+        """End a live call and wait until it is settled; written down first, but a ledger that is away stops nothing.
 
         Raises NotFound where there is no such call, NotDone where its worker did not end it in time.
         """
         call = await self.credit.live_call(call_id)
         if call is None:
             raise NotFound(f"there is no live call {call_id!r}; see `callgate calls`")
+        await self._note_hang_up(call, actor)
         await self.credit.send_order(call.owner, HangUp(call_id))
         try:
             async with asyncio.timeout(HANG_UP_WAIT_S):
@@ -98,19 +104,49 @@ class Desk:
             raise NotDone(_not_hung_up(call_id, call.owner)) from None
         return {"id": call_id, "tenant": call.tenant_id, "ended": True}
 
+    async def _note_hang_up(self, call: LiveCall, actor: str) -> None:
+        before = call_document(call, time.time_ns() // 1_000_000)
+        try:
+            await self.ledger.note(Act(actor, "call.hangup", call.tenant_id, call.call_id, before))
+        except LedgerAway as error:  # ending a fraudulent call must not wait for the books
+            facts = {"actor": actor, "call_id": call.call_id, "tenant": call.tenant_id}
+            log.error("hang-up not in the audit log", **facts, why=str(error))
+
     async def reconcile(self, tenant_id: str | None = None) -> Document:
         """Ledger, Redis, outbox and call records compared.  Raises UnknownTenant."""
         return reconcile_document(await reconcile(self.ledger, self.credit, [tenant_id] if tenant_id else None))
 
-    async def repair(self, tenant_id: str | None = None) -> Document:
+    async def repair(self, actor: str, tenant_id: str | None = None) -> Document:
         """Redis rebuilt from the ledger and live calls, for all tenants; then as :meth:`reconcile`, with what changed.
 
+        Written down before, for it may end half-way, and each account that it changed afterwards.
         Raises UnknownTenant before anything is done, RebuildHeld where another process goes on rebuilding it.
         """
         if tenant_id:
             await self.ledger.account(tenant_id)
+        epoch = await self.ledger.redis_epoch()
+        await self.ledger.note(Act(actor, "redis.repair", "", f"epoch {epoch}", {"epoch": epoch}))
         done = await repair(self.ledger, self.credit)
+        try:
+            await self.ledger.note(*_repaired(actor, done))
+        except LedgerAway as error:  # it is done all the same
+            log.error("repair not in the audit log", actor=actor, epoch=done.number, why=str(error))
         return await self.reconcile(tenant_id) | {"rebuilt": rebuilt_document(done)}
+
+
+def _repaired(actor: str, done: Rebuilt) -> Iterator[Act]:
+    """What a repair did, and for each account that it changed what Redis had and what it has."""
+    counts = {"epoch": done.number, "booked": done.booked, "calls_kept": done.kept, "calls_ended": done.over}
+    yield Act(actor, "redis.repaired", "", f"epoch {done.number}", None, counts | {"accounts": len(done.changed)})
+    for each in done.changed:
+        old, new = each.before, each.after
+        before = _account_facts(old.balance_micros, old.held_micros, old.calls) if old.exists else None
+        after = _account_facts(new.balance_micros, new.held_micros, new.calls)
+        yield Act(actor, "account.restored", new.tenant_id, new.tenant_id, before, after)
+
+
+def _account_facts(balance_micros: int, held_micros: int, calls: int) -> Document:
+    return {"balance": format_amount(balance_micros), "held": format_amount(held_micros), "calls": calls}
 
 
 def _not_hung_up(call_id: str, owner: str) -> str:

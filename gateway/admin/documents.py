@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.call.record import CallRecord, decode_record
 from gateway.credit.views import AccountView, LiveCall
-from gateway.ledger import LedgerAccount, Posting
+from gateway.ledger import Act, LedgerAccount, Posting
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import Tenant
 from rating.money import format_amount
@@ -99,6 +99,19 @@ def posting_document(posting: Posting) -> Document:
         "balance": format_amount(posting.balance_micros),
         "reference": posting.reference,
         "call_id": posting.call_id or None,
+    }
+
+
+def act_document(act: Act) -> Document:
+    """One administrative act."""
+    return {
+        "at": iso(act.at_ms),
+        "actor": act.actor,
+        "act": act.act,
+        "tenant": act.tenant_id or None,
+        "subject": act.subject,
+        "before": act.before,
+        "after": act.after,
     }
 
 

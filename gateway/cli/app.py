@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import books, calls, demo, export, money, provision, rates, serve, trace
+from gateway.cli import audit, books, calls, demo, export, money, provision, rates, serve, trace
 from gateway.cli.common import ConfigFile
 from gateway.config.settings import FILE_VARIABLE
 from gateway.config.version import VERSION
@@ -50,4 +50,5 @@ app.command()(calls.usage)
 app.command()(trace.trace)
 app.add_typer(books.app, name="ledger")
 app.command()(money.reconcile)
+app.command()(audit.audit)
 app.command()(export.export)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from gateway.cli.common import AnyTenant, AsJson, ConfigFile, TenantOption, command, load, moment, wait
+from gateway.cli.common import AnyTenant, AsJson, ConfigFile, TenantOption, actor, command, load, moment, wait
 from gateway.cli.output import print_json, print_table
 from gateway.cli.stores import open_desk, open_ledger
 from gateway.settlement import export_usage
@@ -49,7 +49,7 @@ def hangup(
 
     async def work() -> dict[str, Any]:
         async with open_desk(settings) as desk:
-            return await desk.hang_up(call)
+            return await desk.hang_up(call, actor())
 
     done = wait(work())
     print_json(done) if as_json else typer.echo(f"call {call} of {done['tenant']} has ended")

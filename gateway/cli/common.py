@@ -6,6 +6,7 @@ error and status 1; a fault of the program says so in one line too, and shows wh
 
 import asyncio
 import os
+import pwd
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
@@ -103,6 +104,14 @@ def load(path: str | None) -> config.Settings:
     """
     logs.configure("error", "console", "callgate")
     return config.load(path)
+
+
+def actor() -> str:
+    """Who runs the command, for the audit log: the user of the process, whatever $USER and $LOGNAME say."""
+    try:
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # a container may have a user id without a name
+        return f"cli:{os.getuid()}"
 
 
 def amount(text: str) -> int:

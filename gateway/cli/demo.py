@@ -25,7 +25,7 @@ import typer
 
 from gateway.admin.desk import Desk
 from gateway.admin.documents import Document
-from gateway.cli.common import AsJson, ConfigFile, command, load, wait
+from gateway.cli.common import AsJson, ConfigFile, actor, command, load, wait
 from gateway.cli.demo_view import Sample, View, print_outcome
 from gateway.cli.output import FAILED, Failure, note, print_json
 from gateway.config import provisioning
@@ -205,7 +205,7 @@ async def _play(stage: Stage, *, quiet: bool) -> Document:
     settings.data_dir.mkdir()
     async with Ledger.open(settings.ledger.url, settings.data_dir) as ledger:
         await ledger.migrate()
-        await ledger.provision(provisioning.load(stage.folder / "tenants.toml"))
+        await ledger.provision(provisioning.load(stage.folder / "tenants.toml"), actor=actor())
         async with _gate(stage, settings) as redis_url:
             credit = CreditAdmin(redis_url, partitions=settings.redis.partitions)
             try:

@@ -1,12 +1,11 @@
 """Money from the command line: book it, see what is left, and compare the books."""
 
-import getpass
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.common import AnyTenant, AsJson, ConfigFile, amount, command, load, wait
+from gateway.cli.common import AnyTenant, AsJson, ConfigFile, actor, amount, command, load, wait
 from gateway.cli.output import FAILED, note, print_facts, print_json, print_table
 from gateway.cli.stores import open_desk
 
@@ -44,7 +43,7 @@ def fund(
 
     async def work() -> dict[str, Any]:
         async with open_desk(settings, redis_needed=False) as desk:
-            return await desk.fund(tenant, micros, reference, kind.value, f"cli:{_user()}", reason)
+            return await desk.fund(tenant, micros, reference, kind.value, actor(), reason)
 
     done = wait(work())
     if not done["applied"]:
@@ -85,7 +84,7 @@ def reconcile(
 
     async def work() -> dict[str, Any]:
         async with open_desk(settings) as desk:
-            return await (desk.repair(tenant) if repair else desk.reconcile(tenant))
+            return await (desk.repair(actor(), tenant) if repair else desk.reconcile(tenant))
 
     found = wait(work())
     if as_json:
@@ -109,11 +108,3 @@ def _print_rebuilt(done: dict[str, Any]) -> None:
     )
     for worker in done["workers_unheard"]:
         note(f"worker {worker} did not answer in time; its calls are taken in when it does")
-
-
-def _user() -> str:
-    """Who runs the command, for the ledger's record of who booked."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container may have a user id without a name
-        return "unknown"

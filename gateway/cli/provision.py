@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.common import AsJson, ConfigFile, command, load, wait
+from gateway.cli.common import AsJson, ConfigFile, actor, command, load, wait
 from gateway.cli.output import note, print_json
 from gateway.cli.stores import announce_directory, open_ledger
 from gateway.config import later, provisioning
@@ -36,7 +36,7 @@ def provision(
 
     async def work() -> list[Change]:
         async with open_ledger(settings) as ledger:
-            changes = await ledger.provision(document, dry_run=dry_run)
+            changes = await ledger.provision(document, dry_run=dry_run, actor=actor())
             if changes and not dry_run:
                 await announce_directory(settings, ledger)
             return changes

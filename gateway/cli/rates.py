@@ -8,7 +8,7 @@ import typer
 
 from gateway.admin import pricing
 from gateway.admin.documents import Document, iso
-from gateway.cli.common import AsJson, ConfigFile, TenantOption, command, load, moment, wait
+from gateway.cli.common import AsJson, ConfigFile, TenantOption, actor, command, load, moment, wait
 from gateway.cli.output import Failure, console, print_facts, print_json, print_table
 from gateway.cli.stores import announce_directory, open_desk, open_ledger
 from gateway.ledger import Change, DeckVersion
@@ -54,7 +54,7 @@ def load_deck(
         async with open_ledger(settings) as ledger:
             known = next((version.currency for version in await ledger.decks() if version.name == deck), None)
             changes = await ledger.load_deck(
-                deck, data, currency=currency or known or None, effective_from_ms=begins_ms
+                deck, data, currency=currency or known or None, effective_from_ms=begins_ms, actor=actor()
             )
             if changes:
                 await announce_directory(settings, ledger)

@@ -3,6 +3,7 @@
 Loud room over SQLAlchemy and Alembic, on SQLite and PostgreSQL alike.  Its one door is :class:`Ledger`.
 """
 
+from gateway.ledger.audit import Act
 from gateway.ledger.engine import SQLITE_FILE, ledger_url
 from gateway.ledger.entries import (
     FUNDING_KINDS,
@@ -44,6 +45,7 @@ from gateway.ledger.ledger import Ledger
 __all__ = [
     "FUNDING_KINDS",
     "SQLITE_FILE",
+    "Act",
     "AmountRefused",
     "Booked",
     "BookedBatch",

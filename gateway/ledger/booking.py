@@ -16,7 +16,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger import journal, rebuilding
+from gateway.ledger import audit, journal, rebuilding
+from gateway.ledger.audit import Act
 from gateway.ledger.bulk import Bulk, ByKeys, Value
 from gateway.ledger.chain import Line, Tail, funding_digest
 from gateway.ledger.engine import Database
@@ -24,7 +25,7 @@ from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, S
 from gateway.ledger.errors import Unbookable
 from gateway.ledger.faults import first_line
 from gateway.ledger.tables import calls, fundings, set_aside
-from rating.money import MAX_MICROS
+from rating.money import MAX_MICROS, format_amount
 
 MAX_BATCH = 2_000
 """Most entries of one transaction: a batch of this size holds SQLite's write lock for about 0.1 s."""
@@ -118,6 +119,7 @@ class _Page:
         self.lines: list[Line] = []
         self.call_rows: list[tuple[Value, ...]] = []
         self.funding_rows: list[dict[str, object]] = []
+        self.acts: list[Act] = []
         self.aside: list[BrokenEntry] = []
         self.booked = 0
         self.repeated = 0
@@ -177,6 +179,7 @@ class _Page:
         self.lines.append(line)
         self.references[key] = wanted
         self.funding_rows.append(funding_row(line, entry.actor, entry.reason))
+        self.acts.append(funding_act(line, entry.actor, entry.reason))
         self.booked += 1
 
     def _tail(self, tenant_id: str, amount_micros: int) -> Tail:
@@ -193,6 +196,7 @@ class _Page:
         await _ADD_CALLS.execute(connection, self.call_rows)
         if self.funding_rows:
             await connection.execute(insert(fundings), self.funding_rows)
+            await audit.write(connection, self.acts)
         await _keep_aside(connection, self.aside, self.now_ms)
 
 
@@ -208,6 +212,21 @@ def funding_row(line: Line, actor: str, reason: str) -> dict[str, object]:
         "reason": reason,
         "at_ms": line.at_ms,
     }
+
+
+def funding_act(line: Line, actor: str, reason: str) -> Act:
+    """Money in or out, for the audit log; amounts as people write them."""
+    before, after = line.balance_micros - line.amount_micros, line.balance_micros
+    booked = {"ledger_balance": format_amount(after), "amount": format_amount(line.amount_micros)}
+    return Act(
+        actor,
+        f"fund.{line.kind}",
+        line.tenant_id,
+        line.reference,
+        {"ledger_balance": format_amount(before)},
+        booked | ({"reason": reason} if reason else {}),
+        at_ms=line.at_ms,
+    )
 
 
 _KNOWN_CHARGES = ByKeys(select(calls.c.charge_id, calls.c.charge_micros), calls.c.charge_id)

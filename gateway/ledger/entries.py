@@ -6,7 +6,7 @@ message of the outbox wants booked.  Out: plain frozen rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 FundingKind = Literal["manual", "adjustment", "refund"]
 FUNDING_KINDS: tuple[FundingKind, ...] = ("manual", "adjustment", "refund")
@@ -191,13 +191,18 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that provisioning added, changed or removed.  ``fields`` names what differs of a changed one."""
+    """One thing that provisioning added, changed or removed.  ``fields`` names what differs of a changed one.
+
+    ``before`` and ``after`` are for the audit log: how the rows stood, of a changed one only what differs.
+    """
 
     action: Literal["added", "changed", "removed"]
     what: Literal["tenant", "user", "service number", "rate deck", "unassigned", "admin"]
     name: str
     tenant_id: str = ""
     fields: tuple[str, ...] = ()
+    before: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    after: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         owner = f" of {self.tenant_id}" if self.tenant_id and self.tenant_id != self.name else ""

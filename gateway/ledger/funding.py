@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger import journal
-from gateway.ledger.booking import MAX_TEXT, funding_row
+from gateway.ledger import audit, journal
+from gateway.ledger.booking import MAX_TEXT, funding_act, funding_row
 from gateway.ledger.chain import Tail, funding_digest
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import FUNDING_KINDS, Booked
@@ -121,4 +121,5 @@ async def _book(
     line = tail.append(now_ms, kind, journal.OTHER_SIDE[kind], amount_micros, reference=reference, record_sha256=digest)
     await journal.write_lines(connection, [tail], [line])
     await connection.execute(insert(fundings).values(funding_row(line, why.actor, why.reason)))
+    await audit.write(connection, [funding_act(line, why.actor, why.reason)])
     return Booked(tail.tenant_id, line.seq, amount_micros, line.balance_micros, reference, kind, repeated=False)

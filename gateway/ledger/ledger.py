@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.call.record import CallRecord
 from gateway.config.provisioning import Provisioning
 from gateway.ledger import (
+    audit,
     booking,
     decks,
     directory,
@@ -101,22 +103,28 @@ class Ledger:
 
     # Directory
 
-    async def provision(self, document: Provisioning, *, dry_run: bool = False) -> list[Change]:
+    async def provision(self, document: Provisioning, *, dry_run: bool = False, actor: str = "") -> list[Change]:
         """Make tenants, users, numbers and decks be as ``document`` says; what changed (or would, with ``dry_run``).
 
         All or nothing; raises ProvisioningRefused.  See :mod:`gateway.ledger.provisioning` for what it leaves alone.
         """
-        return await provisioning.provision(self.database, document, self._now_ms(), dry_run)
+        return await provisioning.provision(self.database, document, self._now_ms(), dry_run, actor)
 
     async def load_deck(
-        self, name: str, data: bytes, *, currency: str | None = None, effective_from_ms: int | None = None
+        self,
+        name: str,
+        data: bytes,
+        *,
+        currency: str | None = None,
+        effective_from_ms: int | None = None,
+        actor: str = "",
     ) -> list[Change]:
         """Add a version of a rate deck from its CSV file's bytes (may be gzipped); nothing where it is in use.
 
         Raises ProvisioningRefused with row, column and reason, or where it contradicts its tenants' currency.
         """
         file = decks.DeckFile(name, decks.unpack(name, data), currency)
-        return await provisioning.load_deck(self.database, file, self._now_ms(), effective_from_ms)
+        return await provisioning.load_deck(self.database, file, self._now_ms(), effective_from_ms, actor)
 
     async def decks(self) -> list[DeckVersion]:
         """Every version of every rate deck, newest first within a name."""
@@ -257,6 +265,24 @@ class Ledger:
     async def tenants_charged(self, tenant_ids: Collection[str]) -> set[str]:
         """Those of these tenants from whom money was ever taken."""
         return await rebuilding.tenants_charged(self.database, tenant_ids)
+
+    # Audit
+
+    async def note(self, *acts: audit.Act) -> None:
+        """Write down administrative acts of now that are carried out elsewhere; the ledger's own write themselves."""
+        now_ms = self._now_ms()
+        async with self.database.write() as connection:
+            await audit.write(connection, [replace(act, at_ms=now_ms) for act in acts])
+
+    async def note_settings(self, node: str, settings: audit.Facts) -> None:
+        """Write down a node's settings that touch money, where they have changed since its last start."""
+        await audit.note_settings(self.database, node, settings, self._now_ms())
+
+    def acts(
+        self, tenant_id: str | None = None, from_ms: int | None = None, to_ms: int | None = None
+    ) -> AsyncIterator[audit.Act]:
+        """Administrative acts in [from, to), of one tenant or all, oldest first, as a stream."""
+        return audit.read(self.database, tenant_id, from_ms, to_ms)
 
     # Reports
 

@@ -25,7 +25,7 @@ from gateway.config.provisioning import (
     TenantEntry,
     UserEntry,
 )
-from gateway.ledger import decks, journal
+from gateway.ledger import audit, decks, journal
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import Change, DeckVersion
 from gateway.ledger.errors import ProvisioningRefused
@@ -52,7 +52,9 @@ class _NewDeck:
     deck: Deck
 
 
-async def provision(database: Database, document: Provisioning, now_ms: int, dry_run: bool) -> list[Change]:
+async def provision(
+    database: Database, document: Provisioning, now_ms: int, dry_run: bool, actor: str = ""
+) -> list[Change]:
     """Make the ledger say what ``document`` says; returns what changed (or would, with ``dry_run``).
 
     Raises ProvisioningRefused (then nothing of it was applied) or LedgerAway.
@@ -70,6 +72,7 @@ async def provision(database: Database, document: Provisioning, now_ms: int, dry
             raise _DryRun(changes)
         if changes:
             await raise_directory_version(connection)
+            await audit.write(connection, audit.acts_of(changes, actor, now_ms))
         return changes
 
     try:
@@ -83,7 +86,7 @@ async def provision(database: Database, document: Provisioning, now_ms: int, dry
 
 
 async def load_deck(
-    database: Database, file: decks.DeckFile, now_ms: int, effective_from_ms: int | None
+    database: Database, file: decks.DeckFile, now_ms: int, effective_from_ms: int | None, actor: str = ""
 ) -> list[Change]:
     """Add a version of one deck, in use from ``effective_from_ms`` (None: now).  Raises as :func:`provision`."""
     packed, deck = await asyncio.to_thread(_read, file)
@@ -98,10 +101,24 @@ async def load_deck(
         await decks.insert_version(connection, file, packed, deck, now_ms, begins_ms)
         if begins_ms <= now_ms:
             await raise_directory_version(connection)
-        is_new = all(each.name != file.name for each in known)
-        return [Change("added" if is_new else "changed", "rate deck", file.name)]
+        in_use = next((each for each in known if each.name == file.name and each.in_use), None)
+        change = _deck_change(file, deck, in_use, begins_ms, is_new=all(each.name != file.name for each in known))
+        await audit.write(connection, audit.acts_of([change], actor, now_ms))
+        return [change]
 
     return await database.transact(work, limit_s=LONG_ANSWER_S)
+
+
+def _deck_change(
+    file: decks.DeckFile, deck: Deck, in_use: DeckVersion | None, begins_ms: int, *, is_new: bool
+) -> Change:
+    return Change(
+        "added" if is_new else "changed",
+        "rate deck",
+        file.name,
+        before={"version": in_use.version, "rows": in_use.rows, "sha256": in_use.sha256} if in_use else None,
+        after={"rows": len(deck), "sha256": file.digest, "effective_from_ms": begins_ms},
+    )
 
 
 async def _decks_in_use(connection: AsyncConnection, now_ms: int) -> dict[str, DeckVersion]:
@@ -150,7 +167,8 @@ async def _apply(
         await decks.insert_version(connection, new.file, new.packed, new.deck, now_ms, now_ms)
         await _check_deck_currency(connection, new.file.name, new.deck.currency, {t.id for t in document.tenant})
         currencies[new.file.name] = new.deck.currency
-        changes.append(Change("changed" if new.file.name in in_use else "added", "rate deck", new.file.name))
+        known = in_use.get(new.file.name)
+        changes.append(_deck_change(new.file, new.deck, known, now_ms, is_new=known is None))
     for tenant in document.tenant:
         _check_tenant_deck(tenant, currencies)
         changes += await _apply_tenant(connection, tenant)
@@ -193,7 +211,7 @@ async def _apply_tenant(connection: AsyncConnection, entry: TenantEntry) -> list
     if known is None:
         await connection.execute(insert(tenants).values(row))
         await journal.open_accounts(connection, entry.id)
-        return [Change("added", "tenant", entry.id)]
+        return [Change("added", "tenant", entry.id, after=row)]
     fields = _differences(dict(known), row)
     if not fields:
         return []
@@ -203,7 +221,8 @@ async def _apply_tenant(connection: AsyncConnection, entry: TenantEntry) -> list
             "make a new tenant for the other currency",
         )
     await connection.execute(update(tenants).where(tenants.c.id == entry.id).values(row))
-    return [Change("changed", "tenant", entry.id, fields=fields)]
+    before, after = _parts(dict(known), row, fields)
+    return [Change("changed", "tenant", entry.id, fields=fields, before=before, after=after)]
 
 
 async def _has_postings(connection: AsyncConnection, tenant_id: str) -> bool:
@@ -273,14 +292,22 @@ async def _apply_rows(
     if fresh:
         await connection.execute(insert(table), fresh)
     return (
-        [Change("removed", what, key[1], key[0]) for key in gone]
-        + [Change("changed", what, key[1], key[0], fields) for key, fields in changed.items()]
-        + [Change("added", what, key[1], key[0]) for key in wanted if key not in known]
+        [Change("removed", what, key[1], key[0], before=known[key]) for key in gone]
+        + [
+            Change("changed", what, key[1], key[0], fields, *_parts(known[key], wanted[key], fields))
+            for key, fields in changed.items()
+        ]
+        + [Change("added", what, key[1], key[0], after=wanted[key]) for key in wanted if key not in known]
     )
 
 
 def _differences(known: Row, wanted: Row) -> tuple[str, ...]:
     return tuple(name for name, value in wanted.items() if known[name] != value)
+
+
+def _parts(known: Row, wanted: Row, fields: Sequence[str]) -> tuple[Row, Row]:
+    """What differs, before and after."""
+    return {name: known[name] for name in fields}, {name: wanted[name] for name in fields}
 
 
 _TENANT_MORE = {"recharge", "notify", "notify_below_micros", "billing_region", "purchased", "admin", "unassigned"}

@@ -7,9 +7,9 @@ view ``posting_lines`` shows the two lines of each posting for whoever wants to 
 
 Sequence, running balance and hash chain of a tenant are assigned under the lock of its credit account's row, never by
 a database sequence (those commit out of order, MONEY 4).  All amounts are BIGINT micro-units, all moments BIGINT Unix
-milliseconds.  Postings, fundings and call records can only be added to, and an account only moves to where its last
-posting ends: triggers of the database see to it (the migration v0003_append_only).  Documents that nobody searches
-(limits, dial plans, call records) are JSON text.
+milliseconds.  Postings, fundings, call records and the audit log can only be added to, and an account only moves to
+where its last posting ends: triggers of the database see to it (migrations v0003_append_only and v0004_audit).
+Documents that nobody searches (limits, dial plans, call records) are JSON text.
 """
 
 from sqlalchemy import (
@@ -205,4 +205,18 @@ outbox_marks = Table(
     metadata,
     Column("number", Integer, primary_key=True),
     Column("entry_id", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("tenant_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Index(None, "tenant_id", "id"),
 )

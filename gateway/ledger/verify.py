@@ -30,15 +30,17 @@ Kept = Mapping[int, tuple[bytes, str]]
 HEADS_AT_ONCE: Final = 1_000
 """Heads looked for in one query: two parameters each, well below what either database takes."""
 
+GROWING: Final = ("postings", "fundings", "calls", "audit")
+"""Tables whose rows can only be added."""
+
 _SQLITE = ("insert", "delete", "update")
 TRIGGERS: Final = {
     "sqlite": frozenset(
-        {f"{table}_append_only_{event}" for table in ("postings", "fundings", "calls") for event in _SQLITE}
+        {f"{table}_append_only_{event}" for table in GROWING for event in _SQLITE}
         | {"accounts_append_only_insert", "accounts_append_only_delete", "accounts_follow_postings"}
     ),
     "postgresql": frozenset(
-        {f"{table}_append_only" for table in ("postings", "fundings", "calls", "accounts")}
-        | {"accounts_follow_postings"}
+        {f"{table}_append_only" for table in (*GROWING, "accounts")} | {"accounts_follow_postings"}
     ),
 }
 """What the migrations make, so that nobody changes what was booked."""

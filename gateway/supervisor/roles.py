@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 
+from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.ledger import HeadFiles, Ledger, LedgerAway, PartitionsFixed
 from gateway.settlement.settler import Settler
@@ -20,7 +21,7 @@ async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None])
     _configure(plan, "settler")
     async with _metered(plan) as meter, Ledger(plan.ledger_url) as ledger:
         try:
-            partitions = await _partitions(ledger, plan.settings.redis.partitions)
+            partitions = await _begin(ledger, plan.settings)
         except PartitionsFixed as error:
             logs.get_logger("settler").error("partitions changed", error=str(error))
             return GIVEN_UP
@@ -35,16 +36,22 @@ async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None])
     return 0
 
 
-async def _partitions(ledger: Ledger, wanted: int) -> int:
+async def _begin(ledger: Ledger, settings: Settings) -> int:
     """How many parts the accounts are spread over: fixed in the ledger at the first start (MONEY 3).
 
-    Raises PartitionsFixed where the settings want another number; takes theirs where the ledger cannot be asked.
+    Settings that touch money go into the audit log, where they changed; a ledger that is away hears of them at the next
+    start.  Raises PartitionsFixed where the settings want another number of parts; takes theirs where the ledger cannot
+    be asked.
     """
     try:
         await ledger.migrate()
-        return await ledger.partitions(wanted)
-    except LedgerAway:
-        return wanted
+        partitions = await ledger.partitions(settings.redis.partitions)
+        chosen = settings.credit.model_dump(mode="json", by_alias=True) | {"partitions": partitions}
+        await ledger.note_settings(settings.node.name, chosen)
+    except LedgerAway as error:
+        logs.get_logger("settler").warning("settings not in the audit log", why=str(error))
+        return settings.redis.partitions
+    return partitions
 
 
 async def run_admin(plan: Plan, ending: Ending, say_ready: Callable[[], None]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admin import readiness
+from gateway.admin import desk, readiness
 from gateway.call.commands import Grant, Reserve, Result
 from gateway.call.record import CallRecord
 from gateway.config.version import VERSION
@@ -280,6 +280,22 @@ async def test_live_calls_are_shown_and_told_to_end(world: World) -> None:
     assert is_problem(await world.ask("DELETE", "/api/v1/calls/c1"), 503, "gate-1/0", "does not answer")
     orders = [order for _, order in await world.credit.read_orders("gate-1/0")]
     assert HangUp("c1") in orders
+
+
+async def test_a_ledger_that_is_away_keeps_no_call_up(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "HANG_UP_WAIT_S", 0.2)
+    await fund(world.ledger, world.credit, "contoso", 1_000_000, "r1")
+    store = await reserve(world, [])
+    await store.stop()
+    await world.ledger.close()
+    for path in world.settings.data_dir.glob("*sqlite*"):
+        path.unlink()
+    (world.settings.data_dir / "ledger.sqlite3").mkdir()
+    assert is_problem(await world.ask("DELETE", "/api/v1/calls/c1"), 503, "does not answer"), "it was asked to"
+    assert HangUp("c1") in [order for _, order in await world.credit.read_orders("gate-1/0")]
+    assert "hang-up not in the audit log" in capsys.readouterr().out
 
 
 async def test_documents_are_json_with_nothing_but_text_for_money(world: World) -> None:

@@ -30,9 +30,10 @@ CONTRACT = {
     "ledger": {"--tenant"},
     "ledger verify": {"--tenant"},
     "reconcile": {"--tenant", "--repair"},
+    "audit": {"--tenant", "--from", "--to"},
     "export": set(),
 }
-"""CONTRACT 2."""
+"""CONTRACT 2, and the audit log."""
 
 
 def commands(group: Any = None, above: str = "") -> dict[str, set[str]]:

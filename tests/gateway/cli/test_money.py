@@ -1,6 +1,8 @@
 """fund, balance, ledger and reconcile, with an embedded Redis that lives as long as the command."""
 
 import asyncio
+import os
+import pwd
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +124,13 @@ def test_repair_makes_it_good_and_says_what_it_changed(provisioned: Shell) -> No
     [changed] = done["rebuilt"]["accounts"]
     assert (changed["tenant"], changed["balance_before"], changed["balance"]) == ("contoso", "5.000007", "5.000000")
     assert provisioned("balance", "contoso", "--json").document["balance"] == "5.000000"
+    asked, did, restored = provisioned("audit", "--json").document[-3:]
+    assert (asked["act"], asked["before"]) == ("redis.repair", {"epoch": 1})
+    assert (did["act"], did["after"]["accounts"]) == ("redis.repaired", 1)
+    assert (restored["act"], restored["tenant"]) == ("account.restored", "contoso")
+    assert restored["before"] == {"balance": "5.000007", "held": "0.000000", "calls": 0}
+    assert restored["after"] == {"balance": "5.000000", "held": "0.000000", "calls": 0}
+    assert {act["actor"] for act in (asked, did, restored)} == {f"cli:{pwd.getpwuid(os.getuid()).pw_name}"}
     shown = provisioned("reconcile", "--repair", "--tenant", "contoso").out
     assert "no account was changed" in shown
     assert shown.endswith("drift 0 micros\n")

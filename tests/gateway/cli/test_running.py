@@ -1,6 +1,8 @@
 """Commands beside a gate that really runs: the demo, and calls seen, traced, ended and charged."""
 
 import json
+import os
+import pwd
 import re
 import signal
 import socket
@@ -158,6 +160,12 @@ def test_a_live_call_is_seen_traced_hung_up_and_charged(gate: Running) -> None:
 
     assert shell("hangup", call["id"], "--json").document == {"id": call["id"], "tenant": "contoso", "ended": True}
     assert shell("calls", "--json").document == []
+    *_, settings, hung_up = shell("audit", "--json").document
+    assert (settings["act"], settings["actor"], settings["subject"]) == ("settings.changed", "settings", "gate-1")
+    assert settings["after"]["partitions"] == 4
+    assert (hung_up["act"], hung_up["subject"], hung_up["tenant"]) == ("call.hangup", call["id"], "contoso")
+    assert hung_up["actor"] == f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    assert hung_up["before"]["state"] == "answered"
     callers.communicate(timeout=60)
     booked = lambda: [line for line in shell("ledger", "--tenant", "contoso", "--json").document if line["call_id"]]  # noqa: E731
     (charge,) = until(booked)
