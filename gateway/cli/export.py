@@ -18,6 +18,7 @@ from gateway.cli.output import print_json
 from gateway.config.settings import Settings
 from gateway.config.values import bracketed
 from gateway.credit.roles import acl_file
+from gateway.ledger.roles import postgres_roles
 
 OUTBOX_ALERT_SHARE: Final = 0.8
 STOP_MARGIN_S: Final = 10
@@ -36,6 +37,7 @@ class Document(StrEnum):
     SYSTEMD = "systemd"
     KAMAILIO = "kamailio"
     REDIS_ACL = "redis-acl"
+    POSTGRES_ROLES = "postgres-roles"
 
 
 FILES: Final = {
@@ -45,9 +47,10 @@ FILES: Final = {
     Document.SYSTEMD: "callgate.service",
     Document.KAMAILIO: "kamailio.cfg",
     Document.REDIS_ACL: "callgate.acl",
+    Document.POSTGRES_ROLES: "roles.sql",
 }
 
-MADE: Final[dict[Document, Callable[[], str]]] = {Document.REDIS_ACL: acl_file}
+MADE: Final[dict[Document, Callable[[], str]]] = {Document.REDIS_ACL: acl_file, Document.POSTGRES_ROLES: postgres_roles}
 """Documents that another room makes; their names are what to save them as."""
 
 
@@ -58,7 +61,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Print a ready document: a Grafana dashboard, Prometheus alert rules, a Docker Compose file, a systemd unit, a
-    Kamailio configuration with dispatcher, or an ACL file that gives the gate's users in Redis the rights they need.
+    Kamailio configuration with dispatcher, or the rights of the gate's users in Redis (ACL file) or PostgreSQL (SQL).
 
     Example: callgate export systemd > /etc/systemd/system/callgate.service
     """

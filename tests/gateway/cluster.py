@@ -64,9 +64,9 @@ class Cluster:
         self._log = (self.folder / "server.log").open("ab")
         self.start()
 
-    def url(self, database: str, *, host: Path | None = None) -> str:
+    def url(self, database: str, *, host: Path | None = None, user: str = SUPERUSER) -> str:
         """As ``[ledger] url`` has it; ``host`` is another folder with a socket, such as a proxy's."""
-        return f"postgresql://{SUPERUSER}@/{database}?host={host or self.folder}"
+        return f"postgresql://{user}@/{database}?host={host or self.folder}"
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -99,6 +99,11 @@ class Cluster:
         done = subprocess.run(self._psql(statement, database), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def refusal(self, statement: str, database: str, user: str) -> str:
+        """What the server says no with to a user's statement; empty where it is carried out."""
+        done = subprocess.run(self._psql(statement, database, user), capture_output=True, text=True, check=False)
+        return done.stderr if done.returncode else ""
 
     def create(self, database: str, template: str = "template1") -> str:
         """A new database; its URL."""
@@ -136,8 +141,8 @@ class Cluster:
     def _as_user(self) -> dict[str, object]:
         return {"user": self._user, "group": self._user, "extra_groups": []} if self._user else {}
 
-    def _psql(self, statement: str, database: str = SUPERUSER) -> list[str]:
-        words = ["-qAtX", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-U", SUPERUSER, "-d", database]
+    def _psql(self, statement: str, database: str = SUPERUSER, user: str = SUPERUSER) -> list[str]:
+        words = ["-qAtX", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder), "-U", user, "-d", database]
         return [str(self._programs / "psql"), *words, "-c", statement]
 
 

@@ -280,6 +280,10 @@ async def test_live_calls_are_shown_and_told_to_end(world: World) -> None:
     assert is_problem(await world.ask("DELETE", "/api/v1/calls/c1"), 503, "gate-1/0", "does not answer")
     orders = [order for _, order in await world.credit.read_orders("gate-1/0")]
     assert HangUp("c1") in orders
+    act = [act async for act in world.ledger.acts("contoso")][-1]
+    assert (act.actor, act.act, act.subject) == ("http:admin-token", "call.hangup", "c1")
+    assert act.before is not None
+    assert act.before["state"]
 
 
 async def test_a_ledger_that_is_away_keeps_no_call_up(

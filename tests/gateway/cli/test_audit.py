@@ -24,3 +24,15 @@ def test_acts_of_commands_are_shown_with_who_did_them(provisioned: Shell, monkey
     assert {act["tenant"] for act in own} == {"contoso"}
     assert provisioned("audit", "--to", "2001-01-01", "--json").document == []
     assert "fund.manual" in provisioned("audit", "--from", acts[0]["at"]).out
+
+
+def test_addresses_with_tokens_are_not_shown(shell: Shell) -> None:
+    text = (shell.folder / "tenants.toml").read_text()
+    mail = 'notify = ["slack://hunter2/hunter2", "https://u:hunter2@example.org/hook"]'
+    (shell.folder / "tenants.toml").write_text(
+        text.replace('rate_deck = "standard"', f'rate_deck = "standard"\n{mail}', 1)
+    )
+    assert "hunter2" not in shell("provision", "tenants.toml").out
+    (added,) = [act for act in shell("audit", "--json").document if act["act"] == "tenant.added"]
+    assert added["after"]["more"]["notify"] == ["slack://***", "https://***"]
+    assert "hunter2" not in shell("audit", "--json").out + shell("audit").out

@@ -133,6 +133,8 @@ def test_a_gate_in_trouble_tells_no_secret(secretive: Secretive, gate: "subproce
     os.kill(processes[1], signal.SIGKILL)  # a death is told too
     for words in (["check"], ["check", "--json"], ["balance", "contoso"], ["calls"], ["reconcile", "--json"]):
         secretive.command(*words)
+    for words in (["audit"], ["reconcile", "--repair"], ["export", "redis-acl"], ["export", "postgres-roles"]):
+        secretive.command(*words)
     secretive.command("fund", "contoso", "5", "--reference", "r")
     gate.send_signal(signal.SIGTERM)
     assert gate.wait(60) == 0
