@@ -4,7 +4,7 @@
 the user who calls it, so a role may also do what its scripts do; those commands are read from the scripts' own text
 and stand nowhere else.  Nobody may read all keys, empty a database, change the server's settings or look into it:
 what a stolen password opens is the money of the accounts, and not the machine behind it.  The admin process, the only
-one that the network can ask anything, has no script at all: it reads, and writes nothing but orders to workers.
+one that the network can ask anything, has no script but one that reads: it writes nothing but orders to workers.
 
 The settings have one ``redis.url``, so by default all roles sign in as UNION, who may do what any of them may.  Roles
 that run by themselves (``serve --role``, each with settings of its own) and the command line may sign in as their own
@@ -92,8 +92,9 @@ WORKER: Final = Role(
 )  # fmt: skip
 
 _READING: Final = (
-    "hmget", "xrange", "multi", "exec",  # accounts, and accounts with their outbox in one moment
+    "hmget",  # accounts
     "zrange",  # live calls
+    "info",  # whether it is there, and which run of it
 )  # fmt: skip
 
 _ORDERING: Final = ("hgetall", "time", "xadd", "expire")
@@ -117,10 +118,10 @@ _LEADER_KEYS: Final = {
 
 SETTLER: Final = Role(
     f"{UNION}-settler",
-    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.SWEEP, lua.PUBLISH, *lua.REPAIR),
+    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.SWEEP, lua.PUBLISH, lua.LOOK, *lua.REPAIR),
     plain=(
         *_READING, *_ORDERING, *_REBUILDING,
-        "info",  # which run of Redis it is
+        "xrange",  # since when
         "xlen",  # how much waits
         "smembers", "srem",  # what was said too late for a rebuild
         "zrangebyscore",  # leases that ran out
@@ -130,10 +131,9 @@ SETTLER: Final = Role(
 
 ADMIN: Final = Role(
     f"{UNION}-admin",
-    scripts=(),
+    scripts=(lua.LOOK,),
     plain=(
         *_READING,
-        "ping",  # whether it is there
         "zscore",  # one live call
         "xadd", "expire",  # the order to hang up
     ),
@@ -143,10 +143,9 @@ ADMIN: Final = Role(
 
 OPERATOR: Final = Role(
     f"{UNION}-operator",
-    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.PUBLISH, *lua.REPAIR),
+    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.PUBLISH, lua.LOOK, *lua.REPAIR),
     plain=(
         *_READING, *_ORDERING, *_REBUILDING,
-        "ping",  # check
         "zscore",  # hangup
     ),
     keys=_LEADER_KEYS,

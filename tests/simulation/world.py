@@ -403,7 +403,8 @@ class World:
             return
         records = [decode_record(charge.record) for charge in self.settler.ledger.booked.values()]
         told = sum(each.charge_micros + each.uncharged_micros for each in records if each.number == plan.number)
-        talked_s = callee.ended_at - caller.connected_at - UNSEEN_S
+        stood_still_s = sum(much / 4 for _, what, much in self.story.faults if what == "stall")  # and cut late by that
+        talked_s = callee.ended_at - caller.connected_at - UNSEEN_S - stood_still_s
         due = charge_micros(self.tariffs[plan.caller], int(talked_s * 1000)) if talked_s > 0 else 0
         if told < due:
             raise BrokenError(f"{plan.number} was talked on for {talked_s:.2f} s, which cost {due}, told was {told}")

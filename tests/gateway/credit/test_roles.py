@@ -47,11 +47,11 @@ OTHERS = {
     ],
     SETTLER.name: ["HSET cg:owners gate-1/0 x", "HSET cg:heard gate-1/0 9", "XREAD STREAMS cg:orders:gate-1/0 0-0"],
     ADMIN.name: [
-        "EVAL return 0", "HSET cg:{p0}:account:t balance 9", "XADD cg:{p0}:outbox * charge 9",
+        "HSET cg:{p0}:account:t balance 9", "XADD cg:{p0}:outbox * charge 9",
         "SET cg:{p0}:epoch 2", "GET cg:{p0}:epoch", "HGETALL cg:owners", "EXPIRE cg:{p0}:account:t 1",
         "DEL cg:{p0}:account:t", "XREAD STREAMS cg:orders:gate-1/0 0-0", "SCRIPT LOAD x",
     ],
-    OPERATOR.name: ["HSET cg:owners gate-1/0 x", "SMEMBERS cg:doubtful", "INFO"],
+    OPERATOR.name: ["HSET cg:owners gate-1/0 x", "SMEMBERS cg:doubtful", "PING"],
 }  # fmt: skip
 """What a role is refused that another one, or nobody, may do."""
 
