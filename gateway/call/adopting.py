@@ -10,13 +10,18 @@ That the caller acknowledged the answer is not written for its own sake, so a re
 open: such a call counts as answered until the ACK comes, which is then relayed, but nothing waits for it, and a 2xx
 that the called side repeats is acknowledged.
 
+A peer that believes the gate to be at another place (another gate's calls were taken over, or this one hears on another
+address now) is moved: instead of a question it gets a target refresh with our Contact, by UPDATE where it takes one,
+else by a re-INVITE with the session description that it got last (RFC 3261 12.2, RFC 3311).  An ACK that is on its way
+to the old place is not heard, so the called side is given one.
+
 An unanswered call cannot be carried on, for its INVITEs are known by their heads only.  It is built as far as needed to
 be refused like any other: 500 to the caller, CANCEL to the called side, the reservation released.
 """
 
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from gateway.call.adoption import StoredCall, Talking, Unanswered, decode
+from gateway.call.adoption import Side, StoredCall, Talking, Unanswered, decode
 from gateway.call.call import Call
 from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
@@ -67,6 +72,9 @@ def go_on(call: Call, now: float, probe_at: float) -> None:
     if call.state is State.DIALLING:
         call.stop(REASONS["RESTARTED"], now)
         return
+    if call.state is State.ANSWERED and call.caller.astray:
+        call.called.acknowledge_anew()
+        call.caller.acked, call.state = True, State.TALKING
     call.resume(now)
     for leg in (call.caller, call.called):
         call.clock.wait(leg.bell, probe_at)
@@ -102,11 +110,19 @@ def _verdict(stored: StoredCall, record: CallRecord, longest_s: int | None) -> A
 def _seat_answered(call: Call, adoption: Talking) -> None:
     for side in (adoption.caller, adoption.called):
         side.dialog.local_seq += CSEQ_GAP
-    call.caller = CallerLeg(call, adoption.caller.flow, None)
+    call.caller = CallerLeg(call, _flow_of(call.core, adoption.caller), None)
     call.caller.resume(adoption.caller)
-    call.called = CalledLeg(call, (), adoption.called.flow)
+    call.called = CalledLeg(call, (), _flow_of(call.core, adoption.called))
     call.called.resume(adoption.called)
     call.called.resume_attempt(adoption.called.dialog, adoption.carrier, adoption.sent_cseq)
+
+
+def _flow_of(core: "B2bua", side: Side) -> Flow:
+    """Where a side is spoken, as far as it means something here.  Raises ValueError for what is not spoken here."""
+    identity = core.endpoint.identity
+    if side.flow.transport not in identity.ports:
+        raise ValueError(f"its peer speaks {side.flow.transport}, and the gate does not")
+    return side.flow if side.place == identity.place else side.flow._replace(local=0)
 
 
 def _settle_in(call: Call, stored: StoredCall, adoption: Talking, now: float) -> None:
@@ -121,14 +137,17 @@ def _settle_in(call: Call, stored: StoredCall, adoption: Talking, now: float) ->
 
 def _seat_unanswered(call: Call, adoption: Unanswered) -> None:
     endpoint, target = call.core.endpoint, adoption.target_uri
-    transaction = heard_invite(endpoint, _head_of(adoption), Flow(*adoption.flow))
+    here = adoption.sent_by == endpoint.identity.sent_by(adoption.target_flow.transport)
+    flow = adoption.flow if here else adoption.flow._replace(local=0)
+    transaction = heard_invite(endpoint, _head_of(adoption), flow)
     call.caller_address = adoption.local
     call.caller = CallerLeg(call, transaction.flow, transaction)
     call.called = CalledLeg(call, (), adoption.target_flow)
     attempt = call.called.resume_unanswered(adoption)
     attempt.transaction = sent_invite(
         endpoint, target, adoption.target_flow, from_=f"{adoption.local};tag={adoption.local_tag}", to=f"<{target}>",
-        call_id=adoption.sent_call_id, cseq=adoption.sent_cseq, branch=adoption.branch, owner=attempt,
+        call_id=adoption.sent_call_id, cseq=adoption.sent_cseq, branch=adoption.branch,
+        sent_by=adoption.sent_by, owner=attempt,
     )  # fmt: skip
 
 

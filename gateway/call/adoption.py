@@ -1,7 +1,9 @@
 """What another process needs to carry a call on, or to end it decently, when this one dies (SIP.md 5 a to c).
 
 Before the answer that is: how to answer the caller's INVITE (its Via, From, To, CSeq) and how to cancel the called
-side's (its branch).  From the answer on it is the two dialogs, where they are spoken, and the session timers.  It is
+side's (its branch).  From the answer on it is the two dialogs, where they are spoken, the session timers, and where
+each peer believes the gate to be: another gate moves the dialog to itself.  That takes an UPDATE, or else a re-INVITE
+with the session description that the peer got last, which is therefore stored where a peer does not take UPDATE.  It is
 written with commands that go to the store anyway, as a short JSON list: positions instead of names, and all texts of a
 side in one, divided by line feeds, which no value of a SIP message can hold.  It is made twice for every call and read
 only after a crash.
@@ -21,9 +23,13 @@ if TYPE_CHECKING:
     from gateway.call.caller import CallerLeg
     from gateway.call.leg import Leg
 
-UNANSWERED: Final = 1
+UNANSWERED: Final = 3
 ANSWERED: Final = 2
 """The first element of the list: what kind it is, and its version."""
+
+SDP_STORED_MAX: Final = 4096
+"""Octets of a session description that is stored: one of audio has some hundreds, one of a browser with video up to
+this.  A peer without UPDATE that got a larger one cannot be moved to another gate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,8 @@ class StoredCall:
     """One live call as the credit store knows it: what its next owner begins with.
 
     ``answered_ms`` is Unix milliseconds, 0 before the answer; ``paid_s`` None where nobody pays; ``proven_s`` the talk
-    that is known to have happened.  ``usage`` is its record so far, ``adoption`` what :func:`decode` reads.
+    that is known to have happened.  ``usage`` is its record so far, ``adoption`` what :func:`decode` reads.  ``former``
+    names another slot (``node/slot``) that the call was taken over from, and below which generation it was that one's.
     """
 
     call_id: str
@@ -46,6 +53,7 @@ class StoredCall:
     proven_s: int
     usage: bytes
     adoption: bytes
+    former: tuple[str, int] = ("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,8 @@ class Unanswered:
     """A call before its answer: enough for a 500 to the caller and a CANCEL to the called side.
 
     ``vias``, ``from_``, ``to``, ``call_id`` and ``cseq`` are the caller's INVITE as it came over ``flow``; the rest is
-    the INVITE to the called side over the trunk ``carrier``, ``local`` being its From without the tag.
+    the INVITE to the called side over the trunk ``carrier``, ``local`` being its From without the tag and ``sent_by``
+    its Via's.
     """
 
     vias: tuple[str, ...]
@@ -68,19 +77,26 @@ class Unanswered:
     local: str
     local_tag: str
     sent_call_id: str
+    sent_by: str
     carrier: str
     sent_cseq: int
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One leg of an answered call: its dialog, where it is spoken, and its session timer."""
+    """One leg of an answered call: its dialog, where it is spoken, its session timer.
+
+    ``place`` is where the peer believes the gate to be (Identity.place); empty where an older release wrote it.
+    ``sdp`` is the session description that it got last, with its type; None where it takes UPDATE.
+    """
 
     dialog: Dialog
     flow: Flow
     session_duty: str
     session_interval_s: int
     allows_update: bool
+    place: str = ""
+    sdp: tuple[bytes, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +121,8 @@ def unanswered(caller: "CallerLeg", local: str, attempt: "Attempt") -> bytes:
     texts = "\n".join(
         (
             request.get("From") or "", request.get("To") or "", request.call_id, request.get("CSeq") or "", target.uri,
-            attempt.branch, local, attempt.tag, attempt.call_id, attempt.route.trunk, *request.all("Via"),
+            attempt.branch, local, attempt.tag, attempt.call_id, attempt.route.trunk,
+            attempt.core.endpoint.identity.sent_by(target.flow.transport), *request.all("Via"),
         )
     )  # fmt: skip
     flows = f"{_flow(caller.flow)},{_flow(target.flow)}"
@@ -144,7 +161,15 @@ def _side(leg: "Leg") -> str:
         )
     )  # fmt: skip
     numbers = f"{dialog.local_seq},{dialog.remote_seq},{leg.session.interval_s},{int(leg.allows_update)}"
-    return f"[{quoted(texts)},{_flow(leg.flow)},{numbers}]"
+    return f"[{quoted(texts)},{_flow(leg.flow)},{numbers},{quoted(leg.place)}{_sdp(leg)}]"
+
+
+def _sdp(leg: "Leg") -> str:
+    """Octets as characters of the same number, so that whatever a peer was sent reads back as it was."""
+    if leg.allows_update or leg.sdp is None or len(leg.sdp[0]) > SDP_STORED_MAX:
+        return ""
+    body, content_type = leg.sdp
+    return f",{quoted(content_type)},{quoted(body.decode('latin-1'))}"
 
 
 def _flow(flow: Flow) -> str:
@@ -153,18 +178,20 @@ def _flow(flow: Flow) -> str:
 
 def _read_unanswered(row: list[Any]) -> Unanswered:
     _, texts, flow, target_flow, sent_cseq = row
-    from_, to, call_id, cseq, uri, branch, local, tag, sent_id, carrier, *vias = texts.split("\n")
+    from_, to, call_id, cseq, uri, branch, local, tag, sent_id, carrier, sent_by, *vias = texts.split("\n")
     return Unanswered(
         tuple(vias), from_, to, call_id, cseq, Flow(*flow), uri, Flow(*target_flow), branch, local, tag, sent_id,
-        carrier, int(sent_cseq),
+        sent_by, carrier, int(sent_cseq),
     )  # fmt: skip
 
 
 def _read_side(row: list[Any]) -> Side:
-    texts, flow, local_seq, remote_seq, interval_s, allows_update = row
+    texts, flow, local_seq, remote_seq, interval_s, allows_update, *later = row
+    place, content_type, body = (*map(str, later), *("",) * 3)[:3]
     call_id, local, local_tag, remote, remote_tag, target, duty, *routes = texts.split("\n")
     dialog = Dialog(
         call_id, local, local_tag, remote, remote_tag, target, route_set=tuple(routes), local_seq=int(local_seq),
         remote_seq=int(remote_seq), confirmed=True,
     )  # fmt: skip
-    return Side(dialog, Flow(*flow), str(duty), int(interval_s), bool(allows_update))
+    sdp = (body.encode("latin-1"), content_type) if body else None
+    return Side(dialog, Flow(*flow), str(duty), int(interval_s), bool(allows_update), place, sdp)

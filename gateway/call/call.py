@@ -258,7 +258,7 @@ class Call:
         """Talk is paid from now on; the caller hears of it once the store has written it down."""
         money = self.money
         self._answer = event
-        self.caller.choose(event.fork)
+        self.caller.choose(event.fork, event.response)
         self.answered_ms = self.core.wall_ms(now)
         self.clock.wait(Bell.SETUP, now + ANSWER_WAIT_S)
         self.clock.wait(Bell.LONGEST, now + money.longest_s)
@@ -375,10 +375,12 @@ class Call:
     def _both_sides(self) -> bytes:
         return adoption.talking(self.caller, self.called, self.money.longest_s)
 
-    def leg_proven(self) -> None:
-        """A peer of an adopted call was heard: with both of them there, the talk is doubted no more."""
+    def leg_proven(self, now: float) -> None:
+        """A peer of an adopted call was heard: with both of them there, the talk is doubted no more; or it is proven up
+        to now, where one of them could not tell us that it hung up (gateway.call.moving)."""
         if not (self.caller.unproven or self.called.unproven):
-            self.money.doubted_s = None
+            stray = self.caller.stray or self.called.stray
+            self.money.doubted_s = self.money.talk_ms(now) // 1000 if stray else None
 
     def _end(self, ending: Ending, outcome: str, now: float) -> None:
         """Settle or release, once; the legs may need longer.  With a dead peer talk ended when it was proven last."""

@@ -196,6 +196,11 @@ class CalledLeg(Leg):
         self.attempt = attempt
         self.call.core.legs[attempt.tag] = self
 
+    def acknowledge_anew(self) -> None:
+        """ACK the answer in case nobody did: the caller's ACK went where nobody hears it."""
+        if self.attempt is not None and self.winner is not None:
+            self.attempt.acknowledge(self.winner, None)
+
     def resume_unanswered(self, left: Unanswered) -> Attempt:
         """The target that was being tried."""
         target = Target(left.target_uri, left.target_flow)

@@ -16,7 +16,7 @@ from gateway.call.refusals import reasons_of
 from gateway.call.session_timer import Duty
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import Flow
-from gateway.sip.message import Request
+from gateway.sip.message import Request, Response
 from gateway.sip.transaction import ServerTransaction
 
 if TYPE_CHECKING:
@@ -78,8 +78,10 @@ class CallerLeg(Leg):
             headers=crossing(response), body=response.body, now=now,
         )  # fmt: skip
 
-    def choose(self, fork: int) -> None:
-        """This fork will be answered; the dialogs of the others are over for the caller (RFC 3261 13.2.2.4)."""
+    def choose(self, fork: int, response: Response) -> None:
+        """``response`` of this fork will be the answer; the dialogs of the others are over for the caller (RFC 3261
+        13.2.2.4)."""
+        self._keep_sdp(response)
         self._tag_of(fork)
         for other in [known for known in self.dialogs if known != fork]:
             self._drop_fork(other)
@@ -94,7 +96,6 @@ class CallerLeg(Leg):
         headers = crossing(response)
         headers += supported(response, self.session.duty is not Duty.NONE)
         headers += self._agreed
-        self._keep_sdp(response)
         self.respond(
             self.transaction, response.status, response.reason, to_tag=tag, contact=True, headers=headers,
             body=response.body, now=now,

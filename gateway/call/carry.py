@@ -86,9 +86,9 @@ class Upkeep:
         self.leg.hear_upkeep(self, response, now)
 
     def failed(self, timeout: bool, now: float) -> None:
-        """The peer is gone."""
+        """The peer is gone, or cannot be reached."""
         self.sent = None
-        self.leg.dead(now)
+        self.leg.hear_no_upkeep(self, timeout, now)
 
 
 class Farewell:

@@ -1,8 +1,9 @@
 """What telemetry wants to know of calls, as plain values: the loud room drains them once a turn and counts.
 
 A fact is said once: ``Placed`` at the first INVITE to the called side, ``Ticked`` for each answer of the store to a
-request for a tick, ``Cut`` for each call whose paid time ran out (on the called leg, SIP.md 4), ``Finished`` for each
-call that was refused or is over, which is also what ``calls_total`` counts.
+request for a tick, ``Cut`` for each call whose paid time ran out (on the called leg, SIP.md 4), ``Moved`` for each peer
+of another gate's call that was asked to follow to this one, ``Finished`` for each call that was refused or is over,
+which is also what ``calls_total`` counts.
 """
 
 from typing import NamedTuple
@@ -26,6 +27,18 @@ class Cut(NamedTuple):
     error_s: float
 
 
+class Moved(NamedTuple):
+    """A peer follows to this gate (``moved``), ``refused`` to with ``status``, or could not be asked (``impossible``).
+
+    ``side`` is ``caller`` or ``called``.
+    """
+
+    result: str
+    call_id: str
+    side: str
+    status: int
+
+
 class Finished(NamedTuple):
     """A call ended or was refused.
 
@@ -41,4 +54,4 @@ class Finished(NamedTuple):
     trunk: str
 
 
-Fact = Placed | Ticked | Cut | Finished
+Fact = Placed | Ticked | Cut | Moved | Finished

@@ -12,6 +12,7 @@ leg is *cleared* when its own BYE is answered or in vain, or the peer's BYE came
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from gateway.call import moving
 from gateway.call.adoption import Side
 from gateway.call.carry import Carry, Farewell, Owner, Upkeep
 from gateway.call.clock import Bell
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.call.call import Call
-
-GLARE_RETRY_S: Final = 3.0
-"""When the gate's own refresh met an offer of the peer it is tried again: the middle of the 2.1 to 4 s that RFC 3261
-14.1 gives to the owner of the Call-ID; a relayed offer is tried again by the side that made it."""
 
 BUSY_RETRY_S: Final = 2
 """Retry-After of a 500 to a second offer while the first is open (RFC 3261 14.2: 0 to 10 s)."""
@@ -60,7 +57,8 @@ class Leg:
     ``dialogs`` are its live dialogs by fork; ``flow`` is where the peer's last word came from; ``hung_up`` is set when
     the leg begins to end, ``cleared`` when nothing of it is left to wait for.  A ``silent`` leg belongs to another
     worker: whatever still comes for it here is neither answered nor acknowledged (SIP.md 1).  A leg that was adopted is
-    ``resumed``, and ``unproven`` until its peer is heard.
+    ``resumed``, and ``unproven`` until its peer is heard.  ``place`` is where the peer believes the gate to be
+    (Identity.place), ``stray`` that it did not follow from there; ``sdp`` the session description that it got last.
     """
 
     __slots__ = (
@@ -68,7 +66,6 @@ class Leg:
         "_offer_in",
         "_offer_out",
         "_open",
-        "_sdp",
         "_to_ack",
         "_unacked",
         "allows_update",
@@ -77,9 +74,13 @@ class Leg:
         "dialogs",
         "flow",
         "hung_up",
+        "patient_until",
+        "place",
         "resumed",
+        "sdp",
         "session",
         "silent",
+        "stray",
         "unproven",
     )
 
@@ -102,7 +103,10 @@ class Leg:
         self._offer_at = 0.0
         self._unacked: Carry | None = None
         self._to_ack: Carry | None = None
-        self._sdp: tuple[bytes, str] | None = None
+        self.patient_until = 0.0
+        self.sdp: tuple[bytes, str] | None = None
+        self.place = call.core.endpoint.identity.place
+        self.stray = False
 
     # taken over from another process (gateway.call.adopting)
 
@@ -110,6 +114,7 @@ class Leg:
         """Go on in the dialog that another process had.  Raises ValueError for a session duty that there is not."""
         self.session.resume(side.session_duty, side.session_interval_s)
         self.allows_update = side.allows_update
+        self.place, self.sdp = side.place, side.sdp
         self.dialogs[RESUMED_FORK] = side.dialog
         self.resumed = self.unproven = True
 
@@ -123,11 +128,16 @@ class Leg:
                 return True
         return False
 
-    def _prove(self) -> None:
+    @property
+    def astray(self) -> bool:
+        """The peer believes the gate to be elsewhere: what it says does not come here."""
+        return self.place != self.call.core.endpoint.identity.place
+
+    def _prove(self, now: float) -> None:
         """The peer was heard: it is there."""
-        if self.unproven:
+        if self.unproven or self.stray:
             self.unproven = False
-            self.call.leg_proven()
+            self.call.leg_proven(now)
 
     # what the peer asks inside a dialog
 
@@ -137,8 +147,9 @@ class Leg:
             self.respond(transaction, 500, now=now)  # out of order (RFC 3261 12.2.2)
             return
         if self.unproven:
-            self._prove()
-            self.watch(now)
+            self._prove(now)
+            if not self.astray:
+                self.watch(now)
         if request.method == "BYE":
             self._hear_bye(transaction, request, fork, now)
         elif self.hung_up:
@@ -275,12 +286,12 @@ class Leg:
             self.respond(carry.transaction, status, now=now)
             return
         headers = crossing(response)
+        self._keep_sdp(response)
         if carry.method in _OFFERS:
             headers += supported(response, self.session.duty is not Duty.NONE)
             if 200 <= status < 300:
                 headers += self.session.accept(carry.request)
                 self._refreshed(carry.fork, carry.request, now)
-        self._keep_sdp(response)
         reason = response.reason if status == response.status else None
         self.respond(
             carry.transaction, status, reason, contact=carry.method in _OFFERS, headers=headers, body=response.body,
@@ -350,34 +361,41 @@ class Leg:
     # the session timer (RFC 4028 10) and the question whether the peer is there
 
     def watch(self, now: float) -> None:
-        """Count the session interval from ``now``."""
-        self.call.clock.wait(self.bell, self.session.due_at(now))
+        """Count the session interval from ``now``; a peer that could not tell of its end is asked more often."""
+        due_at = self.session.due_at(now)
+        self.call.clock.wait(self.bell, min(due_at, now + moving.STRAY_ASKED_S) if self.stray else due_at)
 
     def hear_session_bell(self, now: float) -> None:
         """A refresh is to be sent, or one did not come; of an adopted call the peer is asked whether it is there."""
         duty = self.session.duty
-        if self.unproven:
-            self._keep_up("UPDATE" if duty is Duty.REFRESH and self.allows_update else "OPTIONS", now)
+        if self.unproven or self.astray:
+            moving.ask_anew(self, now)
             return
         longest_s = self.call.core.settings.ring_timeout_s
         if duty is Duty.WATCH or (self._offer_out is not None and now > self._offer_at + longest_s):
             self.dead(now)  # it did not refresh, or never answered an offer
-        elif self._offer_out is not None or self._offer_in is not None or self._unacked is not None:
-            self.call.clock.wait(self.bell, now + GLARE_RETRY_S)
+        elif self.is_offering:
+            self.call.clock.wait(self.bell, now + moving.GLARE_RETRY_S)
         elif duty is Duty.PROBE:
-            self._keep_up("OPTIONS", now)
+            self.keep_up("OPTIONS", now)
         else:
-            self._keep_up("UPDATE" if self.allows_update or self._sdp is None else "INVITE", now)
+            self.keep_up("UPDATE" if self.allows_update or self.sdp is None else "INVITE", now)
 
-    def _keep_up(self, method: str, now: float) -> None:
+    @property
+    def is_offering(self) -> bool:
+        """An offer is open between the peer and the gate, whoever made it."""
+        return self._offer_out is not None or self._offer_in is not None or self._unacked is not None
+
+    def keep_up(self, method: str, now: float) -> None:
+        """Send a refresh or question of the gate's own."""
         dialog = next(iter(self.dialogs.values()))
         upkeep = Upkeep(self, method, dialog)
         headers, body = [*_ALLOW], b""
         if method != "OPTIONS":
             self._offer_out, self._offer_at = upkeep, now
             headers += [*self._own_supported(), *self.session.offer_again()]
-        if method == "INVITE" and self._sdp is not None:
-            body, content_type = self._sdp
+        if method == "INVITE" and self.sdp is not None:
+            body, content_type = self.sdp
             headers.append(("Content-Type", content_type))
         upkeep.sent = self.send(method, dialog, upkeep, headers, body, now)
         upkeep.seq = dialog.local_seq
@@ -400,19 +418,31 @@ class Leg:
         if status in _GONE:
             self.dead(now)
             return
-        self._prove()
-        if status == 491:
-            self.call.clock.wait(self.bell, now + GLARE_RETRY_S)
+        self._prove(now)
+        if status == 491 and not (self.astray and now > self.patient_until):
+            self.call.clock.wait(self.bell, now + moving.GLARE_RETRY_S)
         elif status == 422 and self.session.raise_offer(response):
-            self._keep_up(upkeep.method, now)
-        elif status in (405, 501) and upkeep.method == "UPDATE" and self._sdp is not None:
+            self.keep_up(upkeep.method, now)
+        elif status in (405, 501) and upkeep.method == "UPDATE" and self.sdp is not None:
             self.allows_update = False
-            self._keep_up("INVITE", now)
-        else:
-            if status < 300 and upkeep.method != "OPTIONS":
-                self.session.agree(response)
-                upkeep.dialog.refresh_target(response)
+            self.keep_up("INVITE", now)
+        elif status < 300 and upkeep.method != "OPTIONS":
+            self.session.agree(response)
+            self._refreshed(RESUMED_FORK, response, now) if self.astray else upkeep.dialog.refresh_target(response)
             self.watch(now)
+        else:
+            if self.astray and not self.stray:
+                moving.lose(self, "refused", status)
+            self.watch(now)
+
+    def hear_no_upkeep(self, upkeep: Upkeep, timeout: bool, now: float) -> None:
+        """The peer was silent, or cannot be reached."""
+        if self._offer_out is upkeep:
+            self._offer_out = None
+        if moving.is_to_try_again(self, timeout, now) and not self.hung_up:
+            self.call.clock.wait(self.bell, now + moving.RECONNECT_ASKED_S)
+        else:
+            self.dead(now)
 
     def dead(self, now: float) -> None:
         """The peer is not there any more, or has no such dialog."""
@@ -425,7 +455,8 @@ class Leg:
             return
         dialog.refresh_target(message)
         if dialog.confirmed:
-            self._prove()
+            moving.arrive(self)
+            self._prove(now)
             self.watch(now)
             self.call.dialogs_changed(now)
 
@@ -541,4 +572,4 @@ class Leg:
     def _keep_sdp(self, message: Message) -> None:
         """Remember the last session description the peer got: a refresh by re-INVITE repeats it (RFC 4028 7.4)."""
         if message.body:
-            self._sdp = (message.body, message.get("Content-Type") or "application/sdp")
+            self.sdp = (message.body, message.get("Content-Type") or "application/sdp")

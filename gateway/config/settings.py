@@ -179,6 +179,12 @@ class CreditSettings(Table):
     lease_grace_s: Whole = Field(
         default=30, ge=1, le=3600, description="life of a reservation past its paid time (MONEY 5)"
     )
+    takeover_after_s: Number = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="how long after a gate's claim ran out others take its calls over (SIP.md 5); 0: never",
+    )
     outbox_max: Whole = Field(
         default=1_000_000, ge=1, description="charges waiting to be booked; above, new calls get 503"
     )

@@ -32,7 +32,7 @@ class Live:
     """One live call as the worker last knew it."""
 
     __slots__ = (
-        "adoption", "answered_ms", "call_id", "final", "held_micros", "lease_s", "paid_s", "proven_s",
+        "adoption", "answered_ms", "call_id", "final", "former", "held_micros", "lease_s", "paid_s", "proven_s",
         "tariff", "tenant_id", "tick", "usage",
     )  # fmt: skip
 
@@ -49,6 +49,8 @@ class Live:
         self.final = final
         self.answered_ms = 0
         self.proven_s = 0
+        self.former = ("", 0)
+        """Whose it was when it was taken over from another slot, and below which generation."""
 
     def answer(self, command: Answer) -> None:
         """The answer is on its way."""
@@ -130,7 +132,7 @@ class Keeper:
             tick=stored.tick,
         )  # fmt: skip
         live = self.live[stored.call_id] = Live(first, stored.paid_s, stored.held_micros, stored.final)
-        live.answered_ms, live.proven_s = stored.answered_ms, stored.proven_s
+        live.answered_ms, live.proven_s, live.former = stored.answered_ms, stored.proven_s, stored.former
 
     def knows(self, call_id: str) -> bool:
         """Whether a call is, or was a short while ago, one of this worker's."""

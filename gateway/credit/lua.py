@@ -47,6 +47,8 @@ OPEN_EPOCH: Final = _load("open_epoch")
 PUBLISH: Final = _load("publish")
 CREATE: Final = _load("create")
 ADOPT: Final = _load("adopt")
+INHERIT: Final = _load("inherit")
+INHERITED: Final = _load("inherited")
 MARK: Final = _load("mark")
 CLEAR: Final = _load("clear")
 RESTORE: Final = _load("restore")
@@ -59,6 +61,6 @@ HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 REPAIR: Final = (OPEN_EPOCH, MARK, CLEAR, RESTORE, WITHDRAWN)
 """What a rebuild calls, many at once; loaded when it begins."""
 
-ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, LOOK)
+ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, INHERIT, INHERITED, LOOK)
 
 BY_SHA: Final = {script.sha: script for script in ALL}

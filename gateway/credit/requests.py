@@ -133,7 +133,7 @@ class Requests:
             epoch, self._owner, self.generation, f"{live.call_id} {live.tenant_id}",
             live.tick, "" if live.paid_s is None else live.paid_s, live.held_micros, int(live.final),
             write_tariff(live.tariff), live.lease_s, live.answered_ms or "", live.proven_s, self._grace_ms,
-            live.adoption, live.usage, "" if charge_micros is None else charge_micros,
+            live.adoption, live.usage, "" if charge_micros is None else charge_micros, *live.former,
         ))  # fmt: skip
 
     def refused(self, command: Refused) -> bytes:

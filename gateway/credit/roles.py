@@ -69,7 +69,7 @@ class Role:
 
 WORKER: Final = Role(
     f"{UNION}-worker",
-    scripts=(*lua.HOT, lua.ADOPT),
+    scripts=(*lua.HOT, lua.ADOPT, lua.INHERIT, lua.INHERITED),
     plain=(
         "script|load", "info", "ping",  # at each connection, and while it is silent
         "get",  # epochs, the number of partitions, the directory's version

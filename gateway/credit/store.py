@@ -6,7 +6,8 @@ have it by ``retelling``, and all else is the call machine's to ask again.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -31,15 +32,16 @@ from gateway.call.commands import (
     Written,
 )
 from gateway.credit.address import parse_address
+from gateway.credit.heirs import Heirs
 from gateway.credit.kept import Keeper
-from gateway.credit.keys import Keyspace
+from gateway.credit.keys import OWNERS_KEY, Keyspace
 from gateway.credit.layout import make_finder
 from gateway.credit.owner import Owner, StoreObserver
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
 from gateway.credit.resp import Link, OnReply, pack
 from gateway.credit.retelling import Retelling
-from gateway.credit.succession import Succession
+from gateway.credit.succession import Holder, Succession
 from gateway.credit.tie import OwnerTakenError, Tie
 from gateway.credit.unsent import Unsent
 from gateway.credit.way import Way
@@ -80,6 +82,7 @@ class CreditStore:
         *,
         partitions: int = 256,
         lease_grace_s: int = 30,
+        takeover_after_s: float = 0,
         outbox_max: int = 1_000_000,
         refused_per_s: int = 50,
         timeout_s: float = 1.0,
@@ -92,7 +95,9 @@ class CreditStore:
         self._requests = Requests(self._keys, owner.name, lease_grace_s)
         self._keeper = Keeper()
         self._unsent = Unsent(data_dir, owner.name, self._keeper, self._observer.alert)
-        self._succession = Succession(self._keys, owner.name, lease_grace_s, self._keeper.knows)
+        self._owner = owner.name
+        self._succession = Succession(self._keys, lease_grace_s, self._keeper.knows)
+        self._heirs = Heirs(owner, takeover_after_s, lambda: Succession(self._keys, lease_grace_s, self._keeper.knows))
         self._refused = RefusedRows(refused_per_s)
         self._timeout_s, self._outbox_max = timeout_s, outbox_max
         self._outboxes, self._outbox_next, self._outbox_total = [0] * partitions, 0, 0
@@ -100,7 +105,7 @@ class CreditStore:
         self._housekeeping_at_s = 0.0
         self._tie = Tie(
             make_finder(parse_address(url)), self._keys, owner.name, owner.instance, timeout_s,
-            on_return=self._say_again, on_up=self._observer.up, on_check=self._on_check, on_sure=self._observer.sure,
+            on_return=self._say_again, on_up=self._on_up, on_check=self._on_check, on_sure=self._observer.sure,
             alert=self._alert,
         )  # fmt: skip
         self._way = Way(self._tie, self._keys, self._observer)
@@ -122,6 +127,11 @@ class CreditStore:
     def fenced(self) -> bool:
         """A newer start of this slot, or another installation, holds the name: this worker must end (SIP.md 1)."""
         return self._tie.fenced
+
+    @property
+    def has_heir(self) -> bool:
+        """Fenced because others took this slot for gone and have its calls; a new start may have the name (heirs)."""
+        return self._tie.has_heir
 
     def is_sure(self, now: float) -> bool:
         """Whether this process may speak for its slot at ``now`` (monotonic seconds): not after a stall (standing)."""
@@ -187,12 +197,33 @@ class CreditStore:
         Asked again until ``adopted``, it gives those of partitions that were not open, and those that were not
         :meth:`adopt`-ed; nothing while Redis is away.
         """
-        tie = self._tie
+        tie, ours = self._tie, Holder(self._owner, self._tie.generation)
         try:
-            return await self._succession.take_over(tie.links, tie.generation, tie.open_epochs)
+            return await self._succession.take_over(tie.links, ours, ours, tie.open_epochs)
         except (ConnectionError, ReplyError) as error:
             self._way.alert("NOT_ADOPTED", f"live calls could not be taken over: {error!r}")
             return []
+
+    async def inherit(self, running: Collection[str]) -> list[StoredCall]:
+        """Calls of slots that are gone for good, of this gate or another: they are ours now (``heirs``).
+
+        ``running`` are the slots (``node/slot``) of this installation; empty where it is not to be said which are
+        gone.  To be asked about once a second, and :meth:`inherited` told once its calls were :meth:`adopt`-ed.
+        """
+        tie = self._tie
+        if (link := tie.link_to(OWNERS_KEY)) is None or not tie.up:
+            return []
+        try:
+            return await self._heirs.inherit(link, tie.links, tie.generation, tie.open_epochs, running, monotonic())
+        except (ConnectionError, ReplyError) as error:
+            self._way.alert("NOT_ADOPTED", f"live calls of others could not be taken over: {error!r}")
+            return []
+
+    async def inherited(self) -> None:
+        """What :meth:`inherit` gave is adopted."""
+        if (link := self._tie.link_to(OWNERS_KEY)) is not None:
+            with suppress(ConnectionError, ReplyError):
+                await self._heirs.leave(link)
 
     def adopt(self, stored: StoredCall) -> None:
         """The call goes on here: keep what is held for it, and say it again where Redis forgets it."""
@@ -374,6 +405,11 @@ class CreditStore:
         self._requests.generation = self._tie.generation
         self._unsent.doubt()
         self._retelling.say_again(again, renumbered)
+
+    def _on_up(self, up: bool) -> None:
+        if up:
+            self._heirs.redis_returned(monotonic())
+        self._observer.up(up)
 
     def _alert(self, code: str, text: str) -> None:
         self._way.alert(code, text)

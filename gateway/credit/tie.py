@@ -105,6 +105,7 @@ class Tie:
         self.up_links: tuple[Link, ...] = ()
         self.up = False
         self.fenced = False
+        self.has_heir = False
         self.generation = 0
         self.epochs = [""] * count
         self.open_epochs = [""] * count
@@ -386,7 +387,7 @@ class Tie:
         if reply[0] == b"CLAIMED":
             self._confirm(asked_at_s)
             return
-        self.fenced = True
+        self.fenced, self.has_heir = True, reply[0] == b"INHERITED"
         self._alert("FENCED", self._taken_text(reply))
         self._cut_all()
 
@@ -396,6 +397,9 @@ class Tie:
                 node.link.cut()
 
     def _taken_text(self, reply: list[Any]) -> str:
+        if reply[0] == b"INHERITED":
+            heir = reply[2].decode(errors="replace")
+            return f"{self._owner} was not heard for so long that {heir} has its calls: this worker must start anew"
         if reply[0] == b"FENCED":
             return f"a newer start holds {self._owner} (epoch {reply[1]}, ours {self.generation}): this worker must end"
         other = reply[2].decode(errors="replace")

@@ -23,12 +23,14 @@ class Identity:
     ``product`` is what Server and User-Agent say; left out where empty.
     """
 
-    __slots__ = ("_contacts", "_vias", "host", "ports", "product")
+    __slots__ = ("_contacts", "_vias", "host", "place", "ports", "product")
 
     def __init__(self, host: str, port: int, *, ports: dict[str, int] | None = None, product: str = "") -> None:
         self.host = f"[{host}]" if ":" in host else host
         self.ports = {"udp": port, "tcp": port, "tls": port} | (ports or {})
         self.product = product
+        self.place = " ".join((self.host, *(f"{transport}:{at}" for transport, at in sorted(self.ports.items()))))
+        """All of where it can be reached, as one text: an endpoint of another place is not reached at this one."""
         self._vias = {
             # rport: the peer shall answer to where the request came from (RFC 3581 3).
             transport: f"SIP/2.0/{transport.upper()} {self.host}:{at};rport;branch="
@@ -39,6 +41,10 @@ class Identity:
     def via(self, transport: str, branch: str) -> str:
         """A Via value with that branch."""
         return self._vias[transport] + branch
+
+    def sent_by(self, transport: str) -> str:
+        """What stands as sent-by in :meth:`via` (20.42)."""
+        return f"{self.host}:{self.ports[transport]}"
 
     def contact(self, transport: str = "udp", user: str = "") -> str:
         """A Contact value, with its ``<>``; ``user`` must be escaped."""

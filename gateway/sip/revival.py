@@ -4,6 +4,8 @@ What came in can still be refused: the refusal is repeated until its ACK, and th
 been heard here.  What was sent can still be cancelled: the CANCEL repeats the INVITE's head (RFC 3261 9.1), its final
 answer is acknowledged, and a 2xx that comes all the same reaches the transaction's owner.  The INVITE itself is not
 known any more and is never sent again; whether a provisional answer came is not known either, so it counts as come.
+Where the other process was at another place, a CANCEL names that place in its Via, or it would match no INVITE
+(17.2.3); the INVITE's final answer goes there too and is not heard.
 """
 
 from typing import Any
@@ -38,11 +40,15 @@ def heard_invite(endpoint: Endpoint, head: bytes, flow: Flow) -> ServerTransacti
 
 
 def sent_invite(
-    endpoint: Endpoint, uri: str, target: Flow, *, from_: str, to: str, call_id: str, cseq: int, branch: str, owner: Any
-) -> ClientTransaction:
-    """The transaction of an INVITE that went to ``uri`` over ``target``, ready to be cancelled by the endpoint."""
-    layer = endpoint._layer
-    via = endpoint.identity.via(target.transport, branch) + mark_of(uri)
+    endpoint: Endpoint, uri: str, target: Flow, *, from_: str, to: str, call_id: str, cseq: int, branch: str,
+    sent_by: str, owner: Any,
+) -> ClientTransaction:  # fmt: skip
+    """The transaction of an INVITE that went to ``uri`` over ``target``, ready to be cancelled by the endpoint.
+
+    ``sent_by`` is what its Via said.
+    """
+    layer, identity = endpoint._layer, endpoint.identity
+    via = identity.via(target.transport, branch).replace(identity.sent_by(target.transport), sent_by, 1) + mark_of(uri)
     head = Head(uri, via, (), from_, to, call_id, cseq)
     client = ClientTransaction(layer, "INVITE", branch, b"", target, owner, head)
     client.state = PROCEEDING

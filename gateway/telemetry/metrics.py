@@ -57,6 +57,9 @@ DECISION: Final = Metric(
 CUT_ERROR: Final = Metric(
     "cut_error_seconds", "histogram", "BYE sent minus paid-until, once per cut call, in seconds.", buckets=_CUT_S
 )
+MOVED: Final = Metric(
+    "dialogs_moved", "counter", "Peers of another gate's calls asked to follow to this one, by outcome.", ("result",)
+)
 TICK: Final = Metric("tick", "counter", "Ticks asked for, by what became of them.", ("result",))
 HELD: Final = Metric("held_micros", "gauge", "Money reserved for live calls, in micro-units.", ("tenant",))
 BALANCE: Final = Metric("balance_micros", "gauge", "Balance in Redis, in micro-units.", ("tenant",))
@@ -90,6 +93,7 @@ METRICS: Final = {
         SETUP_DELAY,
         DECISION,
         CUT_ERROR,
+        MOVED,
         TICK,
         HELD,
         BALANCE,

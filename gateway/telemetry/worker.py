@@ -29,6 +29,7 @@ class WorkerMetrics:
         self._redis = meter.histogram(metrics.REDIS)
         self._calls = meter.counter(metrics.CALLS)
         self._ticks = meter.counter(metrics.TICK)
+        self._moved = meter.counter(metrics.MOVED)
         self._messages = meter.counter(metrics.SIP_MESSAGES)
         self._retransmissions = meter.counter(metrics.SIP_RETRANSMISSIONS)
         self._parse_errors = meter.counter(metrics.SIP_PARSE_ERRORS)
@@ -38,6 +39,10 @@ class WorkerMetrics:
     def ended(self, outcome: str, reason: str, kind: str, count: int = 1) -> None:
         """A call ended or was refused: ``reason`` is a code of policy.reasons, ``kind`` a call type."""
         self._calls.inc((outcome, reason, kind), count)
+
+    def moved(self, result: str) -> None:
+        """A peer of another gate's call was asked to follow: ``moved``, ``refused``, ``impossible``."""
+        self._moved.inc((result,))
 
     def tick(self, result: str) -> None:
         """A tick was answered: ``granted``, ``trimmed``, ``refused``, ``away``."""

@@ -26,6 +26,9 @@ READY: Final = "ready"
 GIVEN_UP: Final = 3
 """Exit status of a process that must not be started again: another gate holds its name (SIP.md 1)."""
 
+START_ANEW: Final = 4
+"""Exit status of a worker whose calls others have taken over: its next start may have the slot again (SIP.md 5)."""
+
 PLAN_BYTES_MAX: Final = 16 * 1024 * 1024
 """The settings of a thousand trunks with a thousand entries each, pickled."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from gateway.telemetry import logs
 from gateway.worker.ending import Ending
-from gateway.worker.plan import GIVEN_UP, Plan
+from gateway.worker.plan import GIVEN_UP, START_ANEW, Plan
 from gateway.worker.worker import Worker
 
 
@@ -25,6 +25,9 @@ async def run_worker(plan: Plan, ending: Ending, say_ready: Callable[[], None]) 
     await _first(worker.fenced, ending.drain)
     with contextlib.suppress(FileNotFoundError):
         plan.ready_file.unlink()
+    if worker.has_heir:
+        await worker.stop()
+        return START_ANEW
     if worker.fenced.is_set():
         logs.get_logger("worker").error(
             "name taken",

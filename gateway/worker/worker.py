@@ -146,13 +146,22 @@ class Worker:
             on_result,
             partitions=self._settings.redis.partitions,
             lease_grace_s=credit.lease_grace_s,
+            takeover_after_s=credit.takeover_after_s,
             outbox_max=credit.outbox_max,
             data_dir=self._settings.data_dir,
             observer=observer,
         )
 
-    async def _say_for_gone(self) -> None:
-        """Say the charges of slots and node names that the settings do not have any more."""
+    @property
+    def has_heir(self) -> bool:
+        """Fenced because other slots have taken this one's calls over: it may start anew (SIP.md 5)."""
+        return self._store.has_heir
+
+    async def _succeed_gone(self) -> None:
+        """Say the charges of slots and node names that the settings do not have any more, then take their calls over.
+
+        In this order: a call that is over must not be found live by whoever takes it over.
+        """
         node, workers = self._settings.node.name, self._settings.sip.workers
 
         def make(owner: Owner) -> CreditStore:
@@ -160,6 +169,7 @@ class Worker:
 
         running = [f"{node}/{slot}" for slot in range(workers)]
         await say_for_gone(self._settings.data_dir, running, self._plan.instance, make)
+        self._takeover.running = running
 
     def _tap_calls(self) -> Ladder | None:
         """Keep the messages of the latest calls where the settings want it; each call has two legs."""
@@ -200,12 +210,17 @@ class Worker:
         self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform, self._stopping)))
         self._tasks.append(loop.create_task(self._watch_version()))
         if self._plan.slot == 0:
-            self._tasks.append(loop.create_task(self._say_for_gone()))
-        if not adopted:
-            self._tasks.append(loop.create_task(self._takeover.later()))
+            self._tasks.append(loop.create_task(self._succeed_gone()))
+        self._tasks.append(loop.create_task(self._take_over(adopted)))
         self._tick()
         self._garbage.settle_down()
         log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
+
+    async def _take_over(self, adopted: bool) -> None:
+        """The rest of this slot's own calls, then those of slots that are gone for good, as long as this one works."""
+        if not adopted:
+            await self._takeover.later()
+        await self._takeover.of_others(self._stopping)
 
     # what happens rarely
 

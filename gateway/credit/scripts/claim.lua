@@ -1,5 +1,6 @@
 -- Claim a worker slot, or keep the claim.  One start of a process holds a slot; its epoch rises with each start, and
--- an older start that comes back is fenced.  Another installation is refused while the holder lives (SIP.md 1).
+-- an older start that comes back is fenced; INHERITED says that no newer start but an heir of its calls has fenced it
+-- (inherit.lua).  Another installation is refused while the holder lives (SIP.md 1).
 -- KEYS: owners
 -- ARGV: node/slot, instance, start (a text of this start alone), epoch this start has claimed (0 none yet), ttl_ms
 --@include clock
@@ -13,7 +14,7 @@ if stored then
 end
 if start ~= ARGV[3] then
   if known > 0 and epoch >= known then
-    return {'FENCED', epoch}
+    return {string.match(start, '^heir:') and 'INHERITED' or 'FENCED', epoch, string.match(start, '^heir:(.*)$') or ''}
   end
   if known == 0 and until_ms > now and instance ~= ARGV[2] then
     return {'TAKEN', epoch, instance}

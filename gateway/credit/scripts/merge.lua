@@ -4,7 +4,8 @@
 -- whether it has, the money is held.  What has no lease is not counted as held, whatever is left of it.
 -- KEYS: epoch, account, call, leases, said
 -- ARGV: epoch (open or rebuilding), owner, generation, member, tick, paid_s, held, final, tariff, lease_s,
---       answered_ms ('' unanswered), proven_s, grace_ms, adoption, usage, charge_micros ('' still live)
+--       answered_ms ('' unanswered), proven_s, grace_ms, adoption, usage, charge_micros ('' still live), owner from whom
+--       the call was taken over ('' nobody) and below which generation: Redis may have forgotten that it was
 --@include clock
 --@include amount
 --@include fence
@@ -13,7 +14,8 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
 local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'held', 'clock_ms', 'proven_s')
-if call[1] and not (call[3] and ARGV[16] == '') and fenced(call[1], call[2]) then
+local forgot = call[1] == ARGV[17] and tonumber(call[2] or 0) < tonumber(ARGV[18])
+if call[1] and not (call[3] and ARGV[16] == '') and not forgot and fenced(call[1], call[2]) then
   return {'FENCED'}
 end
 if ARGV[16] ~= '' then

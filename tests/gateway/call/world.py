@@ -257,6 +257,8 @@ class World:
     def __init__(self, options: Options | None = None) -> None:
         options = options or Options()
         self.now = 1000.0
+        self.place = GATE
+        """Where the gate hears; what goes to another place is lost."""
         self.deadlines = Deadlines()
         self._numbers = count(1)
         self.verdict = options.verdict
@@ -325,7 +327,7 @@ class World:
 
     def _deliver(self) -> bool:
         busy = False
-        for source, endpoint in [(GATE, self.endpoint), *((at, phone.endpoint) for at, phone in self.phones.items())]:
+        for source, endpoint in [(self.place, self.endpoint), *((at, phone.endpoint) for at, phone in self.phones.items())]:
             for flow, data in endpoint.take_output():
                 target = (flow.host, flow.port)
                 self.sent.append((self.now, source, target, parse(data)))
@@ -342,7 +344,7 @@ class World:
 
     def _arrive(self, source: tuple[str, int], flow: Flow, data: bytes) -> None:
         target, back = (flow.host, flow.port), Flow("udp", *source)
-        if target == GATE:
+        if target == self.place:
             self.arrived.append(data)
             self.endpoint.receive(data, back, self.now)
         elif target in self.phones:
@@ -360,9 +362,10 @@ class World:
         self.endpoint = Endpoint(Identity(*GATE), Deadlines(), self.token)
         self.b2bua = self._new_b2bua(Deadlines())
 
-    def restart(self, proven_s: int = 0) -> list[bool]:
-        """A new gate takes over what the store has; whether each call could be read."""
-        self.endpoint = Endpoint(Identity(*GATE), self.deadlines, self.token)
+    def restart(self, proven_s: int = 0, at: tuple[str, int] = GATE) -> list[bool]:
+        """A new gate, perhaps at another place, takes over what the store has; whether each call could be read."""
+        self.place = at
+        self.endpoint = Endpoint(Identity(*at), self.deadlines, self.token)
         self.b2bua = self._new_b2bua(self.deadlines)
         stored = self.store.live(proven_s)
         adopted = [self.b2bua.adopt(call, self.now) for call in stored]
