@@ -362,6 +362,7 @@ class CalledLeg(Leg):
             super().acknowledge(event, now)
         elif self.attempt is not None and self.winner is not None and self.winner.ack is None:
             self.attempt.acknowledge(self.winner, event.request)
+            self.store_late_offer(event.request, now)
 
     def fork_of(self, request: Request) -> int | None:
         """The fork whose dialog a request of the called side belongs to; None where it is none of them."""

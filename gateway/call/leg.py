@@ -302,6 +302,12 @@ class Leg:
         """The other side acknowledged the 2xx of a request that this leg carried: so is the peer (late offer)."""
         if event.carry is not None:
             self._ack(event.carry, event.request, now)
+            self.store_late_offer(event.request, now)
+
+    def store_late_offer(self, request: Request, now: float) -> None:
+        """What the peer got by an ACK is the description to be repeated, where that has to be stored."""
+        if request.body and not self.allows_update:
+            self.call.dialogs_changed(now)
 
     # what the peer answers
 

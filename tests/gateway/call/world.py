@@ -13,6 +13,7 @@ from itertools import count
 from gateway.call.b2bua import B2bua
 from gateway.call.facts import Fact
 from gateway.call.settings import CallSettings
+from gateway.call.targets import hop_of
 from gateway.sip.deadlines import Deadlines
 from gateway.sip.dialog import Dialog
 from gateway.sip.endpoint import Endpoint, Identity
@@ -187,14 +188,14 @@ class Phone:
         return Dialog.as_server(transaction.request, transaction.to_tag)
 
     def ack(self, dialog: Dialog, *, seq: int = 1, body: bytes = b"", run: bool = True) -> None:
-        self.endpoint.ack(dialog.ack(seq), Flow("udp", *GATE), body=body, content_type=SDP if body else "")
+        self.endpoint.ack(dialog.ack(seq), self._way(dialog), body=body, content_type=SDP if body else "")
         if run:
             self.world.settle()
 
     def send(
         self, dialog: Dialog, method: str, *, headers: Headers = (), body: bytes = b"", run: bool = True
     ) -> ClientTransaction:
-        flow = Flow("udp", *GATE)
+        flow = self._way(dialog)
         contact = self.endpoint.contact(flow) if method in ("INVITE", "UPDATE") else ""
         sent = self.endpoint.request_in(
             dialog.request(method), flow, contact=contact, headers=headers, body=body,
@@ -203,6 +204,10 @@ class Phone:
         if run:
             self.world.settle()
         return sent
+
+    def _way(self, dialog: Dialog) -> Flow:
+        """Where the gate is as the dialog has it; a proxy between is not played."""
+        return Flow("udp", *GATE) if dialog.route_set else hop_of(dialog, Flow("udp", *GATE))
 
     def cancel(self, sent: ClientTransaction, headers: Headers = (), run: bool = True) -> None:
         self.endpoint.cancel(sent, headers=headers, now=self.world.now)
@@ -327,7 +332,8 @@ class World:
 
     def _deliver(self) -> bool:
         busy = False
-        for source, endpoint in [(self.place, self.endpoint), *((at, phone.endpoint) for at, phone in self.phones.items())]:
+        phones = ((at, phone.endpoint) for at, phone in self.phones.items())
+        for source, endpoint in [(self.place, self.endpoint), *phones]:
             for flow, data in endpoint.take_output():
                 target = (flow.host, flow.port)
                 self.sent.append((self.now, source, target, parse(data)))
