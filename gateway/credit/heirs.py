@@ -65,14 +65,15 @@ class Heirs:
         """
         left = await self._look(link, running, now)
         self._searches = {holder: self._searches.get(holder) or self._succession() for holder in left}
-        heir, taken = Holder(self._owner.name, generation), list[StoredCall]()
+        heir, taken = Holder(self._owner.name, generation), dict[str, StoredCall]()
         try:
             for holder, search in self._searches.items():
-                taken += await search.take_over(links, holder, heir, epochs)
+                for stored in await search.take_over(links, holder, heir, epochs):
+                    taken.setdefault(stored.call_id, stored)  # one that is ours by now is found by every search
         except BaseException:
             self._searches.clear()  # what was taken and is not given now is found again: it is ours and not known
             raise
-        return taken
+        return list(taken.values())
 
     async def leave(self, link: Link) -> None:
         """Say of every slot that was looked through to its end that nothing of it is left.

@@ -14,7 +14,8 @@ if stored then
 end
 if start ~= ARGV[3] then
   if known > 0 and epoch >= known then
-    return {string.match(start, '^heir:') and 'INHERITED' or 'FENCED', epoch, string.match(start, '^heir:(.*)$') or ''}
+    local heir = string.match(start, '^heir:(.*)$')
+    return heir and {'INHERITED', epoch, heir} or {'FENCED', epoch}
   end
   if known == 0 and until_ms > now and instance ~= ARGV[2] then
     return {'TAKEN', epoch, instance}
