@@ -1,18 +1,14 @@
 """Calls outlive the gate: processes are killed under live calls, and peers notice nothing but a late answer."""
 
 import contextlib
-import json
 import os
-import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,126 +17,12 @@ from gateway.ledger import ledger_url
 from gateway.supervisor.binding import bind
 from gateway.worker.plan import GIVEN_UP, READY, Plan, encode_plan
 from loadtest.bench.gate import Gate
-from loadtest.wire import Address, Dialog, Heard, hear, request, response, sdp, sip_cause, tag_of, uri_in
+from loadtest.wire import Address, request, response, sdp, sip_cause
+from tests.live.sides import Caller, Side, books_are_whole, dialog_of_callee, say, usage
 
 pytestmark = pytest.mark.peer("redis-server")
 
-PBX = "127.0.0.2"
-NUMBER = "+442079460000"
 MakeGate = Callable[..., Gate]
-
-
-class Side:
-    """A telephone with a thread of its own: it answers what it is asked, and keeps what it heard, with the moment."""
-
-    def __init__(self, address: Address) -> None:
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(tuple(address))
-        self.here = Address(*self.sock.getsockname()[:2])
-        self.heard: list[tuple[float, Heard]] = []
-        self.answers = True
-        self.rings_only = False
-        self._new = threading.Condition()
-        self._over = False
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._over = True
-        self._thread.join(5)
-        self.sock.close()
-
-    def _listen(self) -> None:
-        while not self._over:
-            if not select.select([self.sock], [], [], 0.1)[0]:
-                continue
-            data, peer = self.sock.recvfrom(65535)
-            heard = hear(data)
-            with self._new:
-                self.heard.append((time.monotonic(), heard))
-                self._new.notify_all()
-            if self.answers and not heard.status and heard.method != "ACK":
-                self.sock.sendto(self._answer(heard), peer)
-
-    def _answer(self, heard: Heard) -> bytes:
-        if heard.method != "INVITE":
-            return response(heard, 200)
-        status = 180 if self.rings_only else 200
-        return response(heard, status, "callee", f"sip:{self.here}", "" if self.rings_only else sdp(self.here, 2))
-
-    def wait(self, wanted: Callable[[Heard], bool], since: int = 0, within_s: float = 10.0) -> tuple[float, Heard]:
-        """The first message heard from number ``since`` on that is wanted."""
-        until_s = time.monotonic() + within_s
-        with self._new:
-            while True:
-                for at_s, heard in self.heard[since:]:
-                    if wanted(heard):
-                        return at_s, heard
-                assert self._new.wait(until_s - time.monotonic()), [(h.status, h.method) for _, h in self.heard]
-
-    def asked(self, method: str, since: int = 0, within_s: float = 10.0) -> tuple[float, Heard]:
-        return self.wait(lambda heard: not heard.status and heard.method == method, since, within_s)
-
-    def count(self, method: str, since: int = 0) -> int:
-        return sum(not heard.status and heard.method == method for _, heard in self.heard[since:])
-
-
-class Caller(Side):
-    def __init__(self, gate: Address) -> None:
-        super().__init__(Address(PBX, 0))
-        self.gate = gate
-        self._calls = 0
-
-    def invite(self, number: str = NUMBER) -> Dialog:
-        self._calls += 1
-        call = f"{self.here.port}-{self._calls}"
-        target = f"sip:{number}@{self.gate}"
-        contact = f"sip:+14255550000@{self.here}"
-        local = f"<sip:+14255550000@{self.here}>;tag={call}"
-        dialog = Dialog(self.here, call, local, f"<{target}>", contact, target, self.gate, cseq=1)
-        self.sock.sendto(request(dialog, "INVITE", f"z9hG4bK-{call}-1", sdp(self.here, 1)), self.gate)
-        return dialog
-
-    def call(self, number: str = NUMBER) -> Dialog:
-        dialog = self.invite(number)
-        _, final = self.wait(lambda heard: heard.call_id == dialog.call_id and heard.status >= 200)
-        assert final.status == 200
-        dialog.remote = final.first("to")
-        dialog.learn(uri_in(final.first("contact")), [])
-        self.sock.sendto(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
-        return dialog
-
-    def say(self, dialog: Dialog, method: str, body: str = "", within_s: float = 10.0) -> Heard:
-        """A request in the dialog, repeated as RFC 3261 has it; its final answer."""
-        return say(self, dialog, method, body, within_s)
-
-
-def say(side: Side, dialog: Dialog, method: str, body: str = "", within_s: float = 10.0) -> Heard:
-    dialog.cseq += 1
-    since, until_s, pause_s = len(side.heard), time.monotonic() + within_s, 0.5
-    data = request(dialog, method, f"z9hG4bK-{tag_of(dialog.local)}-{dialog.cseq}", body)
-
-    def final(heard: Heard) -> bool:
-        return heard.status >= 200 and heard.cseq == dialog.cseq and heard.call_id == dialog.call_id
-
-    while True:
-        side.sock.sendto(data, dialog.next_hop)
-        try:
-            return side.wait(final, since, pause_s)[1]
-        except AssertionError:
-            pause_s = min(2 * pause_s, 4.0)
-            if time.monotonic() > until_s:
-                raise
-
-
-def dialog_of_callee(callee: Side) -> Dialog:
-    """The called side's own dialog, from the INVITE it got last."""
-    _, invite = [each for each in callee.heard if each[1].method == "INVITE" and not each[1].status][-1]
-    target = uri_in(invite.first("contact"))
-    local = f"{invite.first('to')};tag=callee"
-    dialog = Dialog(callee.here, invite.call_id, local, invite.first("from"), f"sip:{callee.here}", target, callee.here)
-    dialog.learn(target, [])
-    return dialog
 
 
 @pytest.fixture
@@ -184,20 +66,6 @@ def kill_all(gate: Gate) -> None:
     gate.process.wait(10)
     if gate.redis is not None:
         gate.stop_redis()
-
-
-def usage(gate: Gate) -> list[dict[str, Any]]:
-    done = gate.run("usage", "--tenant", "contoso", "--format", "json")
-    assert done.status == 0, done.err
-    rows = json.loads(done.out)
-    return list(rows["calls"] if isinstance(rows, dict) else rows)
-
-
-def books_are_whole(gate: Gate, balance: str) -> None:
-    assert gate.wait_booked()
-    found = gate.run("balance", "contoso", "--json").document()
-    assert (found["balance"], found["held"], found["unsynced"]) == (balance, "0.000000", "0.000000")
-    assert gate.run("reconcile", "--json").document()["drift_micros"] == 0
 
 
 # the worker is killed
