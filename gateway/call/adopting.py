@@ -22,7 +22,7 @@ be refused like any other: 500 to the caller, CANCEL to the called side, the res
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from gateway.call.adoption import Side, StoredCall, Talking, Unanswered, decode
-from gateway.call.call import Call
+from gateway.call.call import UNLIMITED_S, Call
 from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
 from gateway.call.commands import Release
@@ -89,7 +89,8 @@ def give_back(core: "B2bua", stored: StoredCall, now: float) -> None:
 
 
 def _verdict(stored: StoredCall, record: CallRecord, longest_s: int | None) -> Allow:
-    """What policy had said, as far as it matters once a call is placed."""
+    """What policy had said, as far as it matters once a call is placed; no other call may last as long as one of
+    emergency, whose kind is that of any call by the same caller."""
     return Allow(
         tenant_id=stored.tenant_id,
         currency=record.currency,
@@ -100,7 +101,7 @@ def _verdict(stored: StoredCall, record: CallRecord, longest_s: int | None) -> A
         routes=(),
         payer=cast(Literal["credits", "pool", "none"], record.payer),
         tariff=stored.tariff,
-        emergency=record.kind == "emergency",
+        emergency=longest_s == UNLIMITED_S,
         user_id=record.user_id,
         max_call_s=longest_s,
         trunk=record.trunk,

@@ -46,6 +46,8 @@ DEFAULT_FILE: Final = "callgate.toml"
 FILE_VARIABLE: Final = "CALLGATE_CONFIG"
 EMBEDDED: Final = "embedded"
 DAY_S: Final = 86_400
+CLAIM_S: Final = 15
+"""How long after it was heard last a worker is missed (gateway.credit.tie.CLAIM_TTL_MS)."""
 TRUNKS_MAX: Final = 1000
 """Sources are matched entry by entry; more trunks than this want a table of their own, not a file."""
 TRUNK_ENTRIES_MAX: Final = 1000
@@ -297,6 +299,9 @@ def _notices(settings: Settings) -> Iterator[str]:
     if settings.renew_lead_s != credit.renew_lead_s:
         given = f"credit.renew_lead_s = {credit.renew_lead_s:g} is not below credit.tick_s = {credit.tick_s}"
         yield f"{given}: {settings.renew_lead_s:g} is used"
+    if credit.takeover_after_s and credit.takeover_after_s + CLAIM_S >= credit.lease_grace_s:
+        given = f"credit.takeover_after_s = {credit.takeover_after_s:g} and {CLAIM_S} s until a gate is missed are not below"
+        yield f"{given} credit.lease_grace_s = {credit.lease_grace_s}: calls of a dead gate end before others take them"
     yield from later.notices(settings, "")
 
 

@@ -194,7 +194,7 @@ def test_once_both_were_heard_a_dead_peer_is_charged_as_ever() -> None:
 
 @pytest.mark.parametrize("kind", ["free", "emergency"])
 def test_calls_that_nobody_pays_are_adopted_too(kind: str) -> None:
-    verdict = allow(tariff=None, payer="none", emergency=kind == "emergency", kind=kind)
+    verdict = allow(tariff=None, payer="none", emergency=kind == "emergency")
     world = World(Options(verdict=verdict, settings=CallSettings(session_expires_s=0, max_call_s=300)))
     a_side, _ = world.talk()
     world.run(100.0)

@@ -11,8 +11,9 @@ import pytest
 
 from gateway.config import settings, values
 from gateway.config.problems import ConfigError
-from gateway.config.settings import Settings
+from gateway.config.settings import CLAIM_S, Settings
 from gateway.config.values import HostPort, HostRule, Listen
+from gateway.credit.tie import CLAIM_TTL_MS
 from policy.directory import Trunk
 
 CONTRACT = """
@@ -334,3 +335,13 @@ def test_settings_travel_to_another_process_whole(monkeypatch: pytest.MonkeyPatc
 def test_settings_never_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         read("").sip.workers = 2  # type: ignore[misc]
+
+
+def test_a_takeover_that_comes_after_the_sweep_is_told(tmp_path: Path) -> None:
+    assert CLAIM_TTL_MS == 1000 * CLAIM_S
+    assert not [notice for notice in settings.parse({}, "", tmp_path).notices if "takeover" in notice]
+    for grace_s, told in ((30, False), (25, True)):
+        notices = settings.parse({"credit": {"lease_grace_s": grace_s}}, "", tmp_path).notices
+        assert any("takeover_after_s = 10" in notice for notice in notices) == told
+    never = settings.parse({"credit": {"lease_grace_s": 1, "takeover_after_s": 0}}, "", tmp_path)
+    assert not any("takeover" in notice for notice in never.notices)
