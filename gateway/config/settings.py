@@ -300,8 +300,9 @@ def _notices(settings: Settings) -> Iterator[str]:
         given = f"credit.renew_lead_s = {credit.renew_lead_s:g} is not below credit.tick_s = {credit.tick_s}"
         yield f"{given}: {settings.renew_lead_s:g} is used"
     if credit.takeover_after_s and credit.takeover_after_s + CLAIM_S >= credit.lease_grace_s:
-        given = f"credit.takeover_after_s = {credit.takeover_after_s:g} and {CLAIM_S} s until a gate is missed are not below"
-        yield f"{given} credit.lease_grace_s = {credit.lease_grace_s}: calls of a dead gate end before others take them"
+        given = f"credit.takeover_after_s = {credit.takeover_after_s:g} and {CLAIM_S} s until a gate is missed"
+        swept = "calls of a dead gate end before others take them"
+        yield f"{given} are not below credit.lease_grace_s = {credit.lease_grace_s}: {swept}"
     yield from later.notices(settings, "")
 
 

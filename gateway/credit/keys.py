@@ -20,7 +20,8 @@ Keys of a partition, N without leading zeros:
 | ``cg:{pN}:booked`` | string | the last outbox entry that the ledger booked |
 | ``cg:{pN}:said`` | hash | ``ID TENANT`` by charge in micro-units: charges that a worker said after a rebuild began |
 
-Outside the partitions: ``cg:partitions`` (P), ``cg:owners`` (claims of worker slots), ``cg:orders:NODE/SLOT`` (a
+Outside the partitions: ``cg:partitions`` (P), ``cg:owners`` (claims of worker slots, and who is heir
+of one that is gone), ``cg:orders:NODE/SLOT`` (a
 worker's stream), ``cg:directory`` (the version published last), ``cg:epoch`` (the newest epoch begun), ``cg:heard``
 (by worker, the epoch in which it has said all it knows) and ``cg:doubtful`` (partitions with charges said too late for
 the rebuild).  Each is asked for by itself, so in a cluster they may be at different nodes.
