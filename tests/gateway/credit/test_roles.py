@@ -165,6 +165,10 @@ async def test_a_worker_does_all_it_does(guarded: Guarded, leader: CreditAdmin, 
     await newer.do(Renew("live", "t", 1, 1, 2, 1))
     await older.do(Renew("live", "t", 2, 2, 3, 2))
     assert older.results[-1] == Refusal("live", 2, "FENCED")
+    guarded.watcher.hset("cg:owners", "gone/0", "1 1 start here")
+    assert await newer.store.inherit(["gate-1/0"]) == []
+    await newer.store.inherited()
+    assert guarded.watcher.hget("cg:owners", "gone/0") == b"2 0 heir:gate-1/0 here"
     await leader.broadcast_order(Funded("t"))
     (entry, order), *_ = await newer.orders.read_orders("gate-1/0")
     assert order == Funded("t")
