@@ -33,6 +33,10 @@ log = get_logger("admin")
 
 HANG_UP_WAIT_S: Final = 5.0
 """How long a hang-up is waited for: the worker hears it at once, and settles within a Redis round trip."""
+
+NOTE_WAIT_S: Final = 1.0
+"""How long the order to hang up waits for its line in the audit log: a ledger that hangs is given up after ten seconds
+and more, in which a fraudulent call would go on."""
 HANG_UP_POLL_S: Final = 0.05
 
 
@@ -87,22 +91,31 @@ class Desk:
         return [call_document(call, now_ms) for call in found]
 
     async def hang_up(self, call_id: str, actor: str) -> Document:
-        """End a live call and wait until it is settled; written down first, but a ledger that is away stops nothing.
+        """End a live call and wait until it is settled.
 
+        It is written down first, but a ledger that is away stops nothing, and one that hangs delays it by NOTE_WAIT_S.
         Raises NotFound where there is no such call, NotDone where its worker did not end it in time.
         """
         call = await self.credit.live_call(call_id)
         if call is None:
             raise NotFound(f"there is no live call {call_id!r}; see `callgate calls`")
-        await self._note_hang_up(call, actor)
-        await self.credit.send_order(call.owner, HangUp(call_id))
+        noting = asyncio.create_task(self._note_hang_up(call, actor))
+        try:
+            await asyncio.wait([noting], timeout=NOTE_WAIT_S)
+            await self.credit.send_order(call.owner, HangUp(call_id))
+            await self._wait_for_end(call)
+        finally:
+            await noting
+        return {"id": call_id, "tenant": call.tenant_id, "ended": True}
+
+    async def _wait_for_end(self, call: LiveCall) -> None:
+        """Raises NotDone."""
         try:
             async with asyncio.timeout(HANG_UP_WAIT_S):
-                while await self.credit.live_call(call_id, call.tenant_id or None):  # noqa: ASYNC110  it ends in another process
+                while await self.credit.live_call(call.call_id, call.tenant_id or None):  # noqa: ASYNC110  it ends in another process
                     await asyncio.sleep(HANG_UP_POLL_S)
         except TimeoutError:
-            raise NotDone(_not_hung_up(call_id, call.owner)) from None
-        return {"id": call_id, "tenant": call.tenant_id, "ended": True}
+            raise NotDone(_not_hung_up(call.call_id, call.owner)) from None
 
     async def _note_hang_up(self, call: LiveCall, actor: str) -> None:
         before = call_document(call, time.time_ns() // 1_000_000)

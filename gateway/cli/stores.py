@@ -16,7 +16,7 @@ from gateway.cli.output import Failure, note
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin, StoreError
 from gateway.credit.embedded import EmbeddedError, EmbeddedRedis
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, LedgerAway
 from gateway.settlement.accounts import settle_in
 
 
@@ -32,22 +32,33 @@ def data_folder(settings: Settings) -> Path:
 
 
 @asynccontextmanager
-async def open_ledger(settings: Settings) -> AsyncIterator[Ledger]:
-    """The ledger with its tables up to date.  Raises LedgerAway."""
+async def open_ledger(settings: Settings, *, needed: bool = True) -> AsyncIterator[Ledger]:
+    """The ledger with its tables up to date; where it is not ``needed``, one that is away will do as well.
+
+    Raises LedgerAway.
+    """
     async with Ledger.open(settings.ledger.url, data_folder(settings)) as ledger:
-        await ledger.migrate()
+        try:
+            await ledger.migrate()
+        except LedgerAway as error:
+            if needed:
+                raise
+            note(str(error))
         yield ledger
 
 
 @asynccontextmanager
-async def open_credit(settings: Settings, ledger: Ledger, *, needed: bool = True) -> AsyncIterator[CreditAdmin]:
+async def open_credit(
+    settings: Settings, ledger: Ledger, *, needed: bool = True, ledger_needed: bool = True
+) -> AsyncIterator[CreditAdmin]:
     """The credit store, ready for use; where it is not ``needed``, one that is away will do as well.
 
-    Raises EmbeddedError, StoreError, LedgerRefused for another number of partitions than at the first start.
+    Raises EmbeddedError, StoreError, LedgerAway where that one is needed, LedgerRefused for another number of
+    partitions than at the first start.
     """
     async with AsyncExitStack() as stack:
         embedded = EmbeddedRedis(data_folder(settings)) if settings.redis_embedded else None
-        partitions = await ledger.partitions(settings.redis.partitions)
+        partitions = await _partitions(settings, ledger, needed=ledger_needed)
         credit = CreditAdmin(embedded.url if embedded else settings.redis.url, partitions=partitions)
         stack.push_async_callback(credit.close)
         try:
@@ -61,10 +72,24 @@ async def open_credit(settings: Settings, ledger: Ledger, *, needed: bool = True
         yield credit
 
 
+async def _partitions(settings: Settings, ledger: Ledger, *, needed: bool) -> int:
+    try:
+        return await ledger.partitions(settings.redis.partitions)
+    except LedgerAway:
+        if needed:
+            raise
+        return settings.redis.partitions
+
+
 @asynccontextmanager
-async def open_desk(settings: Settings, *, redis_needed: bool = True) -> AsyncIterator[Desk]:
+async def open_desk(
+    settings: Settings, *, redis_needed: bool = True, ledger_needed: bool = True
+) -> AsyncIterator[Desk]:
     """Ledger and credit store, and the desk in front of them."""
-    async with open_ledger(settings) as ledger, open_credit(settings, ledger, needed=redis_needed) as credit:
+    async with (
+        open_ledger(settings, needed=ledger_needed) as ledger,
+        open_credit(settings, ledger, needed=redis_needed, ledger_needed=ledger_needed) as credit,
+    ):
         yield Desk(settings, ledger, credit)
 
 

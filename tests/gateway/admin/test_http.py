@@ -1,8 +1,10 @@
 """The HTTP side over real stores: what is open, what wants the token, and how errors are told."""
 
+import asyncio
 import contextlib
 import json
 import resource
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -300,6 +302,24 @@ async def test_a_ledger_that_is_away_keeps_no_call_up(
     assert is_problem(await world.ask("DELETE", "/api/v1/calls/c1"), 503, "does not answer"), "it was asked to"
     assert HangUp("c1") in [order for _, order in await world.credit.read_orders("gate-1/0")]
     assert "hang-up not in the audit log" in capsys.readouterr().out
+
+
+async def test_a_ledger_that_hangs_delays_no_hang_up_and_keeps_its_line(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "NOTE_WAIT_S", 0.1)
+    monkeypatch.setattr(desk, "HANG_UP_WAIT_S", 0.2)
+    await fund(world.ledger, world.credit, "contoso", 1_000_000, "r1")
+    store = await reserve(world, [])
+    await store.stop()
+    with contextlib.closing(sqlite3.connect(world.settings.data_dir / "ledger.sqlite3")) as other:
+        other.execute("BEGIN IMMEDIATE")  # five seconds are waited for it
+        asking = asyncio.create_task(world.ask("DELETE", "/api/v1/calls/c1"))
+        async with asyncio.timeout(20):
+            while HangUp("c1") not in [order for _, order in await world.credit.read_orders("gate-1/0")]:
+                await asyncio.sleep(0.01)
+    assert is_problem(await asking, 503, "does not answer")
+    assert [act.act async for act in world.ledger.acts("contoso")][-1] == "call.hangup"
 
 
 async def test_documents_are_json_with_nothing_but_text_for_money(world: World) -> None:

@@ -90,3 +90,20 @@ def test_every_command_does_its_work(signed_in: Shell, guarded: Guarded) -> None
     worker.join()
     assert guarded.refused() == []
     assert OPERATOR.commands - guarded.used() <= {"select"}  # only where the URL names another database than 0
+
+
+def test_a_call_is_hung_up_while_the_ledger_is_away(signed_in: Shell, guarded: Guarded) -> None:
+    run = signed_in
+    run("provision", "tenants.toml")
+    run("reconcile", "--repair")
+    call = leave_a_call(guarded, "c1")
+    for path in (run.folder / "data").glob("ledger.sqlite3*"):
+        path.unlink()
+    (run.folder / "data" / "ledger.sqlite3").mkdir()
+    worker = threading.Thread(target=end_when_ordered, args=(guarded, call))
+    worker.start()
+    done = run("hangup", "c1", "--json", status=None)
+    worker.join()
+    assert done.status == 0, done
+    assert done.document["ended"]
+    assert "hang-up not in the audit log" in done.err
