@@ -111,6 +111,7 @@ def _asking_words(address: Address, username: str, password: str) -> dict[str, A
         "socket_connect_timeout": ASK_S,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "driver_info": None,  # as in client: no role may give CLIENT SETINFO
         **tls_words(address),
     }
 

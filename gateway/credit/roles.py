@@ -40,6 +40,10 @@ SCRIPT_COMMANDS: Final = ("evalsha", "eval")
 SIGNING_IN: Final = ("select",)
 """What any connection may need: another database.  Signing in itself is free to everybody."""
 
+IN_A_CLUSTER: Final = ("command", "cluster|info", "cluster|slots", "asking")
+"""What a connection to Redis Cluster may need: where a command has its keys (redis-py asks), who serves what, and to be
+heard by a node that a slot is moving to."""
+
 READ: Final = frozenset("R")
 WRITE: Final = frozenset("W")
 BOTH: Final = READ | WRITE
@@ -64,7 +68,7 @@ class Role:
         """All that the role may do, its scripts' own commands among it; in lower case, ``name|subcommand``."""
         inside = {found.lower() for script in self.scripts for found in _CALLED.findall(script.text)}
         calling = SCRIPT_COMMANDS if self.scripts else ()
-        return frozenset({*SIGNING_IN, *calling, *self.plain, *inside})
+        return frozenset({*SIGNING_IN, *IN_A_CLUSTER, *calling, *self.plain, *inside})
 
 
 WORKER: Final = Role(

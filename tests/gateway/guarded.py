@@ -13,13 +13,16 @@ from typing import Any
 from redis import Redis
 
 from gateway.credit.embedded import find_server
-from gateway.credit.roles import PLACEHOLDER, acl_file
+from gateway.credit.roles import IN_A_CLUSTER, PLACEHOLDER, SIGNING_IN, acl_file
 
 PASSWORD = "open-sesame"
 """Of every user."""
 
 WATCHER = "watcher"
 """A user of the tests' own, who may do all: for their looks, and for what they do to Redis."""
+
+UNUSED_HERE = {*SIGNING_IN, *IN_A_CLUSTER}
+"""Rights for a URL that names another database than 0, or a cluster."""
 
 STARTS_WITHIN_S = 30.0
 

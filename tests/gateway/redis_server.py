@@ -256,14 +256,14 @@ class SentinelGroup:
 
 
 class RedisCluster:
-    """Three masters and a replica of each."""
+    """Three masters and a replica of each; ``more`` are further options of every node."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         folder.mkdir(exist_ok=True)
         options = [
             "--appendonly", "yes", "--cluster-enabled", "yes", "--cluster-node-timeout", "800",
             "--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0",
-            "--repl-diskless-sync-delay", "0",
+            "--repl-diskless-sync-delay", "0", *more,
         ]  # fmt: skip
         self.nodes = [RedisServer(folder / str(port), port, *options) for port in free_ports(6)]
         try:
