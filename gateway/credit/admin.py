@@ -101,7 +101,7 @@ class CreditAdmin(Repairs):
     async def _look(self, keys: PartitionKeys, tenant_ids: Iterable[str]) -> list[Any]:
         """The fields of each account, and at last the outbox."""
         places = [keys.outbox, *(keys.account(tenant_id) for tenant_id in tenant_ids)]
-        entries, *accounts = await self._client.call(lua.LOOK, places, list(_ACCOUNT_FIELDS))
+        entries, *accounts = await self._client.look(lua.LOOK, places, list(_ACCOUNT_FIELDS))
         return [*accounts, [(entry_id, dict(zip(some[::2], some[1::2], strict=True))) for entry_id, some in entries]]
 
     async def create_account(self, tenant_id: str, balance_micros: int, seq: int) -> bool:

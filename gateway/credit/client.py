@@ -167,6 +167,19 @@ class Client:
             reply = self.redis.eval(script.text, len(keys), *keys, *args)
             return await cast(Awaitable[list[Any]], reply)
 
+    async def look(self, script: Script, keys: list[str], args: list[str | bytes | int]) -> list[Any]:
+        """Run a script that only reads, so that a user who may not write these keys may call it too."""
+        try:
+            reply = self.redis.evalsha_ro(script.sha, len(keys), *keys, *args)
+            return await cast(Awaitable[list[Any]], reply)
+        except exceptions.NoScriptError:
+            reply = self.redis.eval_ro(script.text, len(keys), *keys, *args)
+            return await cast(Awaitable[list[Any]], reply)
+        except exceptions.ResponseError as error:
+            if not str(error).lower().startswith("unknown command"):
+                raise
+        return await self.call(script, keys, args)  # Redis before 7.0 does not tell reading from writing
+
     async def call_in(
         self, partition: PartitionKeys, script: Script, keys: list[str], args: list[str | bytes | int]
     ) -> list[Any]:

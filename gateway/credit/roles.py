@@ -4,7 +4,7 @@
 the user who calls it, so a role may also do what its scripts do; those commands are read from the scripts' own text
 and stand nowhere else.  Nobody may read all keys, empty a database, change the server's settings or look into it:
 what a stolen password opens is the money of the accounts, and not the machine behind it.  The admin process, the only
-one that the network can ask anything, has no script but one that reads: it writes nothing but orders to workers.
+one that the network can ask anything, calls no script but one that reads, and writes nothing but orders to workers.
 
 The settings have one ``redis.url``, so by default all roles sign in as UNION, who may do what any of them may.  Roles
 that run by themselves (``serve --role``, each with settings of its own) and the command line may sign in as their own
@@ -37,6 +37,9 @@ PLACEHOLDER: Final = "#SHA256_OF_PASSWORD"
 SCRIPT_COMMANDS: Final = ("evalsha", "eval")
 """How a script is called: by its hash, and whole where Redis has forgotten it or it is needed once."""
 
+LOOK_COMMANDS: Final = ("evalsha_ro", "eval_ro")
+"""How a script is called that only reads (Redis 7.0)."""
+
 SIGNING_IN: Final = ("select",)
 """What any connection may need: another database.  Signing in itself is free to everybody."""
 
@@ -56,18 +59,22 @@ _CALLED: Final = re.compile(r"redis\.call\('(\w+)'")
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One user: the scripts it calls, the commands it gives itself, and what it may do to which keys."""
+    """One user: the scripts it calls, the commands it gives itself, and what it may do to which keys.
+
+    ``looks`` are scripts that only read, and are called so that no right to write is asked for.
+    """
 
     name: str
     scripts: tuple[lua.Script, ...]
     plain: tuple[str, ...]
     keys: Keys
+    looks: tuple[lua.Script, ...] = ()
 
     @property
     def commands(self) -> frozenset[str]:
         """All that the role may do, its scripts' own commands among it; in lower case, ``name|subcommand``."""
-        inside = {found.lower() for script in self.scripts for found in _CALLED.findall(script.text)}
-        calling = SCRIPT_COMMANDS if self.scripts else ()
+        inside = {found.lower() for script in (*self.scripts, *self.looks) for found in _CALLED.findall(script.text)}
+        calling = (*(SCRIPT_COMMANDS if self.scripts else ()), *(LOOK_COMMANDS if self.looks else ()))
         return frozenset({*SIGNING_IN, *IN_A_CLUSTER, *calling, *self.plain, *inside})
 
 
@@ -101,6 +108,9 @@ _READING: Final = (
     "info",  # whether it is there, and which run of it
 )  # fmt: skip
 
+_LOOKS: Final = (lua.LOOK,)
+"""Accounts and outbox in one moment."""
+
 _ORDERING: Final = ("hgetall", "time", "xadd", "expire")
 """Orders to the workers that live."""
 
@@ -122,7 +132,7 @@ _LEADER_KEYS: Final = {
 
 SETTLER: Final = Role(
     f"{UNION}-settler",
-    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.SWEEP, lua.PUBLISH, lua.LOOK, *lua.REPAIR),
+    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.SWEEP, lua.PUBLISH, *lua.REPAIR),
     plain=(
         *_READING, *_ORDERING, *_REBUILDING,
         "xrange",  # since when
@@ -131,11 +141,13 @@ SETTLER: Final = Role(
         "zrangebyscore",  # leases that ran out
     ),
     keys={**_LEADER_KEYS, DOUBTFUL_KEY: BOTH},
+    looks=_LOOKS,
 )  # fmt: skip
 
 ADMIN: Final = Role(
     f"{UNION}-admin",
-    scripts=(lua.LOOK,),
+    scripts=(),
+    looks=_LOOKS,
     plain=(
         *_READING,
         "zscore",  # one live call
@@ -147,12 +159,13 @@ ADMIN: Final = Role(
 
 OPERATOR: Final = Role(
     f"{UNION}-operator",
-    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.PUBLISH, lua.LOOK, *lua.REPAIR),
+    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.PUBLISH, *lua.REPAIR),
     plain=(
         *_READING, *_ORDERING, *_REBUILDING,
         "zscore",  # hangup
     ),
     keys=_LEADER_KEYS,
+    looks=_LOOKS,
 )  # fmt: skip
 """The command line; ``reconcile --repair`` leads a rebuild."""
 

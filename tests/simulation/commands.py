@@ -66,6 +66,12 @@ class SimCommands:
     async def eval(self, *words: Any) -> Any:
         return await self.execute_command("EVAL", *words)
 
+    async def evalsha_ro(self, *words: Any) -> Any:
+        return await self.execute_command("EVALSHA", *words)
+
+    async def eval_ro(self, *words: Any) -> Any:
+        return await self.execute_command("EVAL", *words)
+
     async def script_load(self, text: str) -> Any:
         return await self.execute_command("SCRIPT", "LOAD", text)
 
