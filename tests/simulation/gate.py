@@ -27,6 +27,9 @@ from tests.simulation.network import Address, Cable, Network
 PARTITIONS = 2
 UNIX_START_S = 1_700_000_000.0
 
+TAKEOVER_AFTER_S = 5.0
+"""Another gate takes over that long after a claim ran out: before the leases do (lease_grace_s)."""
+
 STORE_WAIT_S = 2.0
 """As long as a worker waits at its start for a Redis that is up to be open."""
 
@@ -80,7 +83,7 @@ class SimGate:
         )
         self.store = CreditStore(
             "redis://10.0.0.9:6379", Owner(self.node, 0, self.node), lambda result: self.turn.resolve(result),
-            partitions=PARTITIONS, lease_grace_s=self.settings.lease_grace_s,
+            partitions=PARTITIONS, lease_grace_s=self.settings.lease_grace_s, takeover_after_s=TAKEOVER_AFTER_S,
             observer=StoreObserver(alert=lambda code, text: self.alerts.append((code, text))),
         )  # fmt: skip
         self.turn = Turn(
@@ -110,6 +113,7 @@ class SimGate:
         self.turn.end(loop.time())
         if not adopted:
             self._tasks.append(loop.create_task(self._takeover.later()))
+        self._tasks.append(loop.create_task(self._takeover.of_others(asyncio.Event())))
 
     def _send(self, flow: Flow, data: bytes) -> None:
         if self.replaced:

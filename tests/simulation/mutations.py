@@ -13,9 +13,11 @@ from gateway.call.adoption import StoredCall
 from gateway.call.b2bua import B2bua
 from gateway.call.caller import CallerLeg
 from gateway.call.money import Reservation
+from gateway.credit.heirs import Heirs
 from gateway.credit.kept import Keeper
 from gateway.credit.retelling import Retelling
 from gateway.credit.standing import Standing
+from gateway.credit.succession import Holder
 from tests.simulation.world import BrokenError, mutated, play
 
 SEEDS_MAX: Final = 1_000
@@ -71,11 +73,17 @@ def adopts_nothing(self: B2bua, stored: StoredCall, now: float) -> bool:
     return False
 
 
+async def finds_nobody(self: Heirs, *_: object) -> list[Holder]:
+    """As if every claim were fresh."""
+    return []
+
+
 WORKER: Final[dict[str, tuple[type, str, Callable[..., Any]]]] = {
     "a late BYE is billed beyond what was held": (Reservation, "talk_ms", uncapped),
     "the end of paid time rings no bell": (Reservation, "next_at", lambda self: self._next_ask),
     "a cut reaches one leg": (CallerLeg, "hang_up", lambda self, headers, now: None),
     "a charge that Redis lost is not said again": (Keeper, "unsay", lambda self, kept: None),
+    "calls of a gate that is gone are not taken over": (Heirs, "_look", finds_nobody),
     "calls of the last process are not adopted": (B2bua, "adopt", adopts_nothing),
     "a process that was replaced meanwhile speaks": (Standing, "is_sure", lambda self, now: True),
     "a charge without an answer counts as taken": (Retelling, "_on_kept", acknowledged_anyway),

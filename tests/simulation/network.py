@@ -109,6 +109,7 @@ class Wire:
         self.broken = False
         self._reader = Reader()
         self._under_way: list[list[bytes]] = []
+        self._answers: list[Any] = []
         self._free_at_s = self._answers_at_s = 0.0
 
     def write(self, data: bytes) -> None:
@@ -147,10 +148,16 @@ class Wire:
             self._cable.loop.call_at(self._answers_at_s, self._answer, reply)
 
     def _answer(self, reply: Any) -> None:
+        self._answers.append(reply)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """In their order, also where they waited for a process that stands still."""
         if self._cable.unread:
-            self._cable.loop.call_later(0.05, self._answer, reply)
-        elif not self.broken:
-            self._link.data_received(encode(reply))
+            self._cable.loop.call_later(0.05, self._deliver)
+            return
+        while self._answers and not self.broken:
+            self._link.data_received(encode(self._answers.pop(0)))
 
 
 def encode(reply: Any) -> bytes:

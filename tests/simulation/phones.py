@@ -56,6 +56,8 @@ class End:
     connected_at: float | None = None
     ended_at: float | None = None
     status: int = 0
+    gate: Address | None = None
+    """Another gate than the plan's: this end's dialog was moved to it (RFC 3261 12.2.2)."""
     gone: bool = False
     """It vanished: nothing it does or does not do is anybody's fault."""
     invite: ClientTransaction | ServerTransaction | None = None
@@ -112,20 +114,42 @@ class Side:
         """Send BYE, if the call is still up."""
         if end.dialog is not None and end.ended_at is None:
             end.ended_at = self.loop.time()
-            flow = Flow("udp", *end.plan.gate)
+            flow = Flow("udp", *(end.gate or end.plan.gate))
             self.endpoint.request_in(end.dialog.request("BYE"), flow, now=self.loop.time())
 
     def take(self, event: Event) -> None:
         raise NotImplementedError
 
     def take_request(self, event: RequestArrived | InviteArrived) -> None:
-        """A request inside a dialog: 200 to all, and the end at a BYE."""
-        end, now = self.by_tag.get(event.request.to.tag), self.loop.time()
+        """A request inside a dialog: 200 to all, and the end at a BYE; a Contact moves the dialog to another gate."""
+        request, now = event.request, self.loop.time()
+        end = self.by_tag.get(request.to.tag)
         if end is not None and end.gone:
             return
-        if event.request.method == "BYE" and end is not None and end.ended_at is None:
+        if end is None or end.dialog is None or end.ended_at is not None:
+            again = end is not None and request.method == "BYE"
+            self.endpoint.respond(event.transaction, 200 if again else 481, now=now)
+            return
+        if request.method == "BYE":
             end.ended_at = now
-        self.endpoint.respond(event.transaction, 200 if end is not None else 481, now=now)
+        elif request.get("Contact") and end.dialog.refresh_target(request):
+            end.gate = (event.transaction.flow.host, event.transaction.flow.port)
+        self._accept(event)
+
+    def _accept(self, event: RequestArrived | InviteArrived) -> None:
+        offers = bool(event.request.body)
+        self.endpoint.respond(
+            event.transaction, 200, contact=self.contact(), body=SDP if offers else b"",
+            content_type="application/sdp" if offers else "", now=self.loop.time(),
+        )  # fmt: skip
+
+    def contact(self) -> str:
+        """Where this side is reached."""
+        return self.endpoint.contact(Flow("udp", *self.address))
+
+    def allow(self, plan: Plan) -> tuple[tuple[str, str], ...]:
+        """Half of all telephones know UPDATE; the others are moved by a re-INVITE."""
+        return (("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE"),) if int(plan.number[-1]) % 2 else ()
 
 
 class Pbx(Side):
@@ -142,7 +166,7 @@ class Pbx(Side):
         end.invite = self.endpoint.request(
             "INVITE", uri, flow, from_=f"<sip:{plan.caller}@{self.address[0]}>;tag={tag}", to=f"<{uri}>",
             call_id=f"call-{plan.number}", cseq=1, contact=self.endpoint.contact(flow), body=SDP,
-            content_type="application/sdp", owner=end, now=self.loop.time(),
+            content_type="application/sdp", headers=self.allow(plan), owner=end, now=self.loop.time(),
         )  # fmt: skip
         self.later(plan.gives_up_s, self._give_up, end)
         self.finish()
@@ -201,11 +225,8 @@ class Carrier(Side):
         event.transaction.owner = end
         if plan.answer == 0:
             return  # it never says anything
-        self.endpoint.respond(event.transaction, 180, contact=self._contact(), now=self.loop.time())
+        self.endpoint.respond(event.transaction, 180, contact=self.contact(), now=self.loop.time())
         self.later(plan.ring_s, self._answer, end)
-
-    def _contact(self) -> str:
-        return self.endpoint.contact(Flow("udp", *self.address))
 
     def _answer(self, end: End) -> None:
         transaction, now = end.invite, self.loop.time()
@@ -217,8 +238,9 @@ class Carrier(Side):
             self.endpoint.respond(transaction, end.plan.answer, now=now)
             return
         self.endpoint.respond(
-            transaction, 200, contact=self._contact(), body=SDP, content_type="application/sdp", now=now
-        )
+            transaction, 200, contact=self.contact(), body=SDP, content_type="application/sdp",
+            headers=self.allow(end.plan), now=now,
+        )  # fmt: skip
         end.dialog = Dialog.as_server(transaction.request, transaction.to_tag)
         end.connected_at = now
         self.by_tag[transaction.to_tag] = end

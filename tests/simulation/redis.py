@@ -70,7 +70,7 @@ class SimRedis:
         count = int(words[2])
         keys, arguments = words[3 : 3 + count], words[3 + count :]
         table = self._lua.table_from
-        reply = self._scripts[sha](self._call, table(keys), table(arguments))
+        reply = self._scripts[sha](self._call_in_script, table(keys), table(arguments))
         if sha == lua.RESTORE.sha.encode():
             self.on_restored(keys[1])
         self.watch()
@@ -108,6 +108,13 @@ class SimRedis:
     def _call(self, name: bytes, *words: Any) -> Any:
         act = getattr(self, "_" + name.decode().lower())
         return act(*(_bytes(word) for word in words))
+
+    def _call_in_script(self, name: bytes, *words: Any) -> Any:
+        return self._to_lua(self._call(name, *words))
+
+    def _to_lua(self, value: Any) -> Any:
+        """Lists are tables there."""
+        return self._lua.table_from([self._to_lua(each) for each in value]) if isinstance(value, list) else value
 
     def _get(self, key: bytes) -> Any:
         return self.data.get(key, False)
@@ -231,7 +238,7 @@ class SimRedis:
     def become(self, data: dict[bytes, Any], *, another_run: bool) -> None:
         """All it knows is ``data``; as after FLUSHALL, or as ``another_run``: a replica, or a start of its own."""
         self.data = data
-        self.history.clear()
+        self.history = [(self.history[-1][0] if self.history else 0.0, pickle.dumps(data))]
         if another_run:
             self.run_id += 1
             self._started_s = self.now_s()

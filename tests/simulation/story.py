@@ -45,6 +45,9 @@ PAST_S = 15.0
 
 MEMORY_FAULTS = ("wipe", "wipe and restart", "half", "past", "settler dies")
 REDIS_FAULTS = ("cut", "down", "hang", "slow", "forget", "flush scripts", "partition")
+GONE_SHARE = 0.3
+"""Of the stories with two gates those in which one of them dies for good, and the other one takes over."""
+
 GATE_FAULTS = ("kill", "kill", "settler away", "stall", "replace")
 
 
@@ -66,6 +69,9 @@ def story_of(seed: int) -> Story:
         # Redis' last writes and the worker that made them gone together is the one loss MONEY 6 documents
         for _ in range(dice.choice((0, 0, 1))):
             story.faults.append((dice.uniform(2, STORY_S + 20), dice.choice(GATE_FAULTS), dice.uniform(0.3, 8)))
+    if story.gates == len(GATES) and dice.random() < GONE_SHARE:
+        story.faults = [fault for fault in story.faults if fault[1] not in GATE_FAULTS]
+        story.faults.append((dice.uniform(5, STORY_S + 20), "gone", 0.1))
     if seed % REBUILT_EVERY == REBUILT_EVERY - 1:
         _lose_memory(story)
     return story

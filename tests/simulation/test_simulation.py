@@ -46,7 +46,8 @@ def test_stories_hold_what_they_promise() -> None:
     assert kinds == {"settle", "release", "sweep", "late"}
     faults = {what for world in worlds for _, what, _ in world.story.faults}
     assert {"cut", "down", "hang", "slow", "forget", "flush scripts", "partition", "kill", "settler away"} <= faults
-    assert {"stall", "replace"} <= faults
+    assert {"stall", "replace", "gone"} <= faults
+    assert any(end.gate for world in worlds for side in (world.pbx, world.carrier) for end in side.ends.values())
     adopted = {call_id for world in worlds for gate in world.gates for call_id in gate.proven}
     endings = {
         charge.kind for world in worlds for call_id, charge in world.settler.ledger.booked.items() if call_id in adopted

@@ -305,6 +305,12 @@ class World:
             gate.kill()
             self.loop.call_later(much, gate.start)
 
+    def _break_gone(self, much: float) -> None:
+        """A gate dies for good: the other one has its calls in a while, and both ends' dialogs."""
+        gate = self.dice.choice(self.gates)
+        self.killed.add(gate.address)
+        gate.kill()
+
     def _break_stall(self, much: float) -> None:
         """A gate hears nothing and does nothing for a moment, as a busy or stopped process."""
         gate = self.dice.choice(self.gates)
@@ -401,6 +407,8 @@ class World:
             return
         if self.story.weather.loss or self._redis_broke() or not plan.acknowledges:
             return
+        if self._is_gone(plan) and (plan.caller_talks_s, plan.callee_talks_s) != (None, None):
+            return  # a BYE that nobody heard: charged to the last proven moment (MONEY 5)
         records = [decode_record(charge.record) for charge in self.settler.ledger.booked.values()]
         told = sum(each.charge_micros + each.uncharged_micros for each in records if each.number == plan.number)
         stood_still_s = sum(much / 4 for _, what, much in self.story.faults if what == "stall")  # and cut late by that
@@ -408,6 +416,10 @@ class World:
         due = charge_micros(self.tariffs[plan.caller], int(talked_s * 1000)) if talked_s > 0 else 0
         if told < due:
             raise BrokenError(f"{plan.number} was talked on for {talked_s:.2f} s, which cost {due}, told was {told}")
+
+    def _is_gone(self, plan: Plan) -> bool:
+        """Its gate died for good."""
+        return plan.gate in self.killed and any(what == "gone" for _, what, _ in self.story.faults)
 
     def _redis_broke(self) -> bool:
         return any(what in REDIS_FAULTS for _, what, _ in self.story.faults)
@@ -439,10 +451,12 @@ class World:
         """Where nobody vanished both ends heard the end, and nobody is left with a ringing phone.
 
         A process that died may have said its last word to nobody, where the network lost it, where Redis could not take
-        it, or where it waited for an ACK that never came (RFC 3261 15).
+        it, or where it waited for an ACK that never came (RFC 3261 15).  A 2xx to a gate that is gone for good is heard
+        by nobody: its sender gives up by itself (13.3.1.4).
         """
         caller, callee = self.pbx.ends[plan.number], self.carrier.ends.get(plan.number)
-        doubtful = self.story.weather.loss or self._redis_broke() or not plan.acknowledges
+        unheard = caller.connected_at is None and self._is_gone(plan)
+        doubtful = self.story.weather.loss or self._redis_broke() or not plan.acknowledges or unheard
         if plan.gate in self.killed and doubtful:
             return
         if not caller.gone and not caller.status:
