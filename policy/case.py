@@ -108,7 +108,7 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         capability="" if row is None else CREDIT_CAPABILITY,
         limits=UNLIMITED if case.emergency else call_limits(tenant),
         max_call_s=None if case.emergency else longest_call_s(case),
-        failure_policy=tenant.failure_policy or case.directory.failure_policy,
+        failure_policy=case.directory.failure_policy_of(tenant.id),
         trunk=case.trunk.name,
         number_class=case.number_class.name,
     )

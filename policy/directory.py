@@ -118,6 +118,11 @@ class Directory:
     carriers: tuple[Trunk, ...] = field(init=False, repr=False, compare=False)
     deliveries: Mapping[str, tuple[Trunk, ...]] = field(init=False, repr=False, compare=False)
 
+    def failure_policy_of(self, tenant_id: str) -> Literal["terminate", "continue", "retry"]:
+        """What is done with a tenant's calls while the credit store is away (RFC 8506 5.7): its own policy wins."""
+        tenant = self.tenants.get(tenant_id)
+        return (tenant.failure_policy if tenant is not None else "") or self.failure_policy
+
     def __post_init__(self) -> None:
         reachable = [trunk for trunk in self.trunks.values() if trunk.targets]
         deliveries: dict[str, tuple[Trunk, ...]] = {}

@@ -48,6 +48,7 @@ REASONS: Final = _table(
     Reason("GATE_CALLS_PER_SECOND", 503, 41, "the gate gets more calls a second than it may take"),
     Reason("DRAINING", 503, 41, "the gate is being shut down"),
     Reason("STORE_AWAY", 503, 41, "the credit store cannot be reached"),
+    Reason("FAILURE_CEILING", 503, 41, "the credit store cannot be reached, and no more talk may go uncharged"),
     Reason("OUTBOX_FULL", 503, 41, "too many charges wait to be booked"),
     # how a call that was let in ended
     Reason("COMPLETED", 200, 16, "ended by a party"),

@@ -13,7 +13,7 @@ from gateway.call import adoption, records
 from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
 from gateway.call.clock import Bell, CallClock
-from gateway.call.commands import Grant, Prove, Refusal, Refused, Result, StoreAway, Written
+from gateway.call.commands import Grant, Prove, Refusal, Refused, Reserve, Result, StoreAway, Written
 from gateway.call.events import Acked, Answered, CallEvent, Failed, GaveUp, HungUp, Passed, Progress, Returned, Stopped
 from gateway.call.facts import Cut, Finished, Placed, Ticked
 from gateway.call.headers import crossing
@@ -39,6 +39,12 @@ ANSWER_WAIT_S: Final = 4.0
 """How long the 200 waits for a store that says nothing at all, four times as long as the store allows itself: then it
 is relayed unwritten."""
 
+RETRY_FOR_S: Final = 0.5
+"""How long after the INVITE a first tick is asked for again where the tenant's failure policy is "retry" (MONEY 8)."""
+
+RETRY_EVERY_S: Final = 0.05
+"""How often: ten times in RETRY_FOR_S, each answered at once by a store that knows Redis to be away."""
+
 UNLIMITED_S: Final = 2**31
 """The longest emergency call: it is never cut (CONTRACT 6), only ended where a peer is dead."""
 
@@ -48,6 +54,7 @@ class Call:
 
     __slots__ = (
         "_answer",
+        "_first",
         "_left",
         "_opening",
         "_placed",
@@ -83,6 +90,7 @@ class Call:
         self.invited_at = now
         self.answered_ms = 0
         self._answer: Answered | None = None
+        self._first: Reserve | None = None
         self._placed = False
         self._left = False
         self._opening = opening
@@ -121,7 +129,10 @@ class Call:
         attempt = self.called.prepare()
         adopt = adoption.unanswered(self.caller, self.caller_address, attempt) if attempt is not None else b""
         verdict = self.verdict
-        self.core.submit(self.money.reserve(verdict.limits, adopt, records.so_far(self._opening), verdict.emergency))
+        first = self.money.reserve(verdict.limits, adopt, records.so_far(self._opening), verdict.emergency)
+        if verdict.failure_policy == "retry":
+            self._first = first
+        self.core.submit(first)
         self.clock.wait(Bell.SETUP, now + self.core.settings.target_timeout_s)
         if verdict.emergency:
             self.happen(Happening.GRANTED, None, now)
@@ -175,6 +186,7 @@ class Call:
             return
         self.core.tell(Ticked("trimmed" if grant.final else "granted"))
         if self.state is State.RESERVING:
+            self._first = None
             self.happen(Happening.GRANTED, None, now)
         else:
             self.clock.wait(Bell.MONEY, self.money.next_at())
@@ -194,19 +206,23 @@ class Call:
     def _store_away(self, away: StoreAway, now: float) -> None:
         if self.state is State.ANSWERING:
             self.happen(Happening.STORE_AWAY, None, now)
-        elif self.money.away(away.tick, now):
+        elif self.money.away(away, now):
             self.core.tell(Ticked("away"))
-            if self.state is State.RESERVING:
-                self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
-            else:
+            if self.state is not State.RESERVING:
                 self.clock.wait(Bell.MONEY, self.money.next_at())
+            elif self._first is not None and now < self.invited_at + RETRY_FOR_S:
+                self.clock.wait(Bell.MONEY, min(now + RETRY_EVERY_S, self.invited_at + RETRY_FOR_S))
+            else:
+                self.happen(Happening.STORE_AWAY, Stopped(None, self.money.away_reason()), now)
 
     def _renew(self, now: float) -> None:
         self.core.submit(self.money.renew(now))
         self.clock.wait(Bell.MONEY, self.money.next_at())
 
     def _money_bell(self, now: float) -> None:
-        if now >= self.money.cut_at:
+        if self.state is State.RESERVING and self._first is not None:
+            self.core.submit(self.money.ask_first_again(self._first))
+        elif now >= self.money.cut_at:
             self.happen(Happening.STOPPED, Stopped(None, self.money.cut_reason()), now)
         else:
             self._renew(now)

@@ -146,6 +146,8 @@ class Away(Enum):
 
     UNREACHABLE = "unreachable"
     STALE = "stale"
+    CEILING = "ceiling"
+    """It cannot be reached, and the talk that may go on without it is used up (MONEY 8)."""
 
 
 @dataclass(slots=True)

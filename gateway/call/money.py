@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 from gateway.call.adoption import StoredCall
-from gateway.call.commands import Answer, Grant, Refusal, Release, Renew, Reserve, Settle
+from gateway.call.commands import Answer, Away, Grant, Refusal, Release, Renew, Reserve, Settle, StoreAway
 from gateway.call.settings import CallSettings
 from policy.reasons import REASONS, Reason
 from policy.verdict import Limits
@@ -49,6 +49,7 @@ class Reservation:
     __slots__ = (
         "_again",
         "_asked",
+        "_ceiling",
         "_granted",
         "_next_ask",
         "_overdue_until",
@@ -88,6 +89,7 @@ class Reservation:
         self._talked_ms = 0
         self._asked = False
         self._again = False
+        self._ceiling = False
         self._granted = -1
         self._next_ask = inf
 
@@ -111,6 +113,11 @@ class Reservation:
             usage=usage,
             emergency=emergency,
         )
+
+    def ask_first_again(self, first: Reserve) -> Reserve:
+        """The store gave no answer to ``first``: the same tick again, which is one request to it (MONEY 3)."""
+        self._asked = True
+        return first
 
     def answer(self, now: float, unix_ms: int, adoption: bytes) -> Answer:
         """The called side answered at ``now``: talk is paid from here on."""
@@ -181,13 +188,18 @@ class Reservation:
         self._again = False
         return True
 
-    def away(self, tick: int, now: float) -> bool:
-        """The store gave no answer to ``tick``; False where that tick is not waited for.  It is asked again soon."""
-        if not self._asked or tick != self.tick:
+    def away(self, away: StoreAway, now: float) -> bool:
+        """The store gave no answer; False where its tick is not waited for.  It is asked again soon."""
+        if not self._asked or away.tick != self.tick:
             return False
         self._asked = False
         self._next_ask = now + AWAY_ASK_S
+        self._ceiling = away.cause is Away.CEILING
         return True
+
+    def away_reason(self) -> Reason:
+        """Why nothing is granted while the store gives no answer."""
+        return REASONS["FAILURE_CEILING" if self._ceiling else "STORE_AWAY"]
 
     def fund(self, now: float) -> bool:
         """The tenant got money: True where a refused tick is to be asked for at once.
@@ -264,7 +276,7 @@ class Reservation:
             return REASONS["LIMIT_REACHED"]
         if self.refused:
             return REASONS.get(self.refused, REASONS["NO_CREDIT"])
-        return REASONS["STORE_AWAY"]
+        return self.away_reason()
 
     # the end, once
 

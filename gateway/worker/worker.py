@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from gateway.call.b2bua import B2bua
@@ -276,7 +277,7 @@ class Worker:
         self._turn.end(now)
 
     def _use_directory(self, directory: Directory) -> None:
-        self._decider.directory = directory
+        self._decider.directory = replace(directory, failure_policy=self._settings.credit.failure_policy)
 
     def _resolve(self, result: Result) -> None:
         self._turn.resolve(result)

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.call.call import Call
-from gateway.call.commands import Release, Settle
+from gateway.call.commands import Release, Reserve, Settle
 from gateway.call.facts import Finished, Placed, Ticked
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
@@ -220,6 +220,45 @@ def test_an_emergency_call_is_not_refused_for_its_session_interval_nor_cut_for_i
     world.caller.send(dialog, "UPDATE")
     world.run(10.0)
     assert [view.state for view in world.b2bua.calls(world.now)] == ["talking"]
+
+
+def test_with_retry_an_invite_waits_half_a_second_for_a_store_that_is_away() -> None:
+    world = World(Options(verdict=allow(failure_policy="retry")))
+    world.store.away = True
+    world.caller.invite()
+    world.run(0.499)
+    assert world.caller.got(503) == []
+    world.run(0.002)
+    assert world.caller.got(503)[0].at_s == 1000.5
+    assert "STORE_AWAY" in (world.caller.response(503).get("Warning") or "")
+    assert 3 <= world.store.count(Reserve) <= 12
+    assert world.is_clean()
+
+
+def test_with_retry_an_invite_goes_out_as_soon_as_the_store_is_back() -> None:
+    world = World(Options(verdict=allow(failure_policy="retry")))
+    world.store.away = True
+    world.caller.invite()
+    world.run(0.3)
+    world.store.away = False
+    world.run(0.1)
+    assert world.called.got("INVITE")[0].at_s <= 1000.35
+    world.run(1.0)
+    first, *others = [command for command in world.store.commands if isinstance(command, Reserve)]
+    assert others
+    assert all(other == first for other in others), "one request to the store (MONEY 3)"
+
+
+def test_with_retry_a_caller_may_give_up_meanwhile() -> None:
+    world = World(Options(verdict=allow(failure_policy="retry")))
+    world.store.away = True
+    invite = world.caller.invite()
+    world.caller.cancel(invite)
+    assert world.caller.got(487)
+    asked = world.store.count(Reserve)
+    world.run(1.0)
+    assert world.store.count(Reserve) == asked
+    assert world.is_clean()
 
 
 def test_an_emergency_call_passes_with_the_store_away_and_during_a_drain() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.call.commands import Grant, Refusal, Renew
+from gateway.call.commands import Away, Grant, Refusal, Renew, StoreAway
 from gateway.call.money import AWAY_ASK_S, LAST_ASK_S, Reservation
 from gateway.call.settings import CallSettings
 from policy.verdict import Limits
@@ -29,6 +29,10 @@ def talking(paid_s: int = 10, longest_s: int = 14400) -> Reservation:
     money.answer(100.0, 1_700_000_000_000, b"")
     money.start(100.0)
     return money
+
+
+def silence(tick: int, cause: Away = Away.UNREACHABLE) -> StoreAway:
+    return StoreAway("c1", tick, cause)
 
 
 def test_the_first_tick_is_rounded_up_to_an_increment_and_outlasts_the_ringing() -> None:
@@ -67,10 +71,10 @@ def test_a_repeated_or_foreign_grant_changes_nothing() -> None:
 def test_a_repeated_or_foreign_refusal_or_silence_changes_nothing() -> None:
     money = talking()
     assert not money.refuse(Refusal("c1", 0, "NO_CREDIT"), 101.0)
-    assert not money.away(0, 101.0)
+    assert not money.away(silence(0), 101.0)
     money.renew(108.0)
     assert not money.refuse(Refusal("c1", 7, "NO_CREDIT"), 108.1)
-    assert not money.away(7, 108.1)
+    assert not money.away(silence(7), 108.1)
     assert (money.refused, money.next_at()) == ("", 110.0)
 
 
@@ -114,9 +118,20 @@ def test_a_store_that_is_away_is_asked_again_at_a_bounded_rate_until_the_end() -
         now = money.next_at()
         money.renew(now)
         asked += 1
-        assert money.away(1, now)
+        assert money.away(silence(1), now)
     assert asked <= 2.0 / AWAY_ASK_S + 1
     assert money.next_at() == 110.0
+    assert money.cut_reason().code == "STORE_AWAY"
+
+
+def test_a_ceiling_is_the_reason_of_the_cut_while_it_stands() -> None:
+    money = talking()
+    money.renew(108.0)
+    money.away(silence(1, Away.CEILING), 108.0)
+    assert money.next_at() == 108.0 + AWAY_ASK_S, "a store that is back before the end saves the call"
+    assert money.cut_reason().code == "FAILURE_CEILING"
+    money.renew(109.0)
+    money.away(silence(1), 109.0)
     assert money.cut_reason().code == "STORE_AWAY"
 
 
@@ -138,7 +153,7 @@ def test_an_answer_of_the_store_after_the_end_asks_for_nothing() -> None:
     money.renew(108.0)
     money.settle(8000, 8, b"")
     assert not money.refuse(Refusal("c1", 1, "NO_CREDIT"), 108.1)
-    assert not money.away(1, 108.1)
+    assert not money.away(silence(1), 108.1)
     assert not money.grant(Grant("c1", 1, 20, 2), 108.1)
     assert money.next_at() == inf
 
