@@ -1,5 +1,6 @@
 -- A worker says what it was granted, after Redis may have lost it (MONEY 6): merged by (call, tick), the furthest
--- wins.  What was granted is held again even where available goes below 0: the talk is being had.
+-- wins; of one tick whoever granted more of it, for a worker may have granted it without Redis' answer (MONEY 8).
+-- What was granted is held again even where available goes below 0: the talk is being had.
 -- A call that is over is said in the same way, with its charge: the ledger may have that, and until it is known
 -- whether it has, the money is held.  What has no lease is not counted as held, whatever is left of it.
 -- KEYS: epoch, account, call, leases, said
@@ -13,7 +14,7 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
-local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'held', 'clock_ms', 'proven_s')
+local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'held', 'clock_ms', 'proven_s', 'paid_s')
 local forgot = call[1] == ARGV[17] and tonumber(call[2] or 0) < tonumber(ARGV[18])
 if call[1] and not (call[3] and ARGV[16] == '') and not forgot and fenced(call[1], call[2]) then
   return {'FENCED'}
@@ -35,10 +36,14 @@ redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3])
 if not call[1] then
   redis.call('HSET', KEYS[3], 'tariff', ARGV[9], 'lease_s', ARGV[10], 'adoption', ARGV[14], 'usage', ARGV[15])
 end
-if not call[1] or tonumber(ARGV[5]) > tonumber(call[4]) then
+local beyond = call[1] and tonumber(ARGV[5]) - tonumber(call[4])
+if beyond == 0 then
+  beyond = (tonumber(paid_s) or 0) - (tonumber(call[8]) or 0)
+end
+if not call[1] or beyond > 0 then
   redis.call('HSET', KEYS[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', ARGV[8])
 else
-  paid_s, held = redis.call('HGET', KEYS[3], 'paid_s'), tonumber(call[5])
+  paid_s, held = call[8], tonumber(call[5])
 end
 all_held = all_held + held - (counted and tonumber(call[5]) or 0)
 redis.call('HSET', KEYS[2], 'held', whole(all_held), 'calls', whole(counted and calls or calls + 1))

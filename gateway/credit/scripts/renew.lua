@@ -28,8 +28,9 @@ end
 
 local paid_s, held, final = call[5], tonumber(call[6]), 0
 local proven_s = math.max(tonumber(call[11] or 0), tonumber(ARGV[7]))
+local left, calls = nil, nil
 if call[8] ~= '' then
-  local account = redis.call('HMGET', KEYS[2], 'balance', 'held')
+  local account = redis.call('HMGET', KEYS[2], 'balance', 'held', 'calls')
   local balance, all_held = tonumber(account[1] or 0), tonumber(account[2] or 0)
   local start_s, end_s = tonumber(paid_s), tonumber(ARGV[6])
   local tariff, available = read_tariff(call[8]), balance - all_held
@@ -45,6 +46,7 @@ if call[8] ~= '' then
     final = end_s < tonumber(ARGV[6]) and 1 or 0
     paid_s, held = whole(end_s), held + cost
     redis.call('HSET', KEYS[2], 'held', whole(all_held + cost))
+    left, calls = available - cost, tonumber(account[3] or 0)
   end
   proven_s = math.min(proven_s, tonumber(paid_s))
 end
@@ -53,4 +55,4 @@ remember_grant(KEYS[3], call[4], call[5], call[6], call[7])
 redis.call('HSET', KEYS[3], 'gen', ARGV[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', final,
   'proven_s', whole(proven_s))
 redis.call('ZADD', KEYS[4], whole(lease_end(now_ms(), call[10], paid_s, call[9], ARGV[8])), ARGV[4])
-return grant(paid_s, held, final)
+return grant(paid_s, held, final, left, calls)

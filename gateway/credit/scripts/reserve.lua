@@ -86,4 +86,4 @@ else
   redis.call('HSET', KEYS[2], 'held', whole(held + cost), 'calls', whole(calls + 1))
 end
 redis.call('ZADD', KEYS[4], whole(now + ARGV[7] * 1000), ARGV[4])
-return grant(paid_s, cost, final)
+return grant(paid_s, cost, final, tonumber(account[1] or 0) - held - cost, calls + 1)

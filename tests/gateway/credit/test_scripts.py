@@ -34,7 +34,9 @@ class Till:
         requests.generation = generation
         kind = "merge" if isinstance(command, Live) else type(command).__name__.lower()
         reply: list[Any] = self.wire.ask(getattr(requests, kind)(command, epoch))
-        return reply
+        self.seen = reply[4:]
+        """What the reply told of the account, behind the grant."""
+        return reply[:4]
 
     def fund(self, amount: int, seq: int = 1) -> list[Any]:
         reply: list[Any] = self.wire.call(lua.FUND, [self.partition.epoch, self.account], ["1", seq, amount])
@@ -349,6 +351,31 @@ def test_a_forgotten_call_is_said_again_and_the_furthest_wins(till: Till) -> Non
     assert till.say(Settle("c", "t", 1, 45_000, b"{}")) == [b"CLOSED"]
     assert till.say(known) == [b"DONE"]
     assert till.money() == (5_000, 0)
+
+
+def test_a_new_grant_tells_what_is_left_and_how_many_live(till: Till) -> None:
+    till.fund(100_000)
+    till.say(reserve("a", end_s=10))
+    assert till.seen == [90_000, 1]
+    till.say(reserve("b", end_s=10))
+    assert till.seen == [80_000, 2]
+    till.say(Renew("a", "t", 1, 10, 20, 9))
+    assert till.seen == [70_000, 2]
+    till.say(Renew("a", "t", 1, 10, 20, 9))
+    assert till.seen == [], "what is repeated says nothing new"
+    till.say(reserve("free", tariff=None))
+    assert till.seen == [70_000, 3]
+
+
+@pytest.mark.parametrize(("theirs", "ours", "stands"), [(10, 30, 30), (30, 10, 30)])
+def test_of_one_tick_the_grant_that_goes_further_is_merged(till: Till, theirs: int, ours: int, stands: int) -> None:
+    """Redis granted it and could not say so; the worker granted it without Redis (MONEY 8)."""
+    till.fund(30_000)
+    till.say(reserve(end_s=theirs))
+    assert till.say(Live(reserve(), ours, ours * 1000, False)) == [b"MERGED"]
+    assert till.money() == (30_000, stands * 1000)
+    assert till.say(Settle("c", "t", ours * 1000, ours * 1000, b"{}")) == [b"CLOSED"]
+    assert till.money() == (30_000 - ours * 1000, 0)
 
 
 def test_merging_goes_on_during_a_rebuild(till: Till) -> None:

@@ -3,11 +3,13 @@
 -- are many; a request older than that hears what is granted by now.
 local KEPT = 16
 
-local function grant(paid_s, held, final)
+-- A grant that is new tells what is available after it and how many calls live: for as long as Redis cannot be reached
+-- this is what was seen last (MONEY 8).
+local function grant(paid_s, held, final, available, calls)
   if paid_s == '' then
     paid_s = -1
   end
-  return {'GRANT', tonumber(paid_s), tonumber(held), tonumber(final)}
+  return {'GRANT', tonumber(paid_s), tonumber(held), tonumber(final), available, calls}
 end
 
 local function repeat_grant(call, asked, tick, paid_s, held, final)
