@@ -5,7 +5,7 @@ does.  So ``provision``, ``check`` and the start of ``serve`` say one notice for
 gives and that matters in it, and the reference in README.md is made from the same list.  When a feature is built, its
 line here goes, and with it everything that is said.
 
-What a key says already today is no news: ``failure_policy = "terminate"`` is how calls end anyway.  Such values stand
+What a key says already today is no news: ``options_ping_s = 0`` is how targets are treated anyway.  Such values stand
 in ``fine``; where none are named it is the key's default.
 """
 
@@ -41,21 +41,14 @@ _NO_SPENDING = "nothing but the balance bounds what is spent"
 _NOBODY_TOLD = "nobody is told of anything"
 _NO_POOLS = "there are no pools of minutes: the balance pays every call"
 _NO_POLICY = "every destination may be called"
-_CUT = 'calls end as with "terminate"'
-_NO_CONTINUE = "no call goes on uncharged"
 
 LATER: Final = (
     Later("sip.tls", "SIP over TLS is not built: a tls:// address and a target by TLS are refused"),
     Later("trunk[].digest", "nobody is challenged: hosts alone say who may call"),
     Later("trunk[].options_ping_s", "targets are not pinged: a dead one is found by the call that tries it", fine=(0,)),
-    Later("credit.failure_policy", _CUT),
-    Later("credit.failure_ceiling", _NO_CONTINUE),
-    Later("credit.failure_ceiling_total", _NO_CONTINUE),
-    Later("credit.gates", _NO_CONTINUE),
     Later("payments.provider", "nobody is asked for money"),
     Later("tenant[].mode", "only what the balance covers is granted, as with prepaid", also=("credit_limit",)),
     Later("tenant[].dial_out_policy", _NO_POLICY),
-    Later("tenant[].failure_policy", _CUT, fine=("terminate", None)),
     Later("tenant[].limits.spend_per_hour", _NO_SPENDING),
     Later("tenant[].limits.spend_per_day", _NO_SPENDING),
     Later("tenant[].limits.spend_per_month", _NO_SPENDING),

@@ -50,7 +50,7 @@ def write_charges(data_dir: Path, owner: str, charges: Iterable[Kept]) -> Path:
 
     Raises OSError.
     """
-    lines = [_encode(kept) for kept in charges]
+    lines = [_line(charge_row(kept)) for kept in charges]
     body = b"".join(lines)
     head = {"format": FORMAT, "owner": owner, "charges": len(lines), "crc32": crc32(body)}
     folder = data_dir / FOLDER
@@ -68,7 +68,7 @@ def write_charges(data_dir: Path, owner: str, charges: Iterable[Kept]) -> Path:
             following.unlink(missing_ok=True)
         raise
     for each in (folder, data_dir):
-        _sync_folder(each)
+        sync_folder(each)
     return path
 
 
@@ -86,7 +86,7 @@ def read_charges(path: Path) -> list[Kept]:
     if (head["charges"], head["crc32"]) != (len(lines), crc32(body)):
         raise BrokenFileError(f"{head['charges']} charges were written and {len(lines)} lines are there, or others")
     try:
-        return [_decode(json.loads(line), time.time() * _MS_PER_S) for line in lines]
+        return [read_charge(json.loads(line), time.time() * _MS_PER_S) for line in lines]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BrokenFileError(f"a charge cannot be read: {error!r}") from error
 
@@ -96,7 +96,8 @@ def files_in(data_dir: Path) -> list[Path]:
     return sorted((data_dir / FOLDER).glob(f"*{SUFFIX}"))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk.  Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -120,7 +121,8 @@ def _read_head(line: bytes) -> dict[str, Any]:
     return dict(head)
 
 
-def _encode(kept: Kept) -> bytes:
+def charge_row(kept: Kept) -> dict[str, Any]:
+    """A call that is over as it stands in a file; :func:`read_charge` reads it."""
     command, live = kept.command, kept.live
     row: dict[str, Any] = {
         "call": command.call_id,
@@ -131,11 +133,12 @@ def _encode(kept: Kept) -> bytes:
         row |= {"talk_ms": command.talk_ms, "charge_micros": command.charge_micros}
         row["epoch"] = NO_EPOCH if kept.doubtful else kept.epoch
         if live is not None:
-            row["live"] = _encode_live(live)
-    return _line(row)
+            row["live"] = live_row(live)
+    return row
 
 
-def _encode_live(live: Live) -> dict[str, Any]:
+def live_row(live: Live) -> dict[str, Any]:
+    """What was granted to a call, without its texts."""
     return {
         "tick": live.tick,
         "paid_s": live.paid_s,
@@ -148,13 +151,14 @@ def _encode_live(live: Live) -> dict[str, Any]:
     }
 
 
-def _decode(row: dict[str, Any], now_ms: float) -> Kept:
+def read_charge(row: dict[str, Any], now_ms: float) -> Kept:
+    """A call that is over, from its row.  Raises ValueError, KeyError, TypeError, AttributeError."""
     call_id, tenant_id = str(row["call"]), str(row["tenant_id"])
     record = row["record"].encode("utf-8", "surrogateescape")
     if "charge_micros" not in row:
         return Kept(Release(call_id, tenant_id, record), None, was_dirty=True)
     settle = Settle(call_id, tenant_id, int(row["talk_ms"]), int(row["charge_micros"]), record)
-    live = _decode_live(call_id, tenant_id, row["live"]) if "live" in row else None
+    live = read_live(call_id, tenant_id, row["live"]) if "live" in row else None
     if live is not None and live.answered_ms + settle.talk_ms < now_ms - MERGE_WITHIN_S * _MS_PER_S:
         live = None
     kept = Kept(settle, live, was_dirty=True)
@@ -162,10 +166,11 @@ def _decode(row: dict[str, Any], now_ms: float) -> Kept:
     return kept
 
 
-def _decode_live(call_id: str, tenant_id: str, row: dict[str, Any]) -> Live:
+def read_live(call_id: str, tenant_id: str, row: dict[str, Any], adoption: bytes = b"", usage: bytes = b"") -> Live:
+    """A call from :func:`live_row` and its texts.  Raises as :func:`read_charge`."""
     paid_s = None if row["paid_s"] is None else int(row["paid_s"])
     lease_s, tick = int(row["lease_s"]), int(row["tick"])
-    asked = Reserve(call_id, tenant_id, read_tariff(row["tariff"]), 0, lease_s, Limits(), b"", b"", tick=tick)
+    asked = Reserve(call_id, tenant_id, read_tariff(row["tariff"]), 0, lease_s, Limits(), adoption, usage, tick=tick)
     live = Live(asked, paid_s, int(row["held_micros"]), bool(row["final"]))
     live.answered_ms, live.proven_s = int(row["answered_ms"]), int(row["proven_s"])
     return live

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
+from gateway.credit import journal, unsent
 from gateway.credit.store import CreditStore, Owner, OwnerTakenError
-from gateway.credit.unsent import owners_in
 
 POLL_S: Final = 1.0
 """How often it is asked whether a name's files are done."""
@@ -26,7 +26,8 @@ async def say_for_gone(
     ``make_store`` makes a store that reads ``data_dir``.  A name that another installation holds is told by the
     store's alert, and its files stay for the next start.
     """
-    for name in sorted(owners_in(data_dir) - set(running)):
+    left = unsent.owners_in(data_dir) | journal.owners_in(data_dir)
+    for name in sorted(left - set(running)):
         node, _, slot = name.rpartition("/")
         await _say(make_store(Owner(node, int(slot), instance)))
 

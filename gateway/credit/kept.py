@@ -7,7 +7,7 @@ harmless: the scripts merge by (call, tick), and a marker refuses a second charg
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from gateway.call.adoption import StoredCall
@@ -104,7 +104,7 @@ class Kept:
 class Keeper:
     """The live calls and unbooked charges of one worker."""
 
-    __slots__ = ("_acknowledged", "_leaving", "dirty", "kept", "live", "unacknowledged")
+    __slots__ = ("_acknowledged", "_leaving", "dirty", "kept", "live", "owed", "unacknowledged")
 
     def __init__(self) -> None:
         self.live: dict[str, Live] = {}
@@ -112,6 +112,8 @@ class Keeper:
         self.unacknowledged = 0
         self.dirty: dict[str, Live] = {}
         """Live calls that Redis may not know as they are: to be said again as soon as it listens."""
+        self.owed: Container[str] = ()
+        """Calls that Redis may not have as they are even where they are not dirty: a merge of them is under way."""
         self._leaving: deque[tuple[float, str]] = deque()
         self._acknowledged: deque[str] = deque()
 
@@ -142,7 +144,7 @@ class Keeper:
         """The call is over; None where that was said before."""
         if command.call_id in self.kept:
             return None
-        was_dirty = self.dirty.pop(command.call_id, None) is not None
+        was_dirty = self.dirty.pop(command.call_id, None) is not None or command.call_id in self.owed
         kept = self.kept[command.call_id] = Kept(command, self.live.pop(command.call_id, None), was_dirty)
         self.unacknowledged += 1
         return kept

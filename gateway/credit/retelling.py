@@ -26,14 +26,22 @@ SAID_A_TURN: Final = 500
 """Calls told to a Redis that is back, in one turn: some 5 ms, so that 20,000 live calls do not stop SIP for long."""
 
 
+_JUDGED: Final = frozenset({b"CLOSED", b"DONE", b"BOOKED", b"FENCED", b"ALERT", b"UNKNOWN"})
+"""Answers after which the end of a call is not said again."""
+
+
 class Retelling:
     """Says what ``keeper`` keeps for the slot of ``owner``, over ``tie``; see the file's head."""
 
-    __slots__ = ("_acknowledgement", "_keeper", "_keys", "_requests", "_saying", "_tie", "_to_say", "_unsent", "_way")
+    __slots__ = (
+        "_acknowledgement", "_keeper", "_keys", "_requests", "_saying", "_tie", "_to_say", "_unsent", "_way", "taken",
+    )  # fmt: skip
 
     def __init__(
         self, owner: str, tie: Tie, way: Way, keys: Keyspace, requests: Requests, keeper: Keeper, unsent: Unsent
     ) -> None:
+        self.taken: Callable[[str], None] = lambda call_id: None
+        """Told of each call that Redis has answered for: it holds what was granted, or has taken the charge."""
         self._tie, self._way, self._keys, self._requests = tie, way, keys, requests
         self._keeper, self._unsent = keeper, unsent
         self._acknowledgement = Acknowledgement(owner)
@@ -57,11 +65,21 @@ class Retelling:
             self._send_kept(kept)
         self._merge_dirty()
 
-    def close(self, command: Settle | Release) -> None:
-        """A call is over: its charge, or that there is none, is kept until it is safe, and said."""
+    def merge(self, live: Live) -> None:
+        """Say a live call that is dirty, behind those that are being said."""
+        if self._to_say:
+            self._to_say.append(live)
+        else:
+            self._merge(live)
+
+    def close(self, command: Settle | Release) -> Kept | None:
+        """A call is over: its charge, or that there is none, is kept until it is safe, and said.
+
+        Gives what is kept; None where the call was closed before.
+        """
         kept = self._keeper.close(command)
         if kept is None:
-            return
+            return None
         kept.epoch = epoch_number(self._tie.epochs[self._keys.partition(command.tenant_id).number])
         if command.call_id in self._acknowledgement.unsaid:  # no rebuild has heard of it: what it holds is said with it
             self._keeper.unsay(kept)
@@ -69,6 +87,7 @@ class Retelling:
             if not kept.doubtful:
                 self._count_said(command.call_id)
         self._send_kept(kept)
+        return kept
 
     def _send_kept(self, kept: Kept) -> None:
         """Say that a call is over; while its partition is rebuilt, only what it held and what it cost."""
@@ -127,6 +146,8 @@ class Retelling:
         else:
             kept.sent = False
             self._way.why(command.tenant_id, reply)
+        if code in _JUDGED:
+            self.taken(command.call_id)
 
     def _on_merge(self, live: Live, reply: Any, seconds: float) -> None:
         self._way.time("merge", reply, seconds)
@@ -136,6 +157,7 @@ class Retelling:
             elif reply[0] == b"ALERT":
                 self._way.alert(reply[1].decode(), f"call {live.call_id} of tenant {live.tenant_id} was not merged")
             self._count_said(live.call_id)
+            self.taken(live.call_id)
             return
         self._keeper.soil(live.call_id)
         if is_noscript(reply):

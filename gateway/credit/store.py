@@ -6,7 +6,7 @@ have it by ``retelling``, and all else is the call machine's to ask again.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -32,10 +32,12 @@ from gateway.call.commands import (
     Written,
 )
 from gateway.credit.address import parse_address
+from gateway.credit.exposure import Ceilings
 from gateway.credit.heirs import Heirs
 from gateway.credit.kept import Keeper
 from gateway.credit.keys import OWNERS_KEY, Keyspace
 from gateway.credit.layout import make_finder
+from gateway.credit.onward import Onward
 from gateway.credit.owner import Owner, StoreObserver
 from gateway.credit.refusals import RefusedRows
 from gateway.credit.requests import Requests, is_noscript, with_text
@@ -72,6 +74,7 @@ class CreditStore:
     """Carries out the commands of one worker's calls; all of one event-loop turn leave as one pipeline.
 
     ``data_dir`` is where charges wait that Redis has not taken by the end (``unsent``); None: they are lost then.
+    ``policy_of`` tells a tenant's failure policy, ``ceilings`` how much may go uncharged with "continue" (``onward``).
     """
 
     def __init__(
@@ -87,6 +90,8 @@ class CreditStore:
         refused_per_s: int = 50,
         timeout_s: float = 1.0,
         data_dir: Path | None = None,
+        policy_of: Callable[[str], str] = lambda tenant_id: "terminate",
+        ceilings: Ceilings | None = None,
         observer: StoreObserver | None = None,
     ) -> None:
         self._observer = observer or StoreObserver()
@@ -112,6 +117,11 @@ class CreditStore:
         self._retelling = Retelling(
             owner.name, self._tie, self._way, self._keys, self._requests, self._keeper, self._unsent
         )
+        self._onward = Onward(
+            data_dir, owner.name, self._keeper, ceilings or Ceilings(),
+            policy_of=policy_of, on_result=on_result, merge=self._retelling.merge, alert=self._way.alert,
+        )  # fmt: skip
+        self._retelling.taken = self._onward.taken
 
     @property
     def up(self) -> bool:
@@ -159,8 +169,13 @@ class CreditStore:
 
     @property
     def unsent(self) -> bool:
-        """Charges of an older start are not known to be safe in Redis yet."""
-        return self._unsent.waiting
+        """Charges or calls of an older start are not known to be safe in Redis yet."""
+        return self._unsent.waiting or self._onward.waiting
+
+    @property
+    def exposure(self) -> Mapping[str, int]:
+        """What tenants have talked, or may by now, beyond what Redis knows of, in micro-units (MONEY 8)."""
+        return self._onward.exposure.tenants
 
     async def start(self) -> None:
         """Take over what an older start left, begin to connect, and wait for the first attempt's outcome.
@@ -168,6 +183,7 @@ class CreditStore:
         Redis being down is not an error.  Raises OwnerTakenError where another live installation holds this node name.
         """
         self._unsent.take_over()
+        self._onward.take_over()
         await self._tie.start()
 
     async def stop(self) -> None:
@@ -184,6 +200,7 @@ class CreditStore:
                 break
         up = self.up
         await self._tie.stop()
+        await self._onward.stop()
         self._unsent.write(up)
 
     @property
@@ -195,14 +212,15 @@ class CreditStore:
         """Calls that an older start of this slot left behind, which is fenced out of them now (SIP.md 5).
 
         Asked again until ``adopted``, it gives those of partitions that were not open, and those that were not
-        :meth:`adopt`-ed; nothing while Redis is away.
+        :meth:`adopt`-ed or :meth:`decline`-d; while Redis is away only calls that went on without it (``onward``).
         """
         tie, ours = self._tie, Holder(self._owner, self._tie.generation)
         try:
-            return await self._succession.take_over(tie.links, ours, ours, tie.open_epochs)
+            found = await self._succession.take_over(tie.links, ours, ours, tie.open_epochs)
         except (ConnectionError, ReplyError) as error:
             self._way.alert("NOT_ADOPTED", f"live calls could not be taken over: {error!r}")
-            return []
+            found = []
+        return [*self._onward.left(), *found]
 
     async def inherit(self, running: Collection[str]) -> list[StoredCall]:
         """Calls of slots that are gone for good, of this gate or another: they are ours now (``heirs``).
@@ -227,7 +245,12 @@ class CreditStore:
 
     def adopt(self, stored: StoredCall) -> None:
         """The call goes on here: keep what is held for it, and say it again where Redis forgets it."""
-        self._keeper.adopt(stored)
+        if not self._onward.adopt(stored.call_id):
+            self._keeper.adopt(stored)
+
+    def decline(self, stored: StoredCall) -> None:
+        """The call cannot be carried on: it is left to the sweep."""
+        self._onward.decline(stored.call_id)
 
     def submit(self, command: Command) -> None:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""
@@ -254,7 +277,7 @@ class CreditStore:
             return
         way = self._to(command.tenant_id)
         if isinstance(way, Away):
-            self._later(StoreAway(command.call_id, command.tick, way))
+            self._unasked(command, way)
             return
         way[0].send(self._requests.reserve(command, way[1]), self._on_reserve, command)
 
@@ -274,7 +297,7 @@ class CreditStore:
             live.prove(command)
         way = self._to(command.tenant_id)
         if isinstance(way, Away):
-            self._later(StoreAway(command.call_id, command.tick, way))
+            self._unasked(command, way)
             return
         way[0].send(self._requests.renew(command, way[1]), self._on_renew, command)
 
@@ -282,6 +305,7 @@ class CreditStore:
         live = self._keeper.live.get(command.call_id)
         if live is not None:
             live.prove(command)
+        self._onward.prove(command)
         way = self._to(command.tenant_id)
         if isinstance(way, Away):
             self._keeper.soil(command.call_id)
@@ -289,7 +313,9 @@ class CreditStore:
         way[0].send(self._requests.prove(command, way[1]), self._on_prove, command)
 
     def _close(self, command: Settle | Release) -> None:
-        self._retelling.close(command)
+        kept = self._retelling.close(command)
+        if kept is not None:
+            self._onward.end(kept)
 
     def _refuse(self, command: Refused) -> None:
         if self._refused.admit(command, bool(self._tie.up_links)):
@@ -307,6 +333,7 @@ class CreditStore:
         if type(reply) is list and reply[0] == b"GRANT":
             paid_s = reply[1] if reply[1] >= 0 else None
             self._keeper.grant_first(command, paid_s, reply[2], reply[3] == 1)
+            self._onward.hear_grant(command, reply)
             self._on_result(Grant(command.call_id, command.tick, paid_s, reply[2], reply[3] == 1))
             return
         self._not_granted(command, reply, self._on_reserve, self._requests.reserve)
@@ -318,6 +345,7 @@ class CreditStore:
             live = self._keeper.live.get(command.call_id)
             if live is not None:
                 live.grant(command.tick, paid_s, reply[2], reply[3] == 1)
+            self._onward.hear_grant(command, reply)
             self._on_result(Grant(command.call_id, command.tick, paid_s, reply[2], reply[3] == 1))
             return
         self._not_granted(command, reply, self._on_renew, self._requests.renew)
@@ -362,9 +390,20 @@ class CreditStore:
             self._heed_fence(command.call_id, reply)
             if reply[0] == b"ALERT":
                 self._way.alert(reply[1].decode(), f"tick {command.tick} of call {command.call_id} was not granted")
+            elif reply[0] == b"NO_CREDIT":
+                self._onward.hear_exhausted(command.tenant_id)
             self._on_result(Refusal(command.call_id, command.tick, _REFUSALS.get(reply[0], "INTERNAL")))
             return
-        self._on_result(StoreAway(command.call_id, command.tick, self._way.why(command.tenant_id, reply)))
+        self._unasked(command, self._way.why(command.tenant_id, reply))
+
+    def _unasked(self, command: Reserve | Renew, cause: Away) -> None:
+        """Redis did not answer for a tick: it may go on without (``onward``), but not while it is being made ready."""
+        onward = self._onward
+        if cause is Away.UNREACHABLE and (
+            onward.reserve(command) if isinstance(command, Reserve) else onward.renew(command)
+        ):
+            return
+        self._later(StoreAway(command.call_id, command.tick, cause))
 
     def _heed_fence(self, call_id: str, reply: Any) -> None:
         """Another owner answers for this call now: it is not ours to say again."""
@@ -384,6 +423,8 @@ class CreditStore:
         return True
 
     def _missed(self, command: Answer, cause: Away) -> None:
+        if cause is Away.UNREACHABLE and self._onward.answer(command):
+            return
         self._keeper.soil(command.call_id)
         self._later(StoreAway(command.call_id, 0, cause))
 
@@ -404,6 +445,7 @@ class CreditStore:
         """Redis is back, perhaps without its last writes, or partitions of it are in another epoch."""
         self._requests.generation = self._tie.generation
         self._unsent.doubt()
+        self._onward.doubt()
         self._retelling.say_again(again, renumbered)
 
     def _on_up(self, up: bool) -> None:
@@ -421,6 +463,7 @@ class CreditStore:
         if self.up:  # a Redis that is away may come back without what was kept for it
             self._keeper.forget(now)
         self._unsent.keep_house(now, self.up)
+        self._onward.keep_house(now, self.up)
         self._retelling.keep_house()
         for row in self._refused.sum_up():
             self._send_refused(row)

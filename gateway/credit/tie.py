@@ -122,6 +122,7 @@ class Tie:
         self._look = asyncio.Event()
         self._claimed = asyncio.Event()
         self._finding: asyncio.Task[None] | None = None
+        self._stopping = False
         self._timer: asyncio.TimerHandle | None = None
         self._taken: OwnerTakenError | None = None
         self._claim_at_s = 0.0
@@ -144,6 +145,7 @@ class Tie:
 
     async def stop(self) -> None:
         """Give the name free and close."""
+        self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
         tasks = [task for task in (self._finding, *(node.task for node in self._nodes.values())) if task is not None]
@@ -190,7 +192,7 @@ class Tie:
 
     async def _keep_finding(self) -> None:
         """Look for the layout: at once where something is wrong, else each WATCH_S."""
-        while not self.fenced:
+        while not (self.fenced or self._stopping):
             self._look.clear()
             try:
                 self._apply(await asyncio.wait_for(self._finder.find(), self._timeout_s))
@@ -278,7 +280,7 @@ class Tie:
 
     async def _stay_connected(self, node: Node) -> None:
         attempt = 0
-        while not self.fenced:
+        while not (self.fenced or self._stopping):
             await asyncio.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
             attempt += 1
             try:
@@ -294,6 +296,8 @@ class Tie:
                 if attempt == len(BACKOFF_S) or not isinstance(error, OSError | ReplyError):
                     self._alert("STORE_AWAY", why_away(node.address, node.address.tls, error))
             node.first.set()
+            if self._stopping:  # wait_for may lose a cancellation that meets an outcome (Python 3.11)
+                return
             if node.link is not None and not node.link.lost:
                 await node.gone.wait()
 

@@ -60,6 +60,10 @@ class WorkerMetrics:
         """Live calls by trunk and state; what is left out is gone."""
         self._active.replace({(trunk, state): count for (trunk, state), count in calls.items()})
 
+    def exposure(self, micros: Mapping[str, int]) -> None:
+        """What tenants talk uncharged while the credit store is away, in micro-units by tenant."""
+        self._meter.set_tenants(metrics.EXPOSURE, micros.items())
+
     def messages(self, counts: Mapping[tuple[str, str, int], int]) -> None:
         """SIP messages since the last time, by direction (``in``, ``out``), method, and status (0: a request)."""
         for (direction, method, status), count in counts.items():

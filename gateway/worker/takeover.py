@@ -104,10 +104,12 @@ class Takeover:
             adopted = self._b2bua.adopt(stored, self._monotonic())
         except Exception:
             log.exception("adoption caused a fault", call_id=stored.call_id)
+            self._store.decline(stored)
             return False
         if adopted:
             self._store.adopt(stored)
         else:
+            self._store.decline(stored)
             log.error(
                 "call not adopted: its record cannot be read",
                 call_id=stored.call_id,

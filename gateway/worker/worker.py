@@ -17,6 +17,7 @@ from gateway.call.settings import CallSettings
 from gateway.config.facts import number_plan
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin, StoreError
+from gateway.credit.exposure import Ceilings
 from gateway.credit.gone import say_for_gone
 from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, Order
 from gateway.credit.store import CreditStore, Owner, OwnerTakenError, StoreObserver
@@ -150,8 +151,13 @@ class Worker:
             takeover_after_s=credit.takeover_after_s,
             outbox_max=credit.outbox_max,
             data_dir=self._settings.data_dir,
+            policy_of=self._failure_policy,
+            ceilings=_ceilings(self._settings),
             observer=observer,
         )
+
+    def _failure_policy(self, tenant_id: str) -> str:
+        return self._decider.directory.failure_policy_of(tenant_id)
 
     @property
     def has_heir(self) -> bool:
@@ -233,6 +239,7 @@ class Worker:
             self._garbage.take_rest(self._clock.monotonic())
         self._traffic.count(self._endpoint.counts)
         self._metrics.active(self._b2bua.census())
+        self._metrics.exposure(self._store.exposure)
         # a rename may wait for the disk, and no call shall wait with it
         loop.run_in_executor(None, self._put_metrics, self._snapshot.document())
         if self._store.fenced:
@@ -298,7 +305,7 @@ class Worker:
         if up:
             log.info("redis up")
         elif not self._stopping.is_set():
-            log.error("redis away", doing="new calls get 503, live ones go on until their paid time ends")
+            log.error("redis away", doing="calls go on or end as the failure_policy of each tenant says")
 
     # the end
 
@@ -377,6 +384,12 @@ def _identity(settings: Settings, sockets: Sockets) -> Identity:
 
 def _timers(settings: Settings) -> Timers:
     return Timers(t1=settings.sip.t1_s, t2=settings.sip.t2_s, t4=settings.sip.t4_s)
+
+
+def _ceilings(settings: Settings) -> Ceilings:
+    credit = settings.credit
+    shares = credit.gates * settings.sip.workers
+    return Ceilings(credit.failure_ceiling_micros, credit.failure_ceiling_total_micros, shares)
 
 
 def _call_settings(settings: Settings) -> CallSettings:
