@@ -254,6 +254,8 @@ def test_the_gates_failure_policy_serves_tenants_without_one(directory: Director
     assert allowed(decide(directory, plan, ask("+33123456789"))).failure_policy == "terminate"
     patient = replace(directory, failure_policy="continue")
     assert allowed(decide(patient, plan, ask("+33123456789"))).failure_policy == "continue"
+    assert patient.failure_policy_of("contoso") == patient.failure_policy_of("nobody") == "continue"
+    assert with_tenant(patient, "contoso", failure_policy="retry").failure_policy_of("contoso") == "retry"
 
 
 def test_no_carrier_takes_the_number(directory: Directory, plan: NumberPlan) -> None:
