@@ -109,6 +109,18 @@ def test_workers_are_summed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert found["sip_messages_total", (("direction", "in"), ("method", "INVITE"), ("status", ""))] == 3
 
 
+def test_what_goes_uncharged_is_summed_by_tenant_and_shown_as_0_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pid in (1, 2):
+        process = Process(tmp_path, pid, monkeypatch)
+        WorkerMetrics(process.meter).exposure({"contoso": 700 * pid, "fabrikam": 0})
+        process.file.write()
+    found = samples(tmp_path)
+    assert found["uncharged_exposure_micros", (("tenant", "contoso"),)] == 2100
+    assert found["uncharged_exposure_micros", (("tenant", "fabrikam"),)] == 0
+
+
 def test_up_is_the_minimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for pid, up in ((1, True), (2, False), (3, True)):
         process = Process(tmp_path, pid, monkeypatch)
