@@ -132,7 +132,8 @@ def test_a_gate_of_least_rights_does_its_work_and_tells_no_password(gate: Gate) 
     assert until(lambda: shell("fund", "contoso", "9", "--reference", "r1", "--json").document)["ledger_balance"]
     until(lambda: shell("balance", "contoso", "--json").document["balance"] == "9.000000")
     until(lambda: "directory read" in gate.log("worker"))
-    assert figures(gate.call(4, 1))["answered"] == 4
+    heard = figures(gate.call(4, 1))
+    assert heard["answered"] == 4, heard
 
     callers = gate.call(1, 6)
     answered = lambda: [call for call in shell("calls", "--json").document if call["state"] == "answered"]  # noqa: E731
