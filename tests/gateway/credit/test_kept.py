@@ -158,3 +158,14 @@ def test_refused_calls_beyond_the_rate_are_one_row_for_each_trunk() -> None:
     }
     assert rows.sum_up() == []
     assert rows.admit(refused(9, "pbx"), True)
+
+
+@pytest.mark.parametrize("owed", [(), ("c",)])
+def test_a_call_that_redis_may_lack_is_said_with_its_charge(owed: tuple[str, ...]) -> None:
+    """A merge of it is under way and may be lost with the connection: without its reservation the charge is refused."""
+    keeper = Keeper()
+    keeper.grant_first(reserve("c"), None, 0, False)
+    keeper.owed = owed
+    over = keeper.close(settle("c"))
+    assert over is not None
+    assert over.again == bool(owed)
