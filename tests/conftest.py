@@ -16,13 +16,9 @@ PACKAGES = "sip-tester, redis-server, baresip, kamailio, postgresql"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole gates run one after the other, in one of the processes that share the tests (``pytest -n``): their calls
-    have moments of their own, which two gates and two loads on one machine would blur.  They come first, so that the
-    others are done meanwhile."""
+    """Whole gates first.  Of two processes that share the tests (``-n 2 --dist worksteal``) one begins at the beginning
+    and the other in the middle, so whole gates run one after the other, and the rest is done meanwhile."""
     items.sort(key=lambda item: LIVE not in item.path.parents)
-    for item in items:
-        if LIVE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("live"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -22,7 +22,7 @@ def test_the_first_two_blocks_are_one_command_each() -> None:
     assert "\n" not in first
     assert "\n" not in second
     assert first.endswith("callgate demo")
-    assert second.endswith("pytest -n 2 --dist loadgroup")
+    assert second.endswith("pytest -n 2 --dist worksteal")
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
