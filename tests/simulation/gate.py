@@ -158,7 +158,7 @@ class SimGate:
             self._loop.call_later(seconds, self._go_on, self.clock)
 
     def _go_on(self, clock: Clock) -> None:
-        self.cable.unread = False
+        self.cable.read_on()
         if not self.alive or clock is not self.clock:
             return  # it was killed meanwhile
         self.stalled = False

@@ -94,6 +94,12 @@ class Cable:
         link.connection_made(self.wires[-1])  # type: ignore[arg-type]
         return link
 
+    def read_on(self) -> None:
+        """The process goes on: what waited in its connections it reads before its timers fire, as a loop does."""
+        self.unread = False
+        for wire in self.wires:
+            wire.deliver()
+
     def cut(self) -> None:
         """Break every connection: half of what was on its way arrives, and no answer comes back."""
         for wire in self.wires:
@@ -149,14 +155,11 @@ class Wire:
 
     def _answer(self, reply: Any) -> None:
         self._answers.append(reply)
-        self._deliver()
+        self.deliver()
 
-    def _deliver(self) -> None:
-        """In their order, also where they waited for a process that stands still."""
-        if self._cable.unread:
-            self._cable.loop.call_later(0.05, self._deliver)
-            return
-        while self._answers and not self.broken:
+    def deliver(self) -> None:
+        """Give the client its answers in their order; they wait while its process stands still."""
+        while self._answers and not self.broken and not self._cable.unread:
             self._link.data_received(encode(self._answers.pop(0)))
 
 
