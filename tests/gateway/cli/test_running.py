@@ -47,7 +47,11 @@ def test_the_demo_cuts_at_zero_and_its_books_balance(empty: Shell) -> None:
     assert f"({completed + cut} charges in the ledger), drift 0 micros" in books
     assert refused >= 0
     assert verdict == "the books balance"
-    assert list(empty.folder.iterdir()) == [], "the demo left something behind"
+    sockets = (
+        f"callgate-{os.geteuid()}"  # where the path of the folder is too long for a socket; of all gates of a user
+    )
+    left = [path for path in empty.folder.iterdir() if path.name != sockets or list(path.iterdir())]
+    assert left == [], "the demo left something behind"
 
 
 @pytest.mark.parametrize("seconds", ["0", "4.9", "-5", "soon"])
