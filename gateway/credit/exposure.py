@@ -163,8 +163,6 @@ class Exposure:
         exposed = self.calls.get(call_id)
         if exposed is not None:
             self._move(exposed, -min(cost_micros, exposed.micros))
-            if not (exposed.micros or exposed.base_micros):  # nothing was ever given: what Redis grants is not ours
-                del self.calls[call_id]
 
     # counting calls
 
