@@ -47,6 +47,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """Included minutes that pay for a call before money does (DOMAIN 2, MinutePool).
+
+    ``name`` says whose minutes they are within the tenant: ``MCOPSTN1/US``, ``MCOPSTN8/GB/alice@contoso.com`` where
+    they are not shared; it has no spaces.  ``total_minutes`` are those of one calendar month in the tenant's time
+    zone.  The pool also ends where one of ``ends_with`` does: names of other pools and their totals.
+    """
+
+    name: str
+    capability: str
+    usage_country: str
+    total_minutes: int
+    ends_with: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One next hop for a call: the trunk, its target as a SIP URI, the number for the Request-URI's user part."""
 
@@ -59,7 +75,8 @@ class Route:
 class Allow:
     """The call may go: who pays, at which price, where it goes.
 
-    ``tariff`` is None where nobody pays.  ``kind`` is a call type of the usage report (``user_out``, ``conf_in`` …).
+    ``pools`` pay first, in their order, then the balance at ``tariff``; without a tariff the balance pays nothing.
+    ``kind`` is a call type of the usage report (``user_out``, ``conf_in`` …).
     ``number`` is E.164 with ``+`` (an emergency call: the digits as dialled).  ``routes`` are in order of preference.
     The tariff is the one in effect at the INVITE.  ``trunk`` is the trunk the call came in by.  ``number_type`` is
     what kind of number the payer's is (``subscriber``, ``toll_free``, ``toll``), ``number_class`` the class of the
@@ -90,6 +107,7 @@ class Allow:
     rules: tuple[Rule, ...] = ()
     trunk: str = ""
     number_class: str = ""
+    pools: tuple[Pool, ...] = ()
 
 
 @dataclass(slots=True)

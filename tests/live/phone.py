@@ -2,6 +2,7 @@
 
 import socket
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ class Phone:
     def __init__(self, gate: Address, host: str = PBX) -> None:
         self.gate = gate
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        weakref.finalize(self, self.sock.close)  # a test that fails must not spoil those after it
         self.sock.bind((host, 0))
         self.sock.settimeout(10)
         self.here = Address(*self.sock.getsockname()[:2])
