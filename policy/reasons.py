@@ -43,6 +43,7 @@ REASONS: Final = _table(
     Reason("LIMIT_SPEND", 403, 21, "the spending limit is reached"),
     # money
     Reason("NO_CREDIT", 402, 21, "credit exhausted"),
+    Reason("NO_MINUTES", 403, 21, "the included minutes are used up, and no licence lets the balance pay"),
     # the gate's own
     Reason("GATE_CALLS", 503, 41, "the gate has as many live calls as it may have"),
     Reason("GATE_CALLS_PER_SECOND", 503, 41, "the gate gets more calls a second than it may take"),

@@ -5,7 +5,7 @@ once it is made; the few that are made anew for each call are not frozen only be
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from policy.reasons import Reason
 from rating.tariff import Tariff
@@ -44,6 +44,26 @@ class Limits:
 
     max_calls: int | None = None
     calls_per_second: int | None = None
+    spend: tuple["SpendLimit", ...] = ()
+    live: tuple["LiveLimit", ...] = ()
+
+
+class SpendLimit(NamedTuple):
+    """At most ``most_micros`` reserved and spent in one hour, day or month of the tenant's time zone.
+
+    It is counted for ``scope``: ``tenant``, ``user/ID``, ``trunk/NAME`` or ``class/NAME``, without spaces.
+    """
+
+    scope: str
+    period: Literal["hour", "day", "month"]
+    most_micros: int
+
+
+class LiveLimit(NamedTuple):
+    """At most ``most_calls`` live calls, counted for ``scope`` (as :class:`SpendLimit` has it)."""
+
+    scope: str
+    most_calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,8 @@ class Allow:
     trunk: str = ""
     number_class: str = ""
     pools: tuple[Pool, ...] = ()
+    credit_limit_micros: int = 0
+    time_zone: str = "UTC"
 
 
 @dataclass(slots=True)

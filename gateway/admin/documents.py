@@ -12,6 +12,7 @@ from gateway.credit.views import AccountView, LiveCall
 from gateway.ledger import Act, LedgerAccount, Posting
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import Tenant
+from policy.drawn import money_ms
 from rating.money import format_amount
 from rating.tariff import charge_micros
 
@@ -115,11 +116,16 @@ def act_document(act: Act) -> Document:
     }
 
 
+def _charged(call: LiveCall, talk_ms: int) -> int:
+    by_money_ms = money_ms(call.drawn, talk_ms)
+    return charge_micros(call.tariff, by_money_ms) if call.tariff and by_money_ms is not None else 0
+
+
 def call_document(call: LiveCall, now_ms: int) -> Document:
     """One live call; ``charged`` is its price up to now, which lies inside ``held`` (MONEY 1)."""
     record = known_of(call)
     talk_ms = max(0, now_ms - call.answered_ms) if call.answered_ms else 0
-    charged = charge_micros(call.tariff, talk_ms) if call.tariff and call.answered_ms else 0
+    charged = _charged(call, talk_ms) if call.answered_ms else 0
     paid_ms = None if call.paid_s is None or not call.answered_ms else call.answered_ms + call.paid_s * 1000
     return {
         "id": call.call_id,

@@ -54,11 +54,11 @@ def rebuild(core: "B2bua", stored: StoredCall, now: float) -> Call:
     record, adoption = decode_record(stored.usage), decode(stored.adoption)
     opening = stored.usage.decode().rstrip()[:-1]
     if isinstance(adoption, Talking) and stored.answered_ms:
-        call = Call(core, stored.call_id, _verdict(stored, record, adoption.longest_s), opening, now)
+        call = Call(core, stored.call_id, _verdict(stored, record, adoption.longest_s), opening, now, stored.terms)
         _seat_answered(call, adoption)
         _settle_in(call, stored, adoption, now)
     elif isinstance(adoption, Unanswered) and not stored.answered_ms:
-        call = Call(core, stored.call_id, _verdict(stored, record, None), opening, now)
+        call = Call(core, stored.call_id, _verdict(stored, record, None), opening, now, stored.terms)
         _seat_unanswered(call, adoption)
         call.state = State.DIALLING
     else:

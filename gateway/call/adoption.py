@@ -39,6 +39,7 @@ class StoredCall:
     ``answered_ms`` is Unix milliseconds, 0 before the answer; ``paid_s`` None where nobody pays; ``proven_s`` the talk
     that is known to have happened.  ``usage`` is its record so far, ``adoption`` what :func:`decode` reads.  ``former``
     names another slot (``node/slot``) that the call was taken over from, and below which generation it was that one's.
+    ``terms`` and ``drawn`` are what it may draw, and has drawn, beside the balance (policy.terms, policy.drawn).
     """
 
     call_id: str
@@ -54,6 +55,8 @@ class StoredCall:
     usage: bytes
     adoption: bytes
     former: tuple[str, int] = ("", 0)
+    terms: str = ""
+    drawn: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from gateway.call.states import TABLE, Happening, State
 from gateway.call.views import CallView
 from gateway.sip.transaction import ServerTransaction
 from policy.reasons import REASONS, Reason
+from policy.terms import terms_of
 from policy.verdict import Allow
-from rating.tariff import billed_s
 
 if TYPE_CHECKING:
     from gateway.call.b2bua import B2bua
@@ -75,8 +75,9 @@ class Call:
     called: CalledLeg
     caller_address: str
 
-    def __init__(self, core: "B2bua", call_id: str, verdict: Allow, opening: str, now: float) -> None:
-        """A call without legs yet; ``opening`` is its record so far (gateway.call.records)."""
+    def __init__(self, core: "B2bua", call_id: str, verdict: Allow, opening: str, now: float, terms: str = "") -> None:
+        """A call without legs yet; ``opening`` is its record so far (gateway.call.records), ``terms`` what it may draw
+        on beside the balance (policy.terms)."""
         settings = core.settings
         self.id = call_id
         self.core = core
@@ -86,7 +87,7 @@ class Call:
         longest_s = min(verdict.max_call_s or settings.max_call_s, settings.max_call_s)
         if verdict.emergency:
             longest_s = UNLIMITED_S
-        self.money = Reservation(call_id, verdict.tenant_id, verdict.tariff, longest_s, settings)
+        self.money = Reservation(call_id, verdict.tenant_id, verdict.tariff, longest_s, settings, terms)
         self.invited_at = now
         self.answered_ms = 0
         self._answer: Answered | None = None
@@ -100,7 +101,7 @@ class Call:
         """The call of an INVITE that policy lets in."""
         request, node = transaction.request, core.settings.node
         opening = records.opening(verdict, call_id, request.call_id, node, verdict.trunk, core.wall_ms(now))
-        call = cls(core, call_id, verdict, opening, now)
+        call = cls(core, call_id, verdict, opening, now, terms_of(verdict))
         from_ = request.from_
         display = from_.raw_display.strip()
         call.caller_address = f"{display} <{from_.uri}>" if display else f"<{from_.uri}>"
@@ -129,7 +130,8 @@ class Call:
         attempt = self.called.prepare()
         adopt = adoption.unanswered(self.caller, self.caller_address, attempt) if attempt is not None else b""
         verdict = self.verdict
-        first = self.money.reserve(verdict.limits, adopt, records.so_far(self._opening), verdict.emergency)
+        usage, wall_ms = records.so_far(self._opening), self.core.wall_ms(now)
+        first = self.money.reserve(verdict.limits, adopt, usage, verdict.emergency, wall_ms)
         if verdict.failure_policy == "retry":
             self._first = first
         self.core.submit(first)
@@ -149,7 +151,7 @@ class Call:
             self._renew(now)  # at once: the worker hears nothing before it knows
         else:
             self.clock.wait(Bell.MONEY, money.next_at())
-        if money.tariff is None:
+        if not money.metered:
             self._prove_later(now)
         self.dialogs_changed(now)
 
@@ -216,7 +218,7 @@ class Call:
                 self.happen(Happening.STORE_AWAY, Stopped(None, self.money.away_reason()), now)
 
     def _renew(self, now: float) -> None:
-        self.core.submit(self.money.renew(now))
+        self.core.submit(self.money.renew(now, self.answered_ms))
         self.clock.wait(Bell.MONEY, self.money.next_at())
 
     def _money_bell(self, now: float) -> None:
@@ -288,7 +290,7 @@ class Call:
         answer, self._answer = self._answer, None
         assert answer is not None
         self.caller.answer(answer, now)
-        if self.money.tariff is None:
+        if not self.money.metered:
             self._prove_later(now)
         else:
             self.money.start(now)
@@ -414,10 +416,10 @@ class Call:
         money = self.money
         talk_ms = money.talk_ms(ended_at)
         charge = money.charge_micros(talk_ms)
-        billed = billed_s(money.tariff, talk_ms) if money.tariff is not None else 0
+        billed, minutes = money.billed_s(talk_ms), money.minutes_used(talk_ms)
         uncharged = money.uncharged_micros(talk_ms) if ending.reason != "DEAD_PEER" else 0
         record = records.answered(
-            self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending, uncharged
+            self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending, uncharged, minutes
         )
         self.core.submit(money.settle(talk_ms, charge, record))
 
@@ -465,7 +467,7 @@ class Call:
         """The call as ``callgate calls`` shows it at ``now``."""
         money, verdict = self.money, self.verdict
         talk_ms = money.talk_ms(now)
-        paid_s = money.paid_s if self.answered_ms and money.tariff is not None else None
+        paid_s = money.paid_s if self.answered_ms and money.metered else None
         return CallView(
             id=self.id,
             tenant=verdict.tenant_id,

@@ -21,7 +21,8 @@ class Reserve:
 
     ``tariff`` None: nobody pays; the call is only recorded and its leases counted.  ``adoption`` is what another
     process needs to carry the call on (SIP.md 5); ``usage`` the call record as far as it is known, so that a sweep
-    can book the call.  ``lease_s`` is how long the lease lasts without a further command.
+    can book the call.  ``lease_s`` is how long the lease lasts without a further command.  ``terms`` are what it may
+    draw on beside the balance (policy.terms), and ``hour`` the hour in which the tick begins.
     """
 
     call_id: str
@@ -34,6 +35,8 @@ class Reserve:
     usage: bytes
     emergency: bool = False
     tick: int = 0
+    terms: str = ""
+    hour: str = ""
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ class Answer:
 class Renew:
     """Ask for the next tick, talk from ``start_s`` to ``end_s``.  Result: Grant, Refusal or StoreAway.
 
-    ``proven_s`` is the talk that is known to have happened, for the sweep (MONEY 5).
+    ``proven_s`` is the talk that is known to have happened, for the sweep (MONEY 5); ``hour`` as with Reserve.
     """
 
     call_id: str
@@ -59,6 +62,7 @@ class Renew:
     start_s: int
     end_s: int
     proven_s: int
+    hour: str = ""
 
 
 @dataclass(slots=True)
@@ -115,7 +119,7 @@ class Grant:
     """Talk is paid up to ``paid_s`` seconds after the answer; ``held_micros`` is held for the whole call by now.
 
     ``final`` is true where the tick had to be trimmed: the money ends here unless more arrives.
-    ``paid_s`` is None where nobody pays.
+    ``paid_s`` is None where nobody pays.  ``drawn`` is what the call has drawn beside the balance (policy.drawn).
     """
 
     call_id: str
@@ -123,6 +127,7 @@ class Grant:
     paid_s: int | None
     held_micros: int
     final: bool = False
+    drawn: str = ""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,10 @@ The charge is the price of the talk between the called side's answer and the fir
 first, so it never exceeds what is held.  A reservation is closed exactly once, by Settle or by Release; a tick that is
 granted after that is given back by the same command, since it covers all ticks of the call.
 
-Calls without a tariff (emergency, on-net, free numbers) have no paid-until and are never cut for credit.
+Minutes of pools pay before money does, where policy names any: the store says with each grant what the call has drawn
+(policy.drawn), and the charge is the price of the talk that money paid, as of one call of its own.
+
+Calls that nobody pays for (emergency, on-net, free numbers) have no paid-until and are never cut for credit.
 """
 
 from math import inf
@@ -18,9 +21,11 @@ from typing import Final
 from gateway.call.adoption import StoredCall
 from gateway.call.commands import Answer, Away, Grant, Refusal, Release, Renew, Reserve, Settle, StoreAway
 from gateway.call.settings import CallSettings
+from policy.drawn import Minutes, minutes_used, money_ms, money_s, money_tariff
 from policy.reasons import REASONS, Reason
+from policy.terms import has_pools, hour_of
 from policy.verdict import Limits
-from rating.tariff import Tariff, charge_micros, tick_end_s
+from rating.tariff import MS_PER_S, Tariff, billed_s, charge_micros, tick_end_s
 
 LAST_ASK_S: Final = 0.05
 """How long before the end a refused tick is asked for a last time (MONEY 2): two orders above a round trip to Redis."""
@@ -41,6 +46,7 @@ times as long as the store allows itself for an answer, then it is cut as one th
 class Reservation:
     """What is reserved for one call; moments are monotonic seconds, talk counts from the answer.
 
+    ``metered`` is whether anybody pays: ``tariff`` prices what money pays, None where only pools do by the ``terms``.
     ``paid_s`` is the talk paid for, None where nobody pays; ``paid_until`` the moment it ends, ``inf`` before the
     answer.  ``refused`` is the code of a refusal that still stands.  ``doubted_s`` is not None while it is not known
     whether the talk of a call that was adopted went on beyond so many seconds.
@@ -59,23 +65,35 @@ class Reservation:
         "call_id",
         "closed",
         "doubted_s",
+        "drawn",
         "held_micros",
         "longest_s",
+        "metered",
         "paid_s",
         "paid_until",
         "refused",
         "tariff",
         "tenant_id",
+        "terms",
         "tick",
     )
 
     def __init__(
-        self, call_id: str, tenant_id: str, tariff: Tariff | None, longest_s: int, settings: CallSettings
+        self,
+        call_id: str,
+        tenant_id: str,
+        tariff: Tariff | None,
+        longest_s: int,
+        settings: CallSettings,
+        terms: str = "",
     ) -> None:
         self.call_id = call_id
         self.tenant_id = tenant_id
         self.tariff = tariff
         self.longest_s = longest_s
+        self.terms = terms
+        self.drawn = ""
+        self.metered = tariff is not None or has_pools(terms)
         self._settings = settings
         self.tick = 0
         self.paid_s: int | None = None
@@ -95,8 +113,8 @@ class Reservation:
 
     # before the answer
 
-    def reserve(self, limits: Limits, adoption: bytes, usage: bytes, emergency: bool) -> Reserve:
-        """Ask for the first tick.
+    def reserve(self, limits: Limits, adoption: bytes, usage: bytes, emergency: bool, now_ms: int = 0) -> Reserve:
+        """Ask for the first tick, at ``now_ms`` (Unix milliseconds).
 
         The lease outlasts the longest setup by its grace, so that no sweep takes a ringing call.
         """
@@ -112,6 +130,8 @@ class Reservation:
             adoption=adoption,
             usage=usage,
             emergency=emergency,
+            terms=self.terms,
+            hour=hour_of(self.terms, now_ms),
         )
 
     def ask_first_again(self, first: Reserve) -> Reserve:
@@ -122,7 +142,7 @@ class Reservation:
     def answer(self, now: float, unix_ms: int, adoption: bytes) -> Answer:
         """The called side answered at ``now``: talk is paid from here on."""
         self.answered_at = now
-        if self.tariff is not None and self.paid_s is not None:
+        if self.metered and self.paid_s is not None:
             self.paid_until = now + self.paid_s
         return Answer(self.call_id, self.tenant_id, unix_ms, adoption)
 
@@ -137,7 +157,8 @@ class Reservation:
         self.tick = self._granted = stored.tick
         self.held_micros = stored.held_micros
         self.doubted_s = stored.proven_s
-        if self.tariff is None or stored.paid_s is None:
+        self.drawn = stored.drawn
+        if not self.metered or stored.paid_s is None:
             return
         self._pay_until(stored.paid_s, now)
         if self.paid_until <= now:
@@ -170,7 +191,9 @@ class Reservation:
         self._granted = grant.tick
         self.refused = ""
         self.held_micros = grant.held_micros
-        if self.tariff is not None and grant.paid_s is not None:
+        if grant.drawn:
+            self.drawn, self.tariff = grant.drawn, money_tariff(self.tariff, grant.drawn)
+        if self.metered and grant.paid_s is not None:
             self._pay_until(grant.paid_s, now)
             if was_overdue and self.paid_until <= now:  # as much as could be paid, and it is over already
                 self.refused = "NO_CREDIT"
@@ -206,7 +229,7 @@ class Reservation:
 
         A tick that is being asked for may meet the account before the money does: its refusal will be doubted once.
         """
-        if self.closed or self.tariff is None or now >= self.paid_until:
+        if self.closed or not self.metered or now >= self.paid_until:
             return False
         if self._asked:
             self._again = True
@@ -217,7 +240,7 @@ class Reservation:
 
     def start(self, now: float) -> None:
         """The caller has heard the answer: ticks are renewed from now on, but none beyond the longest call."""
-        if self.tariff is not None and self.paid_s is not None and self.paid_s < self.longest_s:
+        if self.metered and self.paid_s is not None and self.paid_s < self.longest_s:
             self._next_ask = max(now, self.paid_until - self._settings.lead_s)
 
     def next_at(self) -> float:
@@ -229,9 +252,12 @@ class Reservation:
         """When the call is cut for want of credit: at paid-until, or once the store has said no to what is overdue."""
         return self.paid_until if self.paid_until > self._overdue_until else self._overdue_until
 
-    def renew(self, now: float) -> Renew:
-        """Ask for the tick after the last one granted; asked for again it is the same tick to the store (MONEY 3)."""
-        assert self.tariff is not None
+    def renew(self, now: float, answered_ms: int = 0) -> Renew:
+        """Ask for the tick after the last one granted; asked for again it is the same tick to the store (MONEY 3).
+
+        ``answered_ms`` is the answer's Unix time: a tick counts in the hour and the month in which it begins.
+        """
+        assert self.metered
         assert self.paid_s is not None
         self.tick = self._granted + 1
         self._asked = True
@@ -239,8 +265,17 @@ class Reservation:
         tick_s = self._settings.tick_s
         if self.overdue:
             tick_s += max(0, -(-self._talked_ms // 1000) - self.paid_s)
-        end_s = tick_end_s(self.tariff, self.paid_s, tick_s)
-        return Renew(self.call_id, self.tenant_id, self.tick, self.paid_s, end_s, self.proven_s(now))
+        hour = hour_of(self.terms, answered_ms + self.paid_s * MS_PER_S)
+        end_s = self._tick_end_s(tick_s)
+        return Renew(self.call_id, self.tenant_id, self.tick, self.paid_s, end_s, self.proven_s(now), hour)
+
+    def _tick_end_s(self, tick_s: int) -> int:
+        """The end of an increment of what money pays; whole minutes of a pool are the store's to draw."""
+        assert self.paid_s is not None
+        if self.tariff is None:
+            return self.paid_s + tick_s
+        money = money_s(self.drawn, self.paid_s)
+        return self.paid_s - money + tick_end_s(self.tariff, money, tick_s)
 
     def proven_s(self, now: float) -> int:
         """Whole seconds of talk that are known to have happened by ``now``, never beyond paid-until (MONEY 5)."""
@@ -266,7 +301,17 @@ class Reservation:
 
     def charge_micros(self, talk_ms: int) -> int:
         """What ``talk_ms`` of this call costs in micro-units."""
-        return charge_micros(self.tariff, talk_ms) if self.tariff is not None else 0
+        paid_ms = money_ms(self.drawn, talk_ms)
+        return charge_micros(self.tariff, paid_ms) if self.tariff is not None and paid_ms is not None else 0
+
+    def billed_s(self, talk_ms: int) -> int:
+        """How many seconds of it money is charged for."""
+        paid_ms = money_ms(self.drawn, talk_ms)
+        return billed_s(self.tariff, paid_ms) if self.tariff is not None and paid_ms is not None else 0
+
+    def minutes_used(self, talk_ms: int) -> list[Minutes]:
+        """Minutes of pools that were used by it."""
+        return minutes_used(self.drawn, talk_ms) if self.drawn else []
 
     def cut_reason(self) -> Reason:
         """Why talk ends at paid-until: want of credit, a limit, or a store that did not answer."""

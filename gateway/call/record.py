@@ -16,7 +16,8 @@ class CallRecord:
     ``kind`` is the call type of the usage report; ``payer`` is ``credits``, ``pool`` or ``none``; ``reason`` a code
     of policy.reasons; ``sip_status`` the final status sent to the caller (200 where answered); ``ended_by`` is
     ``caller``, ``callee`` or ``gate``.  ``talk_ms`` is talk in whole milliseconds, cut at paid-until.
-    ``uncharged_micros`` is what talk cost that could not be charged (0 unless a gate was down).
+    ``pool`` is the first pool that paid for talk, ``pool_minutes`` the minutes used of all; ``billed_s`` is what money
+    paid for.  ``uncharged_micros`` is what talk cost that could not be charged (0 unless a gate was down).
     """
 
     call_id: str
@@ -48,6 +49,8 @@ class CallRecord:
     connect_micros: int = 0
     charge_micros: int = 0
     uncharged_micros: int = 0
+    pool: str = ""
+    pool_minutes: int = 0
     reason: str = ""
     sip_status: int = 0
     ended_by: str = ""

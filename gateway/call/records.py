@@ -6,9 +6,11 @@ whose worker died), and is completed by the figures at the end; what comes out r
 made for every call, and a general encoder would take longer over it than the rest of the call's end.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring as quoted
 
+from policy.drawn import Minutes
 from policy.verdict import Allow, Deny
 
 
@@ -68,11 +70,14 @@ def answered(
     charge_micros: int,
     ending: Ending,
     uncharged_micros: int = 0,
+    minutes: Sequence[Minutes] = (),
 ) -> bytes:
-    """The record of a call that was answered; it ended ``talk_ms`` after its answer."""
-    uncharged = f',"uncharged_micros":{uncharged_micros}' if uncharged_micros else ""
+    """The record of a call that was answered; it ended ``talk_ms`` after its answer, ``minutes`` of pools were used."""
+    more = f',"uncharged_micros":{uncharged_micros}' if uncharged_micros else ""
+    if minutes:
+        more += f',"pool":{quoted(minutes[0].pool)},"pool_minutes":{sum(each.minutes for each in minutes)}'
     return (
         f'{opening},"carrier":{quoted(carrier)},"answered_ms":{answered_ms},"ended_ms":{answered_ms + talk_ms}'
-        f',"talk_ms":{talk_ms},"billed_s":{billed_s},"charge_micros":{charge_micros}{uncharged},"reason":"{ending.reason}"'
+        f',"talk_ms":{talk_ms},"billed_s":{billed_s},"charge_micros":{charge_micros}{more},"reason":"{ending.reason}"'
         f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"}}'
     ).encode("utf-8", "replace")

@@ -6,7 +6,7 @@ repeat as on the hot path, by the same scripts.  The streams between processes a
 
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from gateway.call.record import decode_record
@@ -23,7 +23,7 @@ from gateway.credit.node import run_of
 from gateway.credit.repairs import Repairs
 from gateway.credit.requests import read_tariff
 from gateway.credit.streams import outbox_entry
-from gateway.credit.views import AccountView, Applied, LiveCall, OutboxEntry, Swept, Withdrawn, WorkerView
+from gateway.credit.views import AccountView, Applied, Counters, LiveCall, OutboxEntry, Swept, Withdrawn, WorkerView
 
 __all__ = ["CreditAdmin", "PartitionsChangedError", "StoreError", "StoreStaleError", "StoreUnreachableError"]
 
@@ -36,7 +36,7 @@ POSTPONE_S: Final = 3600.0
 
 _ACCOUNT_FIELDS: Final = ("balance", "held", "applied", "calls")
 _LIVE_FIELDS: Final = (
-    "owner", "gen", "answered_ms", "tick", "paid_s", "proven_s", "held", "tariff", "usage", "adoption",
+    "owner", "gen", "answered_ms", "tick", "paid_s", "proven_s", "held", "tariff", "usage", "adoption", "drawn",
 )  # fmt: skip
 
 
@@ -82,6 +82,14 @@ class CreditAdmin(Repairs):
         async with self._client.asking():
             replies = await self._pipelined(asked)
         return [_account(tenant_id, reply) for tenant_id, reply in zip(tenant_ids, replies, strict=True)]
+
+    async def counters(self, tenant_id: str) -> Counters:
+        """What the tenant's pools and limits have given by now."""
+        async with self._client.asking() as redis:
+            reply = await cast(
+                Awaitable[dict[bytes, bytes]], redis.hgetall(self._client.keys.tenant(tenant_id).counters)
+            )
+        return _counters({field.decode(): int(value) for field, value in reply.items()})
 
     async def snapshot(self, tenant_ids: Iterable[str]) -> tuple[list[AccountView], list[OutboxEntry]]:
         """Accounts in the order of the ids, and all their outbox entries; one instant for tenants of one partition."""
@@ -229,8 +237,8 @@ class CreditAdmin(Repairs):
 
     async def _sweep_one(self, keys: PartitionKeys, member: str) -> Swept | None:
         call_id, tenant_id = _call_of(member), _tenant_of(member)
-        account = self._client.keys.tenant(tenant_id).account
-        places = [account, keys.call(call_id), keys.leases, keys.outbox, keys.opened]
+        tenant = self._client.keys.tenant(tenant_id)
+        places = [tenant.account, keys.call(call_id), keys.leases, keys.outbox, keys.opened, tenant.counters]
         reply = await self._client.call_in(keys, lua.SWEEP, places, [member, self._sweep_quiet_s * 1000])
         if reply[0] == b"ALERT":
             self._postponed[member] = time.monotonic() + POSTPONE_S
@@ -280,8 +288,21 @@ def _account(tenant_id: str, fields: Sequence[bytes | None]) -> AccountView:
     return AccountView(tenant_id, balance, held, applied, calls, exists=fields[0] is not None)
 
 
+def _counters(fields: Mapping[str, int]) -> Counters:
+    by_word: dict[str, dict[str, int]] = defaultdict(dict)
+    for field, value in fields.items():
+        word, _, rest = field.partition(" ")
+        by_word[word][rest] = value
+    used, held, spent = (
+        {(name, label): value for (name, _, label), value in
+         ((key.partition(" "), value) for key, value in by_word[word].items())}
+        for word in ("used", "held", "spent")
+    )  # fmt: skip
+    return Counters(used, held, spent, by_word["live"])
+
+
 def _live_call(member: str, lease_ms: int, fields: list[bytes | None]) -> LiveCall:
-    owner, generation, answered_ms, tick, paid_s, proven_s, held, tariff, usage, adoption = fields
+    owner, generation, answered_ms, tick, paid_s, proven_s, held, tariff, usage, adoption, drawn = fields
     return LiveCall(
         call_id=_call_of(member),
         tenant_id=_tenant_of(member),
@@ -296,6 +317,7 @@ def _live_call(member: str, lease_ms: int, fields: list[bytes | None]) -> LiveCa
         tariff=read_tariff((tariff or b"").decode()),
         usage=usage or b"",
         adoption=adoption or b"",
+        drawn=(drawn or b"").decode(),
     )
 
 

@@ -148,6 +148,8 @@ def live_row(live: Live) -> dict[str, Any]:
         "lease_s": live.lease_s,
         "answered_ms": live.answered_ms,
         "proven_s": live.proven_s,
+        "terms": live.terms,
+        "drawn": live.drawn,
     }
 
 
@@ -170,7 +172,10 @@ def read_live(call_id: str, tenant_id: str, row: dict[str, Any], adoption: bytes
     """A call from :func:`live_row` and its texts.  Raises as :func:`read_charge`."""
     paid_s = None if row["paid_s"] is None else int(row["paid_s"])
     lease_s, tick = int(row["lease_s"]), int(row["tick"])
-    asked = Reserve(call_id, tenant_id, read_tariff(row["tariff"]), 0, lease_s, Limits(), adoption, usage, tick=tick)
-    live = Live(asked, paid_s, int(row["held_micros"]), bool(row["final"]))
+    terms, drawn = str(row.get("terms", "")), str(row.get("drawn", ""))  # an older release wrote none
+    asked = Reserve(
+        call_id, tenant_id, read_tariff(row["tariff"]), 0, lease_s, Limits(), adoption, usage, tick=tick, terms=terms
+    )
+    live = Live(asked, paid_s, int(row["held_micros"]), bool(row["final"]), drawn)
     live.answered_ms, live.proven_s = int(row["answered_ms"]), int(row["proven_s"])
     return live

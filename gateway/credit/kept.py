@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.call.adoption import StoredCall
 from gateway.call.commands import Answer, Prove, Release, Renew, Reserve, Settle
+from policy.drawn import money_tariff
 from policy.verdict import Limits
 from rating.tariff import Tariff
 
@@ -32,14 +33,15 @@ class Live:
     """One live call as the worker last knew it."""
 
     __slots__ = (
-        "adoption", "answered_ms", "call_id", "final", "former", "held_micros", "lease_s", "paid_s", "proven_s",
-        "tariff", "tenant_id", "tick", "usage",
+        "adoption", "answered_ms", "call_id", "drawn", "final", "former", "held_micros", "lease_s", "paid_s",
+        "proven_s", "tariff", "tenant_id", "terms", "tick", "usage",
     )  # fmt: skip
 
-    def __init__(self, reserve: Reserve, paid_s: int | None, held_micros: int, final: bool) -> None:
+    def __init__(self, reserve: Reserve, paid_s: int | None, held_micros: int, final: bool, drawn: str = "") -> None:
         self.call_id = reserve.call_id
         self.tenant_id = reserve.tenant_id
-        self.tariff: Tariff | None = reserve.tariff
+        self.tariff: Tariff | None = money_tariff(reserve.tariff, drawn)
+        self.terms, self.drawn = reserve.terms, drawn
         self.lease_s = reserve.lease_s
         self.adoption = reserve.adoption
         self.usage = reserve.usage
@@ -63,10 +65,10 @@ class Live:
         if isinstance(command, Prove) and command.adoption is not None:
             self.adoption = command.adoption
 
-    def grant(self, tick: int, paid_s: int | None, held_micros: int, final: bool) -> None:
+    def grant(self, tick: int, paid_s: int | None, held_micros: int, final: bool, drawn: str = "") -> None:
         """A further tick was granted; an older one says nothing new."""
         if tick >= self.tick:
-            self.tick, self.paid_s, self.held_micros, self.final = tick, paid_s, held_micros, final
+            self.tick, self.paid_s, self.held_micros, self.final, self.drawn = tick, paid_s, held_micros, final, drawn
 
 
 class Kept:
@@ -122,18 +124,19 @@ class Keeper:
         """So many charges wait for Redis that no new call may add to them."""
         return self.unacknowledged >= UNSENT_MAX
 
-    def grant_first(self, command: Reserve, paid_s: int | None, held_micros: int, final: bool) -> None:
+    def grant_first(self, command: Reserve, paid_s: int | None, held_micros: int, final: bool, drawn: str = "") -> None:
         """The first tick was granted; harmless when repeated, and for a call that was given up meanwhile."""
         if command.call_id not in self.live and command.call_id not in self.kept:
-            self.live[command.call_id] = Live(command, paid_s, held_micros, final)
+            self.live[command.call_id] = Live(command, paid_s, held_micros, final, drawn)
 
     def adopt(self, stored: StoredCall) -> None:
         """A call that another process had granted to it is ours now: Redis may be told again of it from here on."""
         first = Reserve(
             stored.call_id, stored.tenant_id, stored.tariff, 0, stored.lease_s, Limits(), stored.adoption, stored.usage,
-            tick=stored.tick,
+            tick=stored.tick, terms=stored.terms,
         )  # fmt: skip
-        live = self.live[stored.call_id] = Live(first, stored.paid_s, stored.held_micros, stored.final)
+        live = Live(first, stored.paid_s, stored.held_micros, stored.final, stored.drawn)
+        self.live[stored.call_id] = live
         live.answered_ms, live.proven_s, live.former = stored.answered_ms, stored.proven_s, stored.former
 
     def knows(self, call_id: str) -> bool:

@@ -12,6 +12,7 @@ Keys of a partition, N without leading zeros:
 | ``cg:{pN}:epoch`` | string | number of the epoch, with `` rebuilding`` or `` counting`` behind it till it opens |
 | ``cg:{pN}:opened`` | string | Unix ms (Redis' clock) of the last change of the epoch |
 | ``cg:{pN}:account:TENANT`` | hash | balance, held, calls, applied, bucket_milli, bucket_ms |
+| ``cg:{pN}:counters:TENANT`` | hash | minutes and money by pool, limit and period; live calls by limit |
 | ``cg:{pN}:call:ID`` | hash | one live call; over: ``done``, the marker of MONEY 3, and what a sweep charged |
 | ``cg:{pN}:leases`` | zset | ``ID TENANT`` by the end of the lease, Unix ms |
 | ``cg:{pN}:outbox`` | stream | charges on their way to the ledger |
@@ -105,6 +106,10 @@ class PartitionKeys:
         """A tenant's account."""
         return f"{self.prefix}account:{tenant_id}"
 
+    def counters(self, tenant_id: str) -> str:
+        """What a tenant's pools and limits have given (scripts/lib/drawn.lua names the fields)."""
+        return f"{self.prefix}counters:{tenant_id}"
+
     def call(self, call_id: str) -> str:
         """A live call, or the marker that it is over."""
         return f"{self.prefix}call:{call_id}"
@@ -117,11 +122,12 @@ class PartitionKeys:
 class TenantKeys:
     """What the scripts of one tenant's calls need, ready to be sent."""
 
-    __slots__ = ("account", "partition")
+    __slots__ = ("account", "counters", "partition")
 
     def __init__(self, partition: PartitionKeys, tenant_id: str) -> None:
         self.partition = partition
         self.account = partition.account(tenant_id)
+        self.counters = partition.counters(tenant_id)
 
 
 class Keyspace:

@@ -52,13 +52,14 @@ INHERITED: Final = _load("inherited")
 MARK: Final = _load("mark")
 CLEAR: Final = _load("clear")
 RESTORE: Final = _load("restore")
+RECOUNT: Final = _load("recount")
 WITHDRAWN: Final = _load("withdrawn")
 LOOK: Final = _load("look")
 
 HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 """What a worker calls; loaded at each connection."""
 
-REPAIR: Final = (OPEN_EPOCH, MARK, CLEAR, RESTORE, WITHDRAWN)
+REPAIR: Final = (OPEN_EPOCH, MARK, CLEAR, RESTORE, RECOUNT, WITHDRAWN)
 """What a rebuild calls, many at once; loaded when it begins."""
 
 ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, INHERIT, INHERITED, LOOK)

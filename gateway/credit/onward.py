@@ -37,6 +37,8 @@ from gateway.credit.charge_file import MERGE_WITHIN_S, charge_row, live_row, rea
 from gateway.credit.exposure import Ceilings, Exposure, Step
 from gateway.credit.journal import BYTES_MAX, Journal, Row, read_journals
 from gateway.credit.kept import LOSS_WINDOW_S, Keeper, Kept, Live
+from policy.drawn import begin_with_money, draw_money, money_s
+from policy.terms import has_pools
 
 CONTINUE: Final = "continue"
 
@@ -91,8 +93,8 @@ class Onward:
 
     def hear_grant(self, command: Reserve | Renew, reply: list[Any]) -> None:
         """Redis granted a tick: remember what it tells of the tenant, and keep up the journal."""
-        if len(reply) > 4 and self._policy_of(command.tenant_id) == CONTINUE:
-            self.exposure.see(command.tenant_id, reply[4], reply[5])
+        if len(reply) > 5 and self._policy_of(command.tenant_id) == CONTINUE:
+            self.exposure.see(command.tenant_id, reply[5], reply[6])
         if command.call_id in self._stands and (live := self._keeper.live.get(command.call_id)) is not None:
             self._note(_tick_row(live, self._exposed(live.call_id)))
 
@@ -122,23 +124,26 @@ class Onward:
         if code:
             self._later(Refusal(command.call_id, command.tick, code))
             return True
+        if command.tariff is None and has_pools(command.terms):
+            return False  # nobody can say here whether minutes are left
         step = self.exposure.step(command.call_id, tenant_id, command.tariff, 0, command.end_s, 0)
         if step is None:
             return self._refuse(command)
-        live = Live(command, step.paid_s, step.held_micros, step.final)
+        drawn = begin_with_money(command.terms, command.hour, step.cost_micros)
+        live = Live(command, step.paid_s, step.held_micros, step.final, drawn)
         self._count(live, 1)
         self._stands.add(command.call_id)
         self._pending.add(command.call_id)
-        self._journal.write(self._call_row(live), lambda written: self._give_first(command, step, written))
+        self._journal.write(self._call_row(live), lambda written: self._give_first(command, step, drawn, written))
         return True
 
-    def _give_first(self, command: Reserve, step: Step, written: bool) -> None:
+    def _give_first(self, command: Reserve, step: Step, drawn: str, written: bool) -> None:
         call_id, keeper = command.call_id, self._keeper
         self._pending.discard(call_id)
         if written and not keeper.knows(call_id):
-            keeper.grant_first(command, step.paid_s, step.held_micros, step.final)
+            keeper.grant_first(command, step.paid_s, step.held_micros, step.final, drawn)
             self._owe(call_id)
-            self._on_result(Grant(call_id, command.tick, step.paid_s, step.held_micros, step.final))
+            self._on_result(Grant(call_id, command.tick, step.paid_s, step.held_micros, step.final, drawn))
             return
         self._born.discard(call_id)  # nobody took it down, or the caller gave up meanwhile
         self.exposure.began(command.tenant_id, -1)
@@ -154,14 +159,19 @@ class Onward:
         if live is None or not self._may(command.tenant_id):
             return False
         if command.tick <= live.tick:
-            self._later(Grant(command.call_id, command.tick, live.paid_s, live.held_micros, live.final))
+            self._later(Grant(command.call_id, command.tick, live.paid_s, live.held_micros, live.final, live.drawn))
             return True
+        if live.tariff is None and live.paid_s is not None:
+            return False  # only a pool pays
         start_s, held = live.paid_s or 0, live.held_micros
-        step = self.exposure.step(command.call_id, command.tenant_id, live.tariff, start_s, command.end_s, held)
+        before_s = start_s - money_s(live.drawn, start_s)  # talk that pools paid
+        step = self.exposure.step(
+            command.call_id, command.tenant_id, live.tariff, start_s - before_s, command.end_s - before_s, held
+        )
         if step is None:
             return self._refuse(command)
         self._pending.add(command.call_id)
-        grant = Grant(command.call_id, command.tick, step.paid_s, step.held_micros, step.final)
+        grant = _grant_of(command, live, step, before_s)
         stood = command.call_id in self._stands
         self._stands.add(command.call_id)
         row = _tick_row(live, self._exposed(live.call_id), grant) if stood else self._call_row(live, grant)
@@ -180,7 +190,7 @@ class Onward:
             self._on_result(StoreAway(call_id, grant.tick, Away.UNREACHABLE))
             return
         if live is not None:
-            live.grant(grant.tick, grant.paid_s, grant.held_micros, grant.final)
+            live.grant(grant.tick, grant.paid_s, grant.held_micros, grant.final, grant.drawn)
             self._owe(call_id)
         self._on_result(grant)
 
@@ -421,7 +431,13 @@ class _Replay:
         live, granted = self.live.get(call_id), row["granted"]
         if live is not None:
             paid_s = None if granted["paid_s"] is None else int(granted["paid_s"])
-            live.grant(int(granted["tick"]), paid_s, int(granted["held_micros"]), bool(granted["final"]))
+            live.grant(
+                int(granted["tick"]),
+                paid_s,
+                int(granted["held_micros"]),
+                bool(granted["final"]),
+                str(granted.get("drawn", "")),
+            )
             live.proven_s = max(live.proven_s, int(row["proven_s"]))
             self.exposed[call_id] = int(row["exposed"])
 
@@ -438,17 +454,27 @@ class _Replay:
         self.ended[call_id], self.exposed[call_id] = kept, exposed
 
 
+def _grant_of(command: Renew, live: Live, step: Step, before_s: int) -> Grant:
+    """A step of money in the time of the whole call, which begins with ``before_s`` seconds that pools paid."""
+    if step.paid_s is None:
+        return Grant(command.call_id, command.tick, None, step.held_micros, step.final, live.drawn)
+    end_s = before_s + step.paid_s
+    drawn = draw_money(live.drawn, live.terms, command.hour, end_s, step.cost_micros)
+    return Grant(command.call_id, command.tick, end_s, step.held_micros, step.final, drawn)
+
+
 def _granted(grant: Grant) -> Row:
     return {
         "tick": grant.tick,
         "paid_s": grant.paid_s,
         "held_micros": grant.held_micros,
         "final": grant.final,
+        "drawn": grant.drawn,
     }
 
 
 def _tick_row(live: Live, exposed: int, grant: Grant | None = None) -> Row:
-    known = grant or Grant(live.call_id, live.tick, live.paid_s, live.held_micros, live.final)
+    known = grant or Grant(live.call_id, live.tick, live.paid_s, live.held_micros, live.final, live.drawn)
     return {"tick": live.call_id, "granted": _granted(known), "proven_s": live.proven_s, "exposed": exposed}
 
 
@@ -467,4 +493,6 @@ def _stored(live: Live) -> StoredCall:
         usage=live.usage,
         adoption=live.adoption,
         former=live.former,
+        terms=live.terms,
+        drawn=live.drawn,
     )

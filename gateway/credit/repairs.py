@@ -105,10 +105,11 @@ class Repairs(Streams):
                 for keys, members in zip(self._client.keys.partitions, await self._pipelined(asked), strict=True)
                 for member in members
             ]
-            held = await self._pipelined(("HGET", keys.call(call_id), "held") for keys, call_id, _ in leases)
+            reading = (("HMGET", keys.call(call_id), "held", "drawn") for keys, call_id, _ in leases)
+            calls = await self._pipelined(reading)
         return [
-            Reservation(keys.number, call_id, tenant_id, int(micros))
-            for (keys, call_id, tenant_id), micros in zip(leases, held, strict=True)
+            Reservation(keys.number, call_id, tenant_id, int(micros), (drawn or b"").decode())
+            for (keys, call_id, tenant_id), (micros, drawn) in zip(leases, calls, strict=True)
             if micros is not None
         ]
 
@@ -159,6 +160,15 @@ class Repairs(Streams):
             rows.append((places, each.balance_micros, each.held_micros, each.calls, each.seq))
         await self._fenced(lua.RESTORE, rows, f"{number}{COUNTING}")
 
+    async def recount(self, counters: Mapping[str, Mapping[str, int]], number: int) -> None:
+        """Set the counters of tenants, by their fields (scripts/lib/drawn.lua), while epoch ``number`` is counted."""
+        rows: list[tuple[Any, ...]] = []
+        for tenant_id, fields in counters.items():
+            keys = self._client.keys.tenant(tenant_id)
+            words = [word for field in fields.items() for word in field]
+            rows.append(([keys.partition.epoch, keys.counters], *words))
+        await self._fenced(lua.RECOUNT, rows, f"{number}{COUNTING}")
+
     async def remember_withdrawals(self, taken: Iterable[tuple[str, str, int]], number: int) -> None:
         """Tenant, id and amount of withdrawals that the ledger has: said again in epoch ``number`` none takes more."""
         rows: list[tuple[Any, ...]] = []
@@ -169,8 +179,8 @@ class Repairs(Streams):
 
     def _places(self, call: BookedCall) -> list[str]:
         keys = self._client.keys.partitions[call.partition]
-        account = self._client.keys.tenant(call.tenant_id).account
-        return [keys.epoch, account, keys.call(call.call_id), keys.leases, keys.said]
+        tenant = self._client.keys.tenant(call.tenant_id)
+        return [keys.epoch, tenant.account, keys.call(call.call_id), keys.leases, keys.said, tenant.counters]
 
     async def _fenced(self, script: Script, rows: Sequence[tuple[Any, ...]], epoch: str) -> None:
         replies = await self._scripted(script, [(places, [epoch, *args]) for places, *args in rows])

@@ -63,13 +63,13 @@ class Requests:
         partition, limits = keys.partition, command.limits
         limited = not command.emergency
         return pack((
-            "EVALSHA", lua.RESERVE.sha, 4,
-            partition.epoch, keys.account, partition.call(command.call_id), partition.leases,
+            "EVALSHA", lua.RESERVE.sha, 5,
+            partition.epoch, keys.account, partition.call(command.call_id), partition.leases, keys.counters,
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}",
             write_tariff(command.tariff), command.end_s, command.lease_s,
             limits.max_calls if limited and limits.max_calls is not None else "",
             limits.calls_per_second if limited and limits.calls_per_second is not None else "",
-            command.adoption, command.usage,
+            command.adoption, command.usage, command.terms, command.hour,
         ))  # fmt: skip
 
     def answer(self, command: Answer, epoch: str) -> bytes:
@@ -86,10 +86,10 @@ class Requests:
         keys = self._keys.tenant(command.tenant_id)
         partition = keys.partition
         return pack((
-            "EVALSHA", lua.RENEW.sha, 4,
-            partition.epoch, keys.account, partition.call(command.call_id), partition.leases,
+            "EVALSHA", lua.RENEW.sha, 5,
+            partition.epoch, keys.account, partition.call(command.call_id), partition.leases, keys.counters,
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}",
-            command.tick, command.end_s, command.proven_s, self._grace_ms,
+            command.tick, command.end_s, command.proven_s, self._grace_ms, command.hour,
         ))  # fmt: skip
 
     def prove(self, command: Prove, epoch: str) -> bytes:
@@ -106,11 +106,11 @@ class Requests:
         keys = self._keys.tenant(command.tenant_id)
         partition = keys.partition
         return pack((
-            "EVALSHA", lua.SETTLE.sha, 6,
+            "EVALSHA", lua.SETTLE.sha, 7,
             partition.epoch, keys.account, partition.call(command.call_id), partition.leases, partition.outbox,
-            partition.said,
+            partition.said, keys.counters,
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}",
-            command.charge_micros, command.record, "1" if doubtful else "",
+            command.charge_micros, command.record, "1" if doubtful else "", -(-command.talk_ms // MS_PER_S),
         ))  # fmt: skip
 
     def release(self, command: Release, epoch: str) -> bytes:
@@ -118,8 +118,9 @@ class Requests:
         keys = self._keys.tenant(command.tenant_id)
         partition = keys.partition
         return pack((
-            "EVALSHA", lua.RELEASE.sha, 5,
+            "EVALSHA", lua.RELEASE.sha, 6,
             partition.epoch, keys.account, partition.call(command.call_id), partition.leases, partition.outbox,
+            keys.counters,
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}", command.record,
         ))  # fmt: skip
 
@@ -128,12 +129,14 @@ class Requests:
         keys = self._keys.tenant(live.tenant_id)
         partition = keys.partition
         return pack((
-            "EVALSHA", lua.MERGE.sha, 5,
+            "EVALSHA", lua.MERGE.sha, 6,
             partition.epoch, keys.account, partition.call(live.call_id), partition.leases, partition.said,
+            keys.counters,
             epoch, self._owner, self.generation, f"{live.call_id} {live.tenant_id}",
             live.tick, "" if live.paid_s is None else live.paid_s, live.held_micros, int(live.final),
             write_tariff(live.tariff), live.lease_s, live.answered_ms or "", live.proven_s, self._grace_ms,
             live.adoption, live.usage, "" if charge_micros is None else charge_micros, *live.former,
+            live.terms, live.drawn,
         ))  # fmt: skip
 
     def refused(self, command: Refused) -> bytes:

@@ -61,6 +61,8 @@ _REFUSALS: Final = {
     b"NO_CREDIT": "NO_CREDIT",
     b"LIMIT_CALLS": "LIMIT_CALLS",
     b"LIMIT_CALLS_PER_SECOND": "LIMIT_CALLS_PER_SECOND",
+    b"LIMIT_SPEND": "LIMIT_SPEND",
+    b"NO_MINUTES": "NO_MINUTES",
     b"FENCED": "FENCED",
     b"DONE": "INTERNAL",
     b"UNKNOWN": "INTERNAL",
@@ -332,9 +334,10 @@ class CreditStore:
         self._way.time("reserve", reply, seconds)
         if type(reply) is list and reply[0] == b"GRANT":
             paid_s = reply[1] if reply[1] >= 0 else None
-            self._keeper.grant_first(command, paid_s, reply[2], reply[3] == 1)
+            drawn = reply[4].decode()
+            self._keeper.grant_first(command, paid_s, reply[2], reply[3] == 1, drawn)
             self._onward.hear_grant(command, reply)
-            self._on_result(Grant(command.call_id, command.tick, paid_s, reply[2], reply[3] == 1))
+            self._on_result(Grant(command.call_id, command.tick, paid_s, reply[2], reply[3] == 1, drawn))
             return
         self._not_granted(command, reply, self._on_reserve, self._requests.reserve)
 
@@ -342,11 +345,12 @@ class CreditStore:
         self._way.time("renew", reply, seconds)
         if type(reply) is list and reply[0] == b"GRANT":
             paid_s = reply[1] if reply[1] >= 0 else None
+            drawn = reply[4].decode()
             live = self._keeper.live.get(command.call_id)
             if live is not None:
-                live.grant(command.tick, paid_s, reply[2], reply[3] == 1)
+                live.grant(command.tick, paid_s, reply[2], reply[3] == 1, drawn)
             self._onward.hear_grant(command, reply)
-            self._on_result(Grant(command.call_id, command.tick, paid_s, reply[2], reply[3] == 1))
+            self._on_result(Grant(command.call_id, command.tick, paid_s, reply[2], reply[3] == 1, drawn))
             return
         self._not_granted(command, reply, self._on_renew, self._requests.renew)
 

@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar, cast
 
-from gateway.call.record import decode_record
+from gateway.call.record import CallRecord, decode_record
 from gateway.credit import lua
 from gateway.credit.client import Client
 from gateway.credit.keys import DIRECTORY_KEY, orders_key
 from gateway.credit.orders import Booked, Order, decode_order, encode_order
 from gateway.credit.requests import read_tariff
 from gateway.credit.views import OutboxEntry, OutboxState, RefusedEntry
+from policy.drawn import Minutes, money_ms, read_minutes, read_spent
 from rating.tariff import MS_PER_S, billed_s
 
 MARKER_S: Final = 24 * 3600
@@ -245,11 +246,12 @@ def _outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) -
     """Of a swept call the record is completed here, of a late charge it is reduced to what the sweep had not."""
     charge_id, _, tenant_id = fields[b"call"].decode().partition(" ")
     kind, record = fields[b"kind"].decode(), fields[b"record"]
+    minutes = read_minutes(fields.get(b"pools", b"").decode())
     if kind == "sweep":
-        record = _swept_record(record, fields)
+        record = _swept_record(record, fields, minutes)
     elif kind == "late":
         kind, charge_id = "settle", charge_id + LATE
-        record = _late_record(record, charge_id, fields)
+        record = _late_record(record, charge_id, fields, minutes)
     return OutboxEntry(
         partition=partition,
         entry_id=entry_id.decode(),
@@ -259,10 +261,12 @@ def _outbox_entry(partition: int, entry_id: bytes, fields: dict[bytes, bytes]) -
         charge_micros=int(fields[b"charge"]),
         record=record,
         owner=fields[b"owner"].decode(),
+        minutes=minutes,
+        spent=read_spent(fields.get(b"spent", b"").decode()),
     )
 
 
-def _swept_record(usage: bytes, fields: dict[bytes, bytes]) -> bytes:
+def _swept_record(usage: bytes, fields: dict[bytes, bytes], minutes: Sequence[Minutes]) -> bytes:
     """The record of a call that nobody ended: what its owner had stored of it, and what the sweep knows."""
     try:
         record = decode_record(usage)
@@ -273,13 +277,15 @@ def _swept_record(usage: bytes, fields: dict[bytes, bytes]) -> bytes:
     record.talk_ms = int(fields[b"talk_s"]) * MS_PER_S
     record.ended_ms = record.answered_ms + record.talk_ms if record.answered_ms else 0
     record.charge_micros = int(fields[b"charge"])
+    _count_minutes(record, minutes)
     if tariff is not None and record.answered_ms:
-        record.billed_s = billed_s(tariff, record.talk_ms)
+        paid_ms = money_ms(fields.get(b"drawn", b"").decode(), record.talk_ms)
+        record.billed_s = 0 if paid_ms is None else billed_s(tariff, paid_ms)
     record.reason, record.ended_by = "INTERNAL", "gate"
     return record.encode()
 
 
-def _late_record(whole: bytes, charge_id: str, fields: dict[bytes, bytes]) -> bytes:
+def _late_record(whole: bytes, charge_id: str, fields: dict[bytes, bytes], minutes: Sequence[Minutes]) -> bytes:
     """The record of the talk that the sweep did not know of, so that both together are the call, once."""
     try:
         record = decode_record(whole)
@@ -289,6 +295,13 @@ def _late_record(whole: bytes, charge_id: str, fields: dict[bytes, bytes]) -> by
     record.call_id = charge_id
     record.talk_ms = max(0, record.talk_ms - swept_ms)
     if tariff is not None:
-        record.billed_s = max(0, record.billed_s - billed_s(tariff, swept_ms))
+        paid_ms = money_ms(fields.get(b"drawn", b"").decode(), swept_ms)
+        record.billed_s = max(0, record.billed_s - (0 if paid_ms is None else billed_s(tariff, paid_ms)))
     record.charge_micros = int(fields[b"charge"])
+    _count_minutes(record, minutes)
     return record.encode()
+
+
+def _count_minutes(record: CallRecord, minutes: Sequence[Minutes]) -> None:
+    record.pool = minutes[0].pool if minutes else ""
+    record.pool_minutes = sum(each.minutes for each in minutes)

@@ -98,7 +98,7 @@ class Succession:
 
 
 def _stored(call_id: str, tenant_id: str, row: Sequence[bytes | None], former: tuple[str, int]) -> StoredCall:
-    tick, paid_s, held, final, tariff, lease_s, answered_ms, proven_s, usage, adoption = row
+    tick, paid_s, held, final, tariff, lease_s, answered_ms, proven_s, usage, adoption, terms, drawn = row
     return StoredCall(
         call_id,
         tenant_id,
@@ -113,6 +113,8 @@ def _stored(call_id: str, tenant_id: str, row: Sequence[bytes | None], former: t
         usage=usage or b"",
         adoption=adoption or b"",
         former=former,
+        terms=(terms or b"").decode(),
+        drawn=(drawn or b"").decode(),
     )
 
 

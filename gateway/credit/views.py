@@ -3,9 +3,11 @@
 Amounts are micro-units of the tenant's currency, moments Unix milliseconds of Redis' clock unless said otherwise.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from policy.drawn import Minutes, Spent
 from rating.tariff import Tariff
 
 
@@ -28,6 +30,20 @@ class AccountView:
     def available_micros(self) -> int:
         """Balance minus everything held."""
         return self.balance_micros - self.held_micros
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a tenant's pools and limits have given (gateway/credit/scripts/lib/drawn.lua names the fields).
+
+    ``used`` and ``held`` are minutes by pool and month, ``spent`` micro-units by ``SCOPE/PERIOD`` and label, reserved
+    and spent together, ``live`` calls by scope.
+    """
+
+    used: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    held: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    spent: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    live: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +88,18 @@ class LiveCall:
     tariff: Tariff | None
     usage: bytes
     adoption: bytes
+    drawn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A call as a rebuild finds it in Redis: what it holds in micro-units."""
+    """A call as a rebuild finds it in Redis: what it holds in micro-units, what it has drawn beside (policy.drawn)."""
 
     partition: int
     call_id: str
     tenant_id: str
     held_micros: int
+    drawn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +143,7 @@ class OutboxEntry:
     the call was swept (MONEY 5). ``charge_micros`` is what left the balance. ``record`` is the call record as JSON
     (gateway.call.record), of a withdrawal whatever was given to it, of a ``broken`` entry, which cannot be read, all
     its fields as they are. ``owner`` names the worker ``node/slot`` that keeps the charge until it is told that it is
-    booked; empty where none does.
+    booked; empty where none does.  ``minutes`` were used of pools, and ``spent`` counts against spending limits.
     """
 
     partition: int
@@ -136,6 +154,8 @@ class OutboxEntry:
     charge_micros: int
     record: bytes
     owner: str
+    minutes: tuple[Minutes, ...] = ()
+    spent: tuple[Spent, ...] = ()
 
     @property
     def at_unix_ms(self) -> int:

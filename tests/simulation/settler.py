@@ -139,7 +139,7 @@ class SimSettler:
     def _places(self, call_id: str, tenant: str) -> list[str]:
         keys = self.keys.tenant(tenant)
         partition = keys.partition
-        return [partition.epoch, keys.account, partition.call(call_id), partition.leases, partition.said]
+        return [partition.epoch, keys.account, partition.call(call_id), partition.leases, partition.said, keys.counters]
 
     def _sweep(self) -> None:
         now_ms = int((UNIX_START_S + self._loop.time()) * 1000)

@@ -5,7 +5,8 @@
 -- KEYS: epoch, leases, one call after the other
 -- ARGV: epoch, owner and generation whose calls are taken (with their older generations), grace_ms, owner and generation
 --       that take them (the same ones in one's own slot), the member of each call
--- Answers the calls in their order: tick, paid_s, held, final, tariff, lease_s, answered_ms, proven_s, usage, adoption;
+-- Answers the calls in their order: tick, paid_s, held, final, tariff, lease_s, answered_ms, proven_s, usage, adoption,
+-- terms, drawn;
 -- nothing for a call that is another's, a newer start's, over or gone.
 --@include clock
 --@include amount
@@ -19,7 +20,7 @@ end
 local answer, now = {'ADOPTED'}, now_ms()
 for number = 3, #KEYS do
   local call = redis.call('HMGET', KEYS[number], 'owner', 'gen', 'done', 'clock_ms', 'tick', 'paid_s', 'held', 'final',
-    'tariff', 'lease_s', 'answered_ms', 'proven_s', 'usage', 'adoption')
+    'tariff', 'lease_s', 'answered_ms', 'proven_s', 'usage', 'adoption', 'terms', 'drawn')
   local taken = call[1] == ARGV[5] and tonumber(call[2]) <= tonumber(ARGV[6])
   if not call[1] or call[3] or (fenced(call[1], call[2]) and not taken) then
     answer[number - 1] = false
@@ -27,7 +28,7 @@ for number = 3, #KEYS do
     local lease = lease_end(now, call[4], call[6], call[10], ARGV[4])
     redis.call('HSET', KEYS[number], 'owner', ARGV[5], 'gen', ARGV[6])
     redis.call('ZADD', KEYS[2], whole(math.max(lease, now + ARGV[4])), ARGV[FIRST + number - 3])
-    answer[number - 1] = {unpack(call, 5)}
+    answer[number - 1] = {unpack(call, 5, 16)}
   end
 end
 return answer

@@ -3,18 +3,21 @@
 -- What was granted is held again even where available goes below 0: the talk is being had.
 -- A call that is over is said in the same way, with its charge: the ledger may have that, and until it is known
 -- whether it has, the money is held.  What has no lease is not counted as held, whatever is left of it.
--- KEYS: epoch, account, call, leases, said
+-- KEYS: epoch, account, call, leases, said, counters
 -- ARGV: epoch (open or rebuilding), owner, generation, member, tick, paid_s, held, final, tariff, lease_s,
 --       answered_ms ('' unanswered), proven_s, grace_ms, adoption, usage, charge_micros ('' still live), owner from whom
---       the call was taken over ('' nobody) and below which generation: Redis may have forgotten that it was
+--       the call was taken over ('' nobody) and below which generation: Redis may have forgotten that it was,
+--       terms, drawn
 --@include clock
 --@include amount
 --@include fence
 --@include lease
+--@include drawn
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
-local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'held', 'clock_ms', 'proven_s', 'paid_s')
+local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'held', 'clock_ms', 'proven_s', 'paid_s',
+  'drawn')
 local forgot = call[1] == ARGV[17] and tonumber(call[2] or 0) < tonumber(ARGV[18])
 if call[1] and not (call[3] and ARGV[16] == '') and not forgot and fenced(call[1], call[2]) then
   return {'FENCED'}
@@ -35,15 +38,29 @@ end
 redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3])
 if not call[1] then
   redis.call('HSET', KEYS[3], 'tariff', ARGV[9], 'lease_s', ARGV[10], 'adoption', ARGV[14], 'usage', ARGV[15])
+  if ARGV[19] ~= '' then
+    redis.call('HSET', KEYS[3], 'terms', ARGV[19])
+  end
 end
+local drawn = call[9] or ''
 local beyond = call[1] and tonumber(ARGV[5]) - tonumber(call[4])
 if beyond == 0 then
   beyond = (tonumber(paid_s) or 0) - (tonumber(call[8]) or 0)
 end
 if not call[1] or beyond > 0 then
   redis.call('HSET', KEYS[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', ARGV[8])
+  drawn = ARGV[20]
 else
   paid_s, held = call[8], tonumber(call[5])
+end
+if not counted or drawn ~= (call[9] or '') then
+  if counted then
+    count_drawn(KEYS[6], read_drawn(call[9]), -1)
+  end
+  count_drawn(KEYS[6], read_drawn(drawn), 1)
+  if drawn ~= '' then
+    redis.call('HSET', KEYS[3], 'drawn', drawn)
+  end
 end
 all_held = all_held + held - (counted and tonumber(call[5]) or 0)
 redis.call('HSET', KEYS[2], 'held', whole(all_held), 'calls', whole(counted and calls or calls + 1))

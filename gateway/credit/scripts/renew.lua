@@ -1,18 +1,21 @@
 -- Reserve the next tick.  It starts where the call is paid to, whatever the asker believes: a grant that was lost
 -- is made good by the next one, and an order of requests other than rising costs nothing twice (MONEY 3).
--- KEYS: epoch, account, call, leases
--- ARGV: epoch, owner, generation, member, tick, end_s, proven_s, grace_ms
+-- KEYS: epoch, account, call, leases, counters
+-- ARGV: epoch, owner, generation, member, tick, end_s, proven_s, grace_ms, hour in the tenant's time zone ('' without
+--       terms)
 --@include clock
 --@include amount
 --@include fence
 --@include lease
 --@include price
 --@include grant
+--@include drawn
+--@include terms
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
 local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'paid_s', 'held', 'final', 'tariff',
-  'lease_s', 'clock_ms', 'proven_s')
+  'lease_s', 'clock_ms', 'proven_s', 'terms', 'drawn')
 if call[3] then
   return {'DONE'}
 end
@@ -23,30 +26,31 @@ if fenced(call[1], call[2]) then
   return {'FENCED'}
 end
 if tonumber(ARGV[5]) <= tonumber(call[4]) then
-  return repeat_grant(KEYS[3], ARGV[5], call[4], call[5], call[6], call[7])
+  return repeat_grant(KEYS[3], ARGV[5], call[4], call[5], call[6], call[7], call[13])
 end
 
-local paid_s, held, final = call[5], tonumber(call[6]), 0
+local terms = (call[12] or '') == '' and NO_TERMS or read_terms(call[12], ARGV[9])
+local paid_s, held, final, text = call[5], tonumber(call[6]), 0, call[13]
 local proven_s = math.max(tonumber(call[11] or 0), tonumber(ARGV[7]))
 local left, calls = nil, nil
-if call[8] ~= '' then
+if paid_s ~= '' then
   local account = redis.call('HMGET', KEYS[2], 'balance', 'held', 'calls')
   local balance, all_held = tonumber(account[1] or 0), tonumber(account[2] or 0)
-  local start_s, end_s = tonumber(paid_s), tonumber(ARGV[6])
-  local tariff, available = read_tariff(call[8]), balance - all_held
-  if end_s > start_s then
-    end_s = balance > 0 and affordable_end(tariff, start_s, end_s, available + held)
+  local start_s, wanted_s = tonumber(paid_s), tonumber(ARGV[6])
+  if wanted_s > start_s then
+    local drawn = read_drawn(text)
+    local end_s, cost, source, trimmed = tick(call[8], terms, drawn.parts, KEYS[5], start_s, wanted_s, balance,
+      all_held, held)
     if not end_s then
-      return {'NO_CREDIT'}
+      return cost == 'ALERT' and {'ALERT', 'AVAILABLE_BELOW_ZERO'} or {cost}
     end
-    local cost = price(tariff, end_s) - held
-    if cost < 0 or cost > available or all_held + cost > MOST then
-      return {'ALERT', 'AVAILABLE_BELOW_ZERO'}
-    end
-    final = end_s < tonumber(ARGV[6]) and 1 or 0
-    paid_s, held = whole(end_s), held + cost
+    final, held, paid_s = trimmed and 1 or 0, held + cost, whole(end_s)
     redis.call('HSET', KEYS[2], 'held', whole(all_held + cost))
-    left, calls = available - cost, tonumber(account[3] or 0)
+    if terms ~= NO_TERMS then
+      text = draw(KEYS[5], terms, drawn, start_s, end_s, source, cost)
+      redis.call('HSET', KEYS[3], 'drawn', text)
+    end
+    left, calls = balance + terms.credit - all_held - cost, tonumber(account[3] or 0)
   end
   proven_s = math.min(proven_s, tonumber(paid_s))
 end
@@ -55,4 +59,4 @@ remember_grant(KEYS[3], call[4], call[5], call[6], call[7])
 redis.call('HSET', KEYS[3], 'gen', ARGV[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', final,
   'proven_s', whole(proven_s))
 redis.call('ZADD', KEYS[4], whole(lease_end(now_ms(), call[10], paid_s, call[9], ARGV[8])), ARGV[4])
-return grant(paid_s, held, final, left, calls)
+return grant(paid_s, held, final, text, left, calls)

@@ -1,12 +1,15 @@
 -- Reserve the first tick of a call: limits, then money; a refusal leaves no trace (MONEY 2, 3).
--- KEYS: epoch, account, call, leases
+-- KEYS: epoch, account, call, leases, counters
 -- ARGV: epoch, owner, generation, member 'ID TENANT', tariff ('' where nobody pays), end_s, lease_s,
---       max_calls ('' unlimited), calls_per_second ('' unlimited), adoption, usage
+--       max_calls ('' unlimited), calls_per_second ('' unlimited), adoption, usage, terms ('' the balance alone pays),
+--       hour in the tenant's time zone ('' without terms)
 --@include clock
 --@include amount
 --@include fence
 --@include price
 --@include grant
+--@include drawn
+--@include terms
 -- The tenant's live leases: the account counts calls, and those whose lease has run out, but that no sweep has
 -- closed yet, do not live.  Looked at only where the limit is reached, and no further than OVERDUE of them.
 local OVERDUE = 1000
@@ -37,7 +40,7 @@ end
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
-local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'paid_s', 'held', 'final')
+local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'paid_s', 'held', 'final', 'drawn')
 if call[3] then
   return {'DONE'}
 end
@@ -45,7 +48,7 @@ if call[1] then
   if fenced(call[1], call[2]) then
     return {'FENCED'}
   end
-  return repeat_grant(KEYS[3], '0', call[4], call[5], call[6], call[7])
+  return repeat_grant(KEYS[3], '0', call[4], call[5], call[6], call[7], call[8])
 end
 
 local account = redis.call('HMGET', KEYS[2], 'balance', 'held', 'calls', 'bucket_milli', 'bucket_ms')
@@ -61,24 +64,38 @@ if ARGV[9] ~= '' then
   end
 end
 
-local paid_s, cost, final = '', 0, 0
-if ARGV[5] ~= '' then
-  local balance, end_s = tonumber(account[1] or 0), tonumber(ARGV[6])
-  local tariff, available = read_tariff(ARGV[5]), balance - held
-  paid_s = balance > 0 and affordable_end(tariff, 0, end_s, available)
-  if not paid_s then
-    return {'NO_CREDIT'}
+local terms = ARGV[12] == '' and NO_TERMS or read_terms(ARGV[12], ARGV[13])
+for _, limit in ipairs(terms.live) do
+  if tonumber(redis.call('HGET', KEYS[5], 'live ' .. limit.scope) or 0) >= limit.most then
+    return {'LIMIT_CALLS'}
   end
-  cost = price(tariff, paid_s)
-  if cost < 0 or cost > available or held + cost > MOST then
-    return {'ALERT', 'AVAILABLE_BELOW_ZERO'}
-  end
-  final = paid_s < end_s and 1 or 0
-  paid_s = whole(paid_s)
 end
 
-redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3], 'tick', '0', 'paid_s', paid_s, 'held', whole(cost),
-  'final', final, 'tariff', ARGV[5], 'lease_s', ARGV[7], 'adoption', ARGV[10], 'usage', ARGV[11])
+local balance, tariff = tonumber(account[1] or 0), ARGV[5]
+local drawn, paid_s, cost, final, source, trimmed = {parts = {}, spent = {}, live = {}}, '', 0, 0, nil, nil
+if tariff ~= '' or #terms.pools > 0 then
+  paid_s, cost, source, trimmed = tick(tariff, terms, drawn.parts, KEYS[5], 0, tonumber(ARGV[6]), balance, held, 0)
+  if not paid_s then
+    return cost == 'ALERT' and {'ALERT', 'AVAILABLE_BELOW_ZERO'} or {cost}
+  end
+  final = trimmed and 1 or 0
+  if source then -- where minutes came first, money has no free seconds (MONEY 2)
+    tariff = string.gsub(tariff, '^(%S+ %S+ %S+ %S+) %S+', '%1 0')
+  end
+end
+
+redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3], 'tick', '0',
+  'paid_s', paid_s == '' and '' or whole(paid_s), 'held', whole(cost), 'final', final, 'tariff', tariff,
+  'lease_s', ARGV[7], 'adoption', ARGV[10], 'usage', ARGV[11])
+local text = ''
+if terms ~= NO_TERMS then
+  for _, limit in ipairs(terms.live) do
+    count(KEYS[5], 'live ' .. limit.scope, 1)
+    table.insert(drawn.live, limit.scope)
+  end
+  text = draw(KEYS[5], terms, drawn, 0, paid_s == '' and 0 or paid_s, source, cost)
+  redis.call('HSET', KEYS[3], 'terms', ARGV[12], 'drawn', text)
+end
 if milli then
   redis.call('HSET', KEYS[2], 'held', whole(held + cost), 'calls', whole(calls + 1),
     'bucket_milli', whole(milli), 'bucket_ms', whole(now))
@@ -86,4 +103,4 @@ else
   redis.call('HSET', KEYS[2], 'held', whole(held + cost), 'calls', whole(calls + 1))
 end
 redis.call('ZADD', KEYS[4], whole(now + ARGV[7] * 1000), ARGV[4])
-return grant(paid_s, cost, final, tonumber(account[1] or 0) - held - cost, calls + 1)
+return grant(paid_s, cost, final, text, balance + terms.credit - held - cost, calls + 1)

@@ -452,7 +452,8 @@ class Machine(RuleBasedStateMachine):
             talk.expired = True
             self.redis.zadd(keys.leases, {member: 1})
         if swept:
-            places = [self.account(talk.tenant), keys.call(call_id), keys.leases, keys.outbox, keys.opened]
+            tenant = self.keys.tenant(talk.tenant)
+            places = [tenant.account, keys.call(call_id), keys.leases, keys.outbox, keys.opened, tenant.counters]
             expected = self.model.sweep(call_id)
             assert self.call(lua.SWEEP, places, [member, 0]) == expected
 
@@ -531,9 +532,9 @@ class Machine(RuleBasedStateMachine):
         expected = self.model.answer_to(said)
         reply = self.wire.ask(self.gates[0].pack(said))
         assert reply[:4] == expected, (said, reply, expected)
-        if reply[0] == b"GRANT" and len(reply) > 4:  # a new one tells what was seen of the account
+        if reply[0] == b"GRANT" and len(reply) > 5:  # a new one tells what was seen of the account
             account = self.model.accounts[said.command.tenant_id]
-            assert reply[4:] == [account.balance - account.held, account.calls], (said, reply, account)
+            assert reply[4:] == [b"", account.balance - account.held, account.calls], (said, reply, account)
 
     def live(self, which: int) -> tuple[str, Talk]:
         call_id = sorted(self.model.live)[which % len(self.model.live)]

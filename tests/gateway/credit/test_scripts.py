@@ -34,8 +34,8 @@ class Till:
         requests.generation = generation
         kind = "merge" if isinstance(command, Live) else type(command).__name__.lower()
         reply: list[Any] = self.wire.ask(getattr(requests, kind)(command, epoch))
-        self.seen = reply[4:]
-        """What the reply told of the account, behind the grant."""
+        self.seen = reply[5:]
+        """What the reply told of the account, behind the grant and what was drawn."""
         return reply[:4]
 
     def fund(self, amount: int, seq: int = 1) -> list[Any]:
@@ -44,7 +44,7 @@ class Till:
 
     def sweep(self, call: str, quiet_ms: int = 0) -> list[Any]:
         at = self.partition
-        keys = [at.epoch, self.account, at.call(call), at.leases, at.outbox, at.opened]
+        keys = [at.epoch, self.account, at.call(call), at.leases, at.outbox, at.opened, self.keys.tenant("t").counters]
         reply: list[Any] = self.wire.call(lua.SWEEP, keys, ["1", f"{call} t", quiet_ms])
         return reply
 
@@ -448,7 +448,7 @@ def test_an_account_is_made_once(wire: Any, redis: Any) -> None:
 
 def mark(till: Till, epoch: str, done: str = "booked", charge: int = 0, talk_s: int = 0) -> list[Any]:
     at = till.partition
-    keys = [at.epoch, till.account, at.call("c"), at.leases, at.said]
+    keys = [at.epoch, till.account, at.call("c"), at.leases, at.said, till.keys.tenant("t").counters]
     reply: list[Any] = till.wire.call(lua.MARK, keys, [epoch, "c t", done, charge, talk_s, 60])
     return reply
 

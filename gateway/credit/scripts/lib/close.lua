@@ -2,8 +2,8 @@
 -- marker, its lease goes, and its record enters the outbox together with the charge.
 --
 -- KEYS: epoch, account, call, leases, outbox.  known: the call has a reservation.  owner: the worker that keeps the
--- charge until it is booked.  Returns an alert code where an invariant would break; nothing has been written then.
-local function close(kind, member, known, owner, held, charge, record, ...)
+-- charge until it is booked.  drawn: what the call has drawn of the tenant's counters, of which talk_s was used.  Returns an alert code where an invariant would break; nothing has been written then.
+local function close(kind, member, known, owner, held, charge, record, counters, drawn, talk_s, ...)
   local account = redis.call('HMGET', KEYS[2], 'balance', 'held', 'calls')
   local balance, all_held, calls = tonumber(account[1] or 0), tonumber(account[2] or 0), tonumber(account[3] or 0)
   if charge < 0 or charge > held then
@@ -22,7 +22,12 @@ local function close(kind, member, known, owner, held, charge, record, ...)
     redis.call('ZREM', KEYS[4], member)
   end
   redis.call('HSET', KEYS[3], 'done', kind)
-  redis.call('XADD', KEYS[5], '*', 'kind', kind, 'call', member, 'charge', whole(charge), 'record', record,
-    'owner', owner, ...)
+  local entry = {'kind', kind, 'call', member, 'charge', whole(charge), 'record', record, 'owner', owner, ...}
+  if known and (drawn or '') ~= '' then
+    local read = read_drawn(drawn)
+    count_drawn(counters, read, -1)
+    use_drawn(counters, read, talk_s, charge, 0, 0, entry)
+  end
+  redis.call('XADD', KEYS[5], '*', unpack(entry))
   return nil
 end
