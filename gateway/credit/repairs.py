@@ -5,7 +5,7 @@ key, fenced by an epoch that only the rebuild's leader moves, so that a leader w
 they leave in pipelines, for ten thousand accounts are restored in a second.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from gateway.credit import lua
@@ -168,6 +168,18 @@ class Repairs(Streams):
             words = [word for field in fields.items() for word in field]
             rows.append(([keys.partition.epoch, keys.counters], *words))
         await self._fenced(lua.RECOUNT, rows, f"{number}{COUNTING}")
+
+    async def forget_counters(self, tenant_ids: Iterable[str], is_over: Callable[[str], bool]) -> int:
+        """Take away the counters of periods that are over, by their fields; how many."""
+        keys = [self._client.keys.tenant(tenant_id).counters for tenant_id in tenant_ids]
+        async with self._client.asking():
+            replies = await self._pipelined(("HKEYS", key) for key in keys)
+            gone = [
+                (key, [field for field in fields if is_over(field.decode())])
+                for key, fields in zip(keys, replies, strict=True)
+            ]
+            await self._pipelined(("HDEL", key, *fields) for key, fields in gone if fields)
+        return sum(len(fields) for _, fields in gone)
 
     async def remember_withdrawals(self, taken: Iterable[tuple[str, str, int]], number: int) -> None:
         """Tenant, id and amount of withdrawals that the ledger has: said again in epoch ``number`` none takes more."""

@@ -4,6 +4,7 @@ Loud room over SQLAlchemy and Alembic, on SQLite and PostgreSQL alike.  Its one 
 """
 
 from gateway.ledger.audit import Act
+from gateway.ledger.counters import PoolUse, is_over
 from gateway.ledger.engine import SQLITE_FILE, ledger_url
 from gateway.ledger.entries import (
     FUNDING_KINDS,
@@ -69,6 +70,7 @@ __all__ = [
     "MoneyIn",
     "NotEnoughAvailable",
     "PartitionsFixed",
+    "PoolUse",
     "Posting",
     "ProvisioningRefused",
     "RebuildHeld",
@@ -78,6 +80,7 @@ __all__ = [
     "UnknownTenant",
     "WithdrawalEntry",
     "check_reason",
+    "is_over",
     "kept_hashes",
     "ledger_url",
 ]

@@ -8,6 +8,7 @@ well, the batch is halved until the row is alone.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import cast
@@ -16,7 +17,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger import audit, journal, rebuilding
+from gateway.ledger import audit, counters, journal, rebuilding
 from gateway.ledger.audit import Act
 from gateway.ledger.bulk import Bulk, ByKeys, Value
 from gateway.ledger.chain import Line, Tail, funding_digest
@@ -121,6 +122,7 @@ class _Page:
         self.funding_rows: list[dict[str, object]] = []
         self.acts: list[Act] = []
         self.aside: list[BrokenEntry] = []
+        self.counted: Counter[counters.Key] = Counter()
         self.booked = 0
         self.repeated = 0
 
@@ -157,6 +159,7 @@ class _Page:
             )
         self.charges[entry.charge_id] = entry.charge_micros
         self.call_rows.append(row)
+        counters.count(self.counted, entry)
         self.booked += 1
 
     def _add_withdrawal(self, entry: WithdrawalEntry) -> None:
@@ -194,6 +197,7 @@ class _Page:
         touched = {line.tenant_id for line in self.lines}
         await journal.write_lines(connection, [self.tails[tenant] for tenant in touched], self.lines)
         await _ADD_CALLS.execute(connection, self.call_rows)
+        await counters.move(connection, self.counted)
         if self.funding_rows:
             await connection.execute(insert(fundings), self.funding_rows)
             await audit.write(connection, self.acts)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from policy.drawn import Minutes, Spent
+
 FundingKind = Literal["manual", "adjustment", "refund"]
 FUNDING_KINDS: tuple[FundingKind, ...] = ("manual", "adjustment", "refund")
 
@@ -18,6 +20,7 @@ class CallEntry:
 
     ``charge_id`` is unique for ever: the call id, or ``CALL:late`` (MONEY 5).  ``record`` is the call record as JSON
     (gateway.call.record).  ``origin`` says where the entry came from (partition and stream id), for an alert.
+    ``minutes`` were used of pools, ``spent`` counts against spending limits.
     """
 
     charge_id: str
@@ -25,6 +28,8 @@ class CallEntry:
     charge_micros: int
     record: bytes
     origin: str = ""
+    minutes: tuple[Minutes, ...] = ()
+    spent: tuple[Spent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from gateway.config.provisioning import Provisioning
 from gateway.ledger import (
     audit,
     booking,
+    counters,
     decks,
     directory,
     funding,
@@ -24,6 +25,7 @@ from gateway.ledger import (
     trial,
     verify,
 )
+from gateway.ledger.counters import PoolUse
 from gateway.ledger.engine import Database, ledger_url
 from gateway.ledger.entries import (
     Booked,
@@ -322,6 +324,18 @@ class Ledger:
     async def lost_heads(self, kept: Sequence[Head]) -> list[Head]:
         """Those of ``kept`` that the ledger does not have any more as they were kept: somebody changed it."""
         return await verify.lost_heads(self.database, kept)
+
+    async def pool_use(self, tenant_id: str, month: str = "") -> list[PoolUse]:
+        """Minutes that were used of the tenant's pools in a month (``2026-11``), or in each where none is given."""
+        return await counters.read_pool_use(self.database, tenant_id, month)
+
+    async def open_counters(self) -> dict[str, dict[str, int]]:
+        """By tenant, minutes and money of periods that are not over, under their names in Redis (counters)."""
+        return await counters.read_open(self.database, self._now_ms())
+
+    async def forget_hours(self) -> None:
+        """Take away the counters of hours that are over."""
+        await counters.forget_hours(self.database, self._now_ms())
 
     async def totals(self, tenant_ids: Collection[str] | None = None) -> list[Totals]:
         """What each table adds up to, for the audit; reads every row."""

@@ -19,6 +19,7 @@ from gateway.ledger.tables import (
     accounts,
     audit,
     calls,
+    counters,
     decks,
     fundings,
     metadata,
@@ -73,6 +74,8 @@ KEEPING: Final = (
     Right(accounts, "UPDATE", ("balance_micros", "seq", "money_in_seq", "head")),  # its row lock asks for it too
     Right(rebuilds, "UPDATE", ("epoch", "holder", "until_ms")),
     Right(outbox_marks, "UPDATE", ("entry_id",)),
+    Right(counters, "UPDATE", ("amount",)),
+    Right(counters, "DELETE"),  # of hours that are over
 )
 """Both users."""
 

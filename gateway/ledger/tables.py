@@ -207,6 +207,17 @@ outbox_marks = Table(
     Column("entry_id", Text, nullable=False),
 )
 
+counters = Table(
+    "counters",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "kind", "name", "label"),
+)
+
 audit = Table(
     "audit",
     metadata,

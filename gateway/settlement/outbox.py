@@ -90,7 +90,9 @@ def to_ledger(entry: OutboxEntry) -> Entry:
     if entry.kind == "withdraw":
         return _withdrawal(entry, origin)
     if entry.kind in {"settle", "release", "sweep"}:
-        return CallEntry(entry.charge_id, entry.tenant_id, entry.charge_micros, entry.record, origin)
+        return CallEntry(
+            entry.charge_id, entry.tenant_id, entry.charge_micros, entry.record, origin, entry.minutes, entry.spent
+        )
     return BrokenEntry(origin, entry.record, f"its kind {entry.kind!r} or its fields are unknown", entry.tenant_id)
 
 

@@ -27,6 +27,9 @@ the script that leaves their marker.  Money in is part of the balance up to the 
 it; above that it is applied, once, by ``fund.lua``.  Money out was either booked, or is not known any more and is said
 again by who asked for it: its marker counts only in the epoch it was made in, and the ledger books it only then.
 
+**Pools and limits.**  Their counters are made anew as well: what the ledger booked of periods that are not over, and
+what live calls have drawn.
+
 **What is merged how.**  Reservations: the furthest tick of Redis and worker; what nobody says again stays until its
 lease runs out.  Markers: the ledger decides.  Balance, applied: the ledger's.  Held, calls: counted.  Tokens of calls
 per second: left as they are.  Orders, the directory's version, claims: their writers say them again.
@@ -52,6 +55,7 @@ from gateway.credit.views import AccountView, BookedCall, Reservation, Restored,
 from gateway.ledger import BookedCharge, Ledger, LedgerAccount, LedgerError
 from gateway.settlement.outbox import book_outbox, withdrawal_id
 from gateway.telemetry.logs import get_logger
+from policy.drawn import held_counters
 
 HEAR_MIN_S: Final = 1.0
 """A worker looks for a new epoch each 0.2 s; one that connects again tries each 0.4 s and then reads everything."""
@@ -83,12 +87,14 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``over``: booked, so over in Redis too.  ``cleared``: to be taken.  ``held`` and ``calls`` by tenant."""
+    """``over``: booked, so over in Redis too.  ``cleared``: to be taken.  ``held`` and ``calls`` by tenant, and
+    what live calls have ``drawn``, by tenant and counter (policy.drawn)."""
 
     over: Sequence[BookedCall]
     cleared: Sequence[SaidCharge]
     held: Mapping[str, int] = field(default_factory=dict)
     calls: Mapping[str, int] = field(default_factory=dict)
+    drawn: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +130,13 @@ def judge(found: Findings) -> Verdict:
     over = {each.call_id: call for each in known if (call := _booked(each, said, found))}
     left = [each for each in found.reservations if each.call_id not in over]
     held: Counter[str] = Counter()
+    drawn: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in left:
         held[each.tenant_id] += each.held_micros
+        if each.drawn:
+            drawn[each.tenant_id].update(held_counters(each.drawn))
     cleared = [each for each in found.said if each.call_id not in over]
-    return Verdict(list(over.values()), cleared, held, Counter(each.tenant_id for each in left))
+    return Verdict(list(over.values()), cleared, held, Counter(each.tenant_id for each in left), drawn)
 
 
 def _booked(each: Reservation | SaidCharge, said: Mapping[str, SaidCharge], found: Findings) -> BookedCall | None:
@@ -148,6 +157,17 @@ def restored(accounts: Iterable[LedgerAccount], verdict: Verdict) -> list[Restor
                  verdict.calls.get(each.tenant_id, 0), each.seq)
         for each in accounts
     ]  # fmt: skip
+
+
+def recounted(
+    booked: Mapping[str, Mapping[str, int]], verdict: Verdict, accounts: Iterable[Restored]
+) -> dict[str, Counter[str]]:
+    """What the counters of every tenant are set to: what is booked in open periods, and what live calls have drawn."""
+    counters: dict[str, Counter[str]] = {}
+    for account in accounts:
+        mine = counters[account.tenant_id] = Counter(booked.get(account.tenant_id, {}))
+        mine.update(verdict.drawn.get(account.tenant_id, {}))
+    return counters
 
 
 def differs(view: AccountView, wanted: Restored) -> bool:
@@ -249,6 +269,7 @@ class _Leader:
         views = await credit.accounts([each.tenant_id for each in wanted])
         changed = [RestoredAccount(*pair) for pair in zip(views, wanted, strict=True) if differs(*pair)]
         await credit.restore((each.after for each in changed), number)
+        await credit.recount(recounted(await ledger.open_counters(), verdict, wanted), number)
         await credit.note_marks(await ledger.outbox_marks())
         return verdict, changed
 

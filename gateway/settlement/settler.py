@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.credit.admin import CreditAdmin, StoreError, StoreStaleError, StoreUnreachableError
-from gateway.ledger import EpochPassed, HeadFiles, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld
+from gateway.ledger import EpochPassed, HeadFiles, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld, is_over
 from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
 from gateway.settlement.doubt import missing_accounts
 from gateway.settlement.gauges import Gauges
@@ -49,6 +49,9 @@ DIRECTORY_S: Final = 2.0
 
 HEADS_S: Final = 60.0
 """How late after the beginning of a day its file of heads may come."""
+
+COUNTERS_S: Final = 3600.0
+"""How often counters of periods that are over are taken away: hours are the shortest of them."""
 
 BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 1.0
@@ -101,6 +104,7 @@ class Settler:
             _Job("keep refused calls", REFUSED_S, self._book_refused, needs_settled=True),
             _Job("sweep", SWEEP_S, self._sweep),
             _Job("publish the directory", DIRECTORY_S, self._publish_directory, needs_settled=True),
+            _Job("forget counters", COUNTERS_S, self._forget_counters, needs_settled=True),
         ]
         if heads:
             self._jobs.append(_Job("keep heads", HEADS_S, lambda: keep_heads(ledger, heads), needs_settled=True))
@@ -237,6 +241,14 @@ class Settler:
                 log.warning("lease ran out: call closed", **where, charge=call.charge_micros)
         self._gauges.swept(sum(1 for call in swept if not call.alert))
         return len(swept) == SWEEP_MAX
+
+    async def _forget_counters(self) -> bool:
+        """Of pools and limits in periods that are over."""
+        now_ms = time.time_ns() // 1_000_000
+        accounts = await self._ledger.accounts()
+        await self._credit.forget_counters((each.tenant_id for each in accounts), lambda field: is_over(field, now_ms))
+        await self._ledger.forget_hours()
+        return False
 
     async def _publish_directory(self) -> bool:
         """Its version, where whoever changed it could not tell Redis; and decks that were loaded for this moment."""

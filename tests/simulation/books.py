@@ -5,7 +5,8 @@ promise (one sequence for money in and charges, an id booked once, nothing booke
 here in a few lines.  ``away``: it cannot be reached, as gateway.ledger says it.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.call.record import decode_record
@@ -21,6 +22,7 @@ from gateway.ledger import (
     Source,
 )
 from gateway.ledger.entries import CallEntry, WithdrawalEntry
+from policy.drawn import Minutes, Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class SimLedger:
     money_in: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     """Of each tenant the sequence number and the amount of each funding."""
     booked: dict[str, Booked] = field(default_factory=dict)
+    counters: dict[str, Counter[str]] = field(default_factory=dict)
 
     def open(self, tenants: Sequence[str]) -> "SimLedger":
         """Tenants who have paid nothing yet."""
@@ -62,6 +65,14 @@ class SimLedger:
         if charge.micros:
             self.postings[charge.tenant].append(-charge.micros)
         return True
+
+    def count(self, tenant: str, minutes: Iterable[Minutes], spent: Iterable[Spent]) -> None:
+        """What a charge that is booked used of pools and counts against limits, under the names in Redis."""
+        counters = self.counters.setdefault(tenant, Counter())
+        for pool, month, much in minutes:
+            counters[f"used {pool} {month}"] += much
+        for scope, label, micros in spent:
+            counters[f"spent {scope} {label}"] += micros
 
     def balance(self, tenant: str) -> int:
         """Micro-units that the tenant has."""
@@ -127,6 +138,12 @@ class Books:
         self._reach()
         return []
 
+    async def open_counters(self) -> dict[str, dict[str, int]]:
+        return {tenant: dict(counters) for tenant, counters in self._reach().counters.items()}
+
+    async def forget_hours(self) -> None:
+        self._reach()
+
     async def tenants_charged(self, tenant_ids: Collection[str]) -> set[str]:
         ledger = self._reach()
         return {tenant for tenant in tenant_ids if any(micros < 0 for micros in ledger.postings[tenant])}
@@ -141,7 +158,9 @@ class Books:
         for entry in entries:
             assert isinstance(entry, CallEntry), entry
             charge = Booked(entry.tenant_id, entry.charge_micros, entry.record, "settle", 0)
-            booked += ledger.charge(entry.charge_id, charge)
+            if ledger.charge(entry.charge_id, charge):
+                booked += 1
+                ledger.count(entry.tenant_id, entry.minutes, entry.spent)
         if source is not None:
             self._marks |= source.marks
         return BookedBatch(booked, len(entries) - booked)

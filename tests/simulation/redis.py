@@ -6,6 +6,7 @@ place where money is counted.
 """
 
 import pickle
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -145,6 +146,14 @@ class SimRedis:
     def _hgetall(self, key: bytes) -> list[bytes]:
         return [word for pair in self.data.get(key, {}).items() for word in pair]
 
+    def _hkeys(self, key: bytes) -> list[bytes]:
+        return list(self.data.get(key, ()))
+
+    def _hincrby(self, key: bytes, field: bytes, change: bytes) -> int:
+        row = self.data.setdefault(key, {})
+        row[field] = b"%d" % (int(row.get(field, b"0")) + int(change))
+        return int(row[field])
+
     def _xrange(self, key: bytes, first: bytes, last: bytes, *_limit: bytes) -> list[Any]:
         """All of a stream, or the one entry that both ends name."""
         entries = [
@@ -218,6 +227,9 @@ class SimRedis:
         again = charged.get(charge_id, (tenant, 0)) == (tenant, micros) == (tenant, 0)  # a call that cost nothing
         assert charge_id not in charged or again, f"{charge_id} is charged twice"
         charged[charge_id] = (tenant, micros)
+        used = {f"used {source}": minutes for minutes, source in _lines(entry.get(b"pools", b""))}
+        spent = {f"spent {bucket}": much for much, bucket in _lines(entry.get(b"spent", b""))}
+        self.data.setdefault(b"counted", {})[charge_id] = (tenant, Counter(used | spent))
 
     def _time(self) -> Any:
         now_s = self.now_s()
@@ -264,6 +276,11 @@ class SimRedis:
         pictures = [picture for at_s, picture in self.history if at_s <= moment_s] or [self.history[0][1]]
         found: dict[bytes, Any] = pickle.loads(pictures[-1])
         return found
+
+
+def _lines(text: bytes) -> list[tuple[int, str]]:
+    rows = (line.partition(" ") for line in text.decode().split("\n") if line)
+    return [(int(much), rest) for much, _, rest in rows]
 
 
 def _bytes(word: Any) -> bytes:

@@ -13,6 +13,7 @@ from gateway.credit.streams import LATE, MARKER_S
 from gateway.credit.views import SaidCharge
 from gateway.ledger import BookedCharge
 from gateway.settlement.rebuild import Findings, judge
+from policy.drawn import read_minutes, read_spent
 from tests.simulation.books import Booked, SimLedger
 from tests.simulation.gate import PARTITIONS, UNIX_START_S
 from tests.simulation.loop import VirtualLoop
@@ -105,7 +106,9 @@ class SimSettler:
                 charge_id = call_id + LATE if kind == "late" else call_id
                 talk_s = int(entry.get(b"talk_s", b"0"))
                 charge = Booked(tenant, int(entry[b"charge"]), entry[b"record"], kind, talk_s)
-                self.ledger.charge(charge_id, charge)
+                if self.ledger.charge(charge_id, charge):
+                    minutes, spent = (entry.get(name, b"").decode() for name in (b"pools", b"spent"))
+                    self.ledger.count(tenant, read_minutes(minutes), read_spent(spent))
             if self._dice.random() < 0.1:
                 continue  # it died after the commit: everything is read again
             call_ids = [entry[b"call"].decode().split(" ")[0] for _, entry in waiting]
@@ -147,8 +150,10 @@ class SimSettler:
             leases = self._server.data.get(keys.leases.encode(), {})
             for member in [member for member, until in leases.items() if until <= now_ms]:
                 call_id, tenant = member.decode().split(" ")
-                account = self.keys.tenant(tenant).account
-                places = [keys.epoch, account, keys.call(call_id), keys.leases, keys.outbox, keys.opened]
+                mine, call_key = self.keys.tenant(tenant), keys.call(call_id)
+                places = [
+                    keys.epoch, mine.account, call_key, keys.leases, keys.outbox, keys.opened, mine.counters,
+                ]  # fmt: skip
                 reply = self._server.run(lua.SWEEP, places, ["1", member, 0])
                 assert reply[0] != b"ALERT", f"the sweep of {call_id} met {reply}"
                 self.swept += reply[0] == b"SWEPT"

@@ -14,6 +14,7 @@ story runs, and ``check_end`` when nothing is left to happen:
 import asyncio
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -30,7 +31,8 @@ from gateway.credit.streams import LATE
 from gateway.sip.events import Flow
 from gateway.sip.message import Request
 from gateway.sip.uri import parse_uri
-from policy.verdict import Allow, Limits, Route, Verdict
+from policy.drawn import held_counters, money_ms, money_tariff
+from policy.verdict import Allow, Limits, LiveLimit, Pool, Route, SpendLimit, Verdict
 from rating.tariff import Tariff, charge_micros
 from tests.simulation.books import Booked
 from tests.simulation.gate import UNIX_START_S, SimGate
@@ -51,6 +53,10 @@ TARIFFS = (
     Tariff(12_345, 0, 7, 13, 2),
     Tariff(0, 0, 60, 60),
 )
+
+POOLS = ((), (), (Pool("PLAN/US", "PLAN", "US", 3),))
+SPEND_LIMITS = ((), (), (SpendLimit("tenant", "day", 150_000),))
+LIVE_LIMITS = ((), (), (LiveLimit("user/one", 2),))
 
 SETTINGS = CallSettings(
     tick_s=5, renew_lead_s=1.0, max_call_s=40, ring_timeout_s=20.0, session_expires_s=0, lease_grace_s=30
@@ -90,12 +96,19 @@ class World:
         self.pbx = Pbx(self.loop, self.network, self.dice, PBX)
         self.carrier = Carrier(self.loop, self.network, self.dice, CARRIER)
         self.tariffs = {tenant: self.dice.choice(TARIFFS) for tenant in story.tenants}
-        self.limits = {tenant: Limits(self.dice.choice((None, None, 2))) for tenant in story.tenants}
+        self.limits = {tenant: self._limits() for tenant in story.tenants}
+        self.pools = {tenant: self.dice.choice(POOLS) for tenant in story.tenants}
         self.gates = [self._make_gate(number, address) for number, address in enumerate(GATES[: story.gates], start=1)]
         self.killed: set[Address] = set()
         self.forgotten = False
+        self.drawn: dict[str, str] = {}
+        """What each call had drawn when it was last seen."""
         self.faults: list[str] = []
         """Exceptions that were caught and logged."""
+
+    def _limits(self) -> Limits:
+        spend, live = self.dice.choice(SPEND_LIMITS), self.dice.choice(LIVE_LIMITS)
+        return Limits(self.dice.choice((None, None, 2)), spend=spend, live=live)
 
     def _make_settler(self) -> SimSettler | RealSettler:
         told = (self._tell_booked, self._tell_funded)
@@ -113,6 +126,7 @@ class World:
         return Allow(
             tenant_id=caller, currency="USD", kind="user_out", caller=caller, dialled=number, number=number,
             routes=(route,), tariff=self.tariffs[caller], limits=self.limits[caller], trunk="pbx",
+            pools=self.pools[caller],
         )  # fmt: skip
 
     async def open_link(self, _address: object, on_lost: Callable[[Link], None]) -> Link:
@@ -207,6 +221,7 @@ class World:
         now = self.loop.time()
         for gate in self.gates:
             if gate.alive and gate.store.fenced and not gate.stalled:
+                self.killed.add(gate.address)  # what Redis could not be told by then, its heir does not know either
                 gate.kill()
             for call in gate.b2bua._calls.values() if gate.is_up else ():
                 if not call.money.closed and now > call.money.paid_until + LATE_S:
@@ -294,6 +309,10 @@ class World:
         for charge_id, charge in self.settler.ledger.booked.items():
             if charge.tenant == tenant:
                 charged[charge_id] = (tenant, charge.micros)
+        counted = self.server.data.setdefault(b"counted", {})
+        for charge_id in [charge_id for charge_id, (owner, _) in counted.items() if owner == tenant]:
+            del counted[charge_id]
+        counted[f"booked of {tenant}"] = (tenant, Counter(self.settler.ledger.counters.get(tenant, {})))
 
     def _break_flush_scripts(self, much: float) -> None:
         self.server.loaded = set()
@@ -360,6 +379,32 @@ class World:
                 raise BrokenError(f"{tenant}: {funded} came in, balance {balance} + charged {charged}")
             if balance < all_held and not self.forgotten and tenant not in late:
                 raise BrokenError(f"{tenant}: available is {balance - all_held}")
+            self._count_minutes(tenant, tenant not in late and not self.forgotten)
+
+    def _count_minutes(self, tenant: str, within: bool) -> None:
+        """Counters of pools and limits are what was used, spent and is drawn by live calls, ``within`` their totals."""
+        data, due = self.server.data, Counter[str]()
+        for keys in self.settler.keys.partitions:
+            for member in data.get(keys.leases.encode(), ()):
+                call_id, owner = member.decode().split(" ")
+                if owner == tenant:
+                    drawn = self.drawn[call_id] = data[keys.call(call_id).encode()].get(b"drawn", b"").decode()
+                    due.update(held_counters(drawn))
+        for owner, counters in data.get(b"counted", {}).values():
+            if owner == tenant:
+                due.update(counters)
+        stored = data.get(self.settler.keys.tenant(tenant).counters.encode(), {})
+        found = {name.decode(): int(much) for name, much in stored.items() if int(much)}
+        if found != {name: much for name, much in due.items() if much}:
+            raise BrokenError(f"{tenant} has the counters {found}, due are {due}")
+        for pool in self.pools[tenant] if within else ():
+            minutes = sum(much for name, much in found.items() if f" {pool.name} " in name)
+            if minutes > pool.total_minutes:
+                raise BrokenError(f"{tenant}: {minutes} minutes of {pool}")
+        for limit in self.limits[tenant].spend if within else ():
+            micros = sum(much for name, much in found.items() if name.startswith(f"spent {limit.scope}/"))
+            if micros > limit.most_micros:
+                raise BrokenError(f"{tenant}: {micros} spent of {limit}")
 
     def _has_late(self) -> set[str]:
         """Tenants whose talk was heard of after a sweep: only that may take available below zero (MONEY 1)."""
@@ -377,6 +422,10 @@ class World:
                 raise BrokenError(f"{tenant}: Redis has {int(row[b'balance'])}, the ledger {ledger.balance(tenant)}")
             if int(row.get(b"held", b"0")):
                 raise BrokenError(f"{tenant} still holds {int(row[b'held'])}")
+            stored = self.server.data.get(self.settler.keys.tenant(tenant).counters.encode(), {})
+            found = {name.decode(): int(much) for name, much in stored.items() if int(much)}
+            if found != {name: much for name, much in ledger.counters.get(tenant, {}).items() if much}:
+                raise BrokenError(f"{tenant}: Redis counts {found}, the ledger {ledger.counters.get(tenant)}")
         for charge_id, charge in ledger.booked.items():
             self._check_charge(charge_id, charge)
         for call_id in {call_id for gate in self.gates for call_id in gate.proven}:
@@ -410,7 +459,10 @@ class World:
         if self._is_gone(plan) and (plan.caller_talks_s, plan.callee_talks_s) != (None, None):
             return  # a BYE that nobody heard: charged to the last proven moment (MONEY 5)
         records = [decode_record(charge.record) for charge in self.settler.ledger.booked.values()]
-        told = sum(each.charge_micros + each.uncharged_micros for each in records if each.number == plan.number)
+        mine = [each for each in records if each.number == plan.number]
+        if any(each.pool_minutes for each in mine):
+            return  # a pool paid for part of it
+        told = sum(each.charge_micros + each.uncharged_micros for each in mine)
         stood_still_s = sum(much / 4 for _, what, much in self.story.faults if what == "stall")  # and cut late by that
         talked_s = callee.ended_at - caller.connected_at - UNSEEN_S - stood_still_s
         due = charge_micros(self.tariffs[plan.caller], int(talked_s * 1000)) if talked_s > 0 else 0
@@ -431,9 +483,10 @@ class World:
             return  # part of its call's charge
         if self.story.rebuilt and (late := self.settler.ledger.booked.get(charge_id + LATE)):
             found.talk_ms, micros = found.talk_ms + decode_record(late.record).talk_ms, micros + late.micros
-        price = charge_micros(tariff, found.talk_ms) if found.answered_ms else 0
+        drawn = self.drawn.get(charge_id.removesuffix(LATE), "")
+        price = _price(tariff, drawn, found.talk_ms) if found.answered_ms else 0
         if charge.kind == "sweep":
-            due = charge_micros(tariff, charge.talk_s * 1000) if charge.talk_s else micros
+            due = _price(tariff, drawn, charge.talk_s * 1000) if charge.talk_s else micros
         elif charge.kind == "late":
             swept = self.settler.ledger.booked[charge_id.removesuffix(LATE)].micros
             due = max(0, price - swept)
@@ -464,6 +517,12 @@ class World:
         for name, end in (("caller", caller), ("callee", callee)):
             if end is not None and not end.gone and end.connected_at is not None and end.ended_at is None:
                 raise BrokenError(f"the {name} of {plan.number} is still connected")
+
+
+def _price(tariff: Tariff, drawn: str, talk_ms: int) -> int:
+    """What money pays of it."""
+    paid_ms, known = money_ms(drawn, talk_ms), money_tariff(tariff, drawn)
+    return 0 if paid_ms is None or known is None else charge_micros(known, paid_ms)
 
 
 EXPECTED_ALERTS = {"STORE_AWAY", "REDIS_ERROR", "FENCED", "OWNER_TAKEN", "NOT_ADOPTED"}

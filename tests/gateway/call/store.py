@@ -1,10 +1,10 @@
 """The credit store as a plain model: balances, reservations and markers in dicts, results in the next turn.
 
 It prices with ``rating`` as Redis' scripts do, and asserts what must always hold: a call is settled or released once,
-a charge never exceeds what is held, available never falls below zero.
+a charge never exceeds what is held, available never falls below zero.  Pools and limits are tests.gateway.drawing's.
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from gateway.call.adoption import StoredCall
@@ -24,7 +24,9 @@ from gateway.call.commands import (
     StoreAway,
     Written,
 )
+from policy.drawn import money_tariff
 from rating.tariff import Tariff, affordable_end_s, price_micros
+from tests.gateway.drawing import Tenant, draw
 
 
 @dataclass
@@ -37,6 +39,8 @@ class Held:
     micros: int
     tick: int = 0
     answered: bool = False
+    terms: str = ""
+    drawn: str = ""
 
 
 @dataclass
@@ -53,6 +57,8 @@ class Store:
     slow: bool = False
     deny: str = ""
     fenced: bool = False
+    counters: Counter[str] = field(default_factory=Counter)
+    """Of pools and limits, by their fields in the store."""
     _ready: deque[Result] = field(default_factory=deque)
 
     def submit(self, command: Command) -> None:
@@ -81,7 +87,7 @@ class Store:
             StoredCall(
                 call_id, held.tenant_id, held.tick, held.paid_s, held.micros, False, held.tariff, 210,
                 answers[call_id].answered_unix_ms if call_id in answers else 0, proven_s, first[call_id].usage,
-                latest[call_id],
+                latest[call_id], terms=held.terms, drawn=held.drawn,
             )
             for call_id, held in self.held.items()
         ]  # fmt: skip
@@ -118,6 +124,9 @@ class Store:
             return Refusal(command.call_id, 0, "NO_CREDIT")
         if self.deny and not command.emergency:
             return Refusal(command.call_id, 0, self.deny)
+        if command.terms:
+            held = Held(command.tenant_id, command.tariff, 0, 0, terms=command.terms)
+            return self._draw(held, command)
         if command.tariff is None:
             self.held[command.call_id] = Held(command.tenant_id, None, None, 0)
             return Grant(command.call_id, 0, None, 0)
@@ -130,10 +139,12 @@ class Store:
 
     def _renew(self, command: Renew) -> Result:
         held = self.held[command.call_id]
-        assert held.tariff is not None
         assert held.paid_s is not None
         if command.tick <= held.tick:
-            return Grant(command.call_id, command.tick, held.paid_s, held.micros)
+            return Grant(command.call_id, command.tick, held.paid_s, held.micros, drawn=held.drawn)
+        if held.terms:
+            return self._draw(held, command)
+        assert held.tariff is not None
         assert command.start_s == held.paid_s, "a tick begins where the last one ended"
         available = self.available(held.tenant_id)
         end_s = None if self.deny else affordable_end_s(held.tariff, held.paid_s, command.end_s, available)
@@ -143,6 +154,23 @@ class Store:
         assert self.available(held.tenant_id) >= 0, "available never falls below zero"
         return Grant(command.call_id, command.tick, end_s, held.micros, final=end_s < command.end_s)
 
+    def _draw(self, held: Held, command: Reserve | Renew) -> Result:
+        """A tick of a call that may draw on more than the balance."""
+        holding = sum(each.micros for each in self.held.values() if each.tenant_id == held.tenant_id)
+        tenant = Tenant(self.balances[held.tenant_id], holding, self.counters)
+        assert held.paid_s is not None
+        start = held.paid_s, command.end_s, held.micros
+        tick = tenant.tick(held.tariff, held.terms, command.hour, held.drawn, *start)
+        if isinstance(tick, str):
+            return Refusal(command.call_id, command.tick, tick)
+        tenant.hold(held.drawn, -1)
+        held.drawn = draw(held.drawn, held.terms, command.hour, tick)
+        tenant.hold(held.drawn)
+        held.tariff = money_tariff(held.tariff, held.drawn)
+        held.tick, held.paid_s, held.micros = command.tick, tick.end_s, held.micros + tick.cost
+        self.held[command.call_id] = held
+        return Grant(command.call_id, command.tick, tick.end_s, held.micros, tick.trimmed, held.drawn)
+
     def _close(self, command: Settle | Release, charge: int) -> None:
         assert command.call_id not in self.closed, "a call is settled or released once"
         self.closed[command.call_id] = command
@@ -150,5 +178,8 @@ class Store:
         if held is not None:
             assert 0 <= charge <= held.micros, f"charge {charge} of {held.micros} held"
             self.balances[held.tenant_id] -= charge
+            tenant = Tenant(0, 0, self.counters)
+            tenant.hold(held.drawn, -1)
+            tenant.end(held.drawn, command.talk_ms if isinstance(command, Settle) else 0, charge)
         else:
             assert charge == 0 or self.away, "nothing was held for this charge"

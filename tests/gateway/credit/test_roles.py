@@ -100,7 +100,8 @@ class Worker:
 def reserve(call: str, max_calls: int = 5) -> Reserve:
     record = CallRecord(call, "t", "user_out", caller="+1", number="+44")
     limits = Limits(max_calls=max_calls, calls_per_second=100)
-    return Reserve(call, "t", TARIFF, 1, 90, limits, b"a", record.encode())
+    terms = "zone UTC\nlive tenant 9"
+    return Reserve(call, "t", TARIFF, 1, 90, limits, b"a", record.encode(), terms=terms, hour="2026-11-30T14")
 
 
 async def calls(worker: Worker, guarded: Guarded) -> None:
