@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
+from policy.funds import NO_FUNDS, Funds
 from policy.plan import NumberClass, NumberPlan
 from policy.reasons import REASONS, Reason
-from policy.verdict import Allow, CallRequest, Deny, Limits, Route
+from policy.verdict import Allow, CallRequest, Deny, Limits, Pool, Route
 from rating.row import RateRow
 
 NOBODY: Final = Tenant(id="", country="", currency="")
@@ -22,13 +23,17 @@ NO_USER: Final = User(id="", tenant_id="")
 
 UNKNOWN_CLASS: Final = NumberClass("", "unknown")
 UNLIMITED: Final = Limits()
-CREDIT_CAPABILITY: Final = "MCOPSTNPP"
-"""The Communications Credits licence: what a call paid from the balance is reported under (DOMAIN 1)."""
 
 
 @dataclass(slots=True)
 class Case:
-    """One call: the request, the world it is judged in, and what is known by now."""
+    """One call: the request, the world it is judged in, and what is known by now.
+
+    ``funds`` are what the payer's licences open.  Of them ``pools`` may pay for this call, then the balance where
+    ``credit`` names the licence that opens it; ``capability`` is what a call is reported under that nobody pays for.
+    ``premium`` numbers are never paid from pools, ``free`` calls by nobody.  ``target`` takes a call to a number that
+    nobody has.
+    """
 
     directory: Directory
     plan: NumberPlan
@@ -44,6 +49,13 @@ class Case:
     kind: str = ""
     row: RateRow | None = None
     emergency: bool = False
+    premium: bool = False
+    funds: Funds = NO_FUNDS
+    pools: tuple[Pool, ...] = ()
+    credit: str = ""
+    capability: str = ""
+    target: str = ""
+    free: bool = False
 
     @property
     def location(self) -> str:
@@ -70,9 +82,15 @@ def find_rate(case: Case, direction: Literal["out", "in"]) -> Reason | None:
     return REASONS["NO_RATE"] if case.row is None else None
 
 
+def find_funds(case: Case, licences: tuple[str, ...], usage_location: str) -> None:
+    """Set what the payer's licences open, as it was worked out when the directory was made."""
+    if licences:
+        case.funds = case.directory.funds.get((case.tenant.id, licences, usage_location), NO_FUNDS)
+
+
 def check_rate_limit(case: Case) -> Reason | None:
     """Refuse a rate or connect fee above the tenant's or the user's limit (CONTRACT 4)."""
-    if case.row is None:
+    if case.row is None or not case.credit:
         return None
     tariff = case.row.tariff
     for limits in (case.tenant.limits, case.user.limits):
@@ -85,8 +103,9 @@ def check_rate_limit(case: Case) -> Reason | None:
 
 
 def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
-    """Let the call go; credits pay where a row prices it, else nobody."""
-    row, tenant, user = case.row, case.tenant, case.user
+    """Let the call go: its pools pay, then the balance where a licence opens it and a row prices it, else nobody."""
+    row, tenant, user, pools = case.row, case.tenant, case.user, case.pools
+    tariff = row.tariff if row is not None and case.credit else None
     return Allow(
         tenant_id=tenant.id,
         currency=tenant.currency,
@@ -95,8 +114,8 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         dialled=case.request.dialled,
         number=case.number,
         routes=routes,
-        payer="none" if row is None else "credits",
-        tariff=None if row is None else row.tariff,
+        payer="pool" if pools else "none" if tariff is None else "credits",
+        tariff=tariff,
         emergency=case.emergency,
         user_id=user.id,
         user_name=user.name,
@@ -105,12 +124,13 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         domestic=is_domestic(case.location, case.number_class.region),
         destination=destination(case),
         conference=case.request.x_conference,
-        capability="" if row is None else CREDIT_CAPABILITY,
+        capability=pools[0].capability if pools else case.capability if tariff is None else case.credit,
         limits=UNLIMITED if case.emergency else call_limits(tenant),
         max_call_s=None if case.emergency else longest_call_s(case),
         failure_policy=case.directory.failure_policy_of(tenant.id),
         trunk=case.trunk.name,
         number_class=case.number_class.name,
+        pools=pools,
     )
 
 

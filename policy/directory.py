@@ -4,10 +4,14 @@ A worker holds one snapshot and swaps it whole when the version changes (DESIGN,
 decision never sees half of a change and never asks a database.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from policy.facts import ANYWHERE, Facts
+from policy.funds import Funds, Holder, Place, Purchased, all_pools, index_funds, personal
+from policy.unassigned import UnassignedRule, UnassignedRules
+from policy.verdict import Pool
 from rating.deck import Deck
 
 
@@ -68,7 +72,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ServiceNumber:
-    """A number of a conference bridge, auto attendant or call queue; calls to it go to trunk ``deliver_to``."""
+    """A number of a conference bridge, auto attendant or call queue; calls to it go to trunk ``deliver_to``.
+
+    ``licences`` are those of its resource account; ``organiser`` is the user whose conferences alone it serves, empty
+    where many share it.
+    """
 
     number: str
     tenant_id: str
@@ -76,6 +84,7 @@ class ServiceNumber:
     serves: Literal["conference", "auto_attendant", "call_queue", "unassigned"]
     deliver_to: str
     licences: tuple[str, ...] = ()
+    organiser: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +99,13 @@ class Tenant:
     credit_limit_micros: int = 0
     rate_deck: str = ""
     licensing: Literal["per-user", "none"] = "none"
-    dial_out_policy: str = "DialoutCPCandPSTNInternational"
+    dial_out_policy: str = ANYWHERE
     failure_policy: Literal["", "terminate", "continue", "retry"] = ""
     time_zone: str = "UTC"
     limits: TenantLimits = TenantLimits()
     dial_plan: tuple[DialRule, ...] = ()
+    purchased: tuple[Purchased, ...] = ()
+    unassigned: tuple[UnassignedRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,8 @@ class Directory:
     ``trunks`` stand in file order, the order in which carriers are tried.  ``failure_policy`` is the gate's own, for
     tenants that name none.  ``carriers`` and ``deliveries`` are made from the trunks: carriers that have targets, and
     for each tenant the access trunks with targets where calls to its users' numbers go; under the empty name those
-    that any tenant may call from.
+    that any tenant may call from.  So are ``funds`` from the licences of users and service numbers, by ``facts``, and
+    ``unassigned`` from the tenants' rules for numbers that nobody has.
     """
 
     version: int = 0
@@ -115,15 +127,43 @@ class Directory:
     service_numbers: Mapping[str, ServiceNumber] = field(default_factory=dict)
     decks: Mapping[str, Deck] = field(default_factory=dict)
     failure_policy: Literal["terminate", "continue", "retry"] = "terminate"
+    facts: Facts = field(default=Facts(), repr=False)
     carriers: tuple[Trunk, ...] = field(init=False, repr=False, compare=False)
     deliveries: Mapping[str, tuple[Trunk, ...]] = field(init=False, repr=False, compare=False)
+    funds: Mapping[tuple[str, tuple[str, ...], str], Funds] = field(init=False, repr=False, compare=False)
+    unassigned: UnassignedRules = field(init=False, repr=False, compare=False)
 
     def failure_policy_of(self, tenant_id: str) -> Literal["terminate", "continue", "retry"]:
         """What is done with a tenant's calls while the credit store is away (RFC 8506 5.7): its own policy wins."""
         tenant = self.tenants.get(tenant_id)
         return (tenant.failure_policy if tenant is not None else "") or self.failure_policy
 
+    def pools_of(self, tenant_id: str) -> tuple[Pool, ...]:
+        """Every pool of minutes that a tenant has, by name, also those that are one user's alone."""
+        found: dict[str, Pool] = {}
+        for holder, funds in self.funds.items():
+            if holder[0] == tenant_id and not funds.personal:
+                found.update({pool.name: pool for pool in all_pools(funds)})
+        for holder, id_ in self._holders():
+            if holder.tenant_id == tenant_id and self.funds[holder].personal:
+                found.update({pool.name: pool for pool in personal(all_pools(self.funds[holder]), id_)})
+        return tuple(found[name] for name in sorted(found))
+
+    def _holders(self) -> Iterator[tuple[Holder, str]]:
+        """Who has licences: users, and the resource accounts behind service numbers, each with its id."""
+        for user in self.users.values():
+            if user.licences:
+                yield Holder(user.tenant_id, user.licences, user.usage_location), user.id
+        for service in self.service_numbers.values():
+            if service.licences:
+                yield Holder(service.tenant_id, service.licences, ""), service.number
+
     def __post_init__(self) -> None:
+        places = {tenant.id: Place(tenant.country, tenant.purchased) for tenant in self.tenants.values()}
+        funds = index_funds((holder for holder, _ in self._holders()), places, self.facts)
+        object.__setattr__(self, "funds", funds)
+        rules = {tenant.id: tenant.unassigned for tenant in self.tenants.values() if tenant.unassigned}
+        object.__setattr__(self, "unassigned", UnassignedRules(rules))
         reachable = [trunk for trunk in self.trunks.values() if trunk.targets]
         deliveries: dict[str, tuple[Trunk, ...]] = {}
         for trunk in reachable:

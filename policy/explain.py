@@ -1,25 +1,30 @@
-"""A call decided without placing it: what ``explain`` prints (CONTRACT 2), and the request it decides.
+"""A call decided without placing it: the request it would be, and what ``explain`` prints of it (CONTRACT 2).
 
-The document is made of a verdict that was reached with ``explain=True`` and of the money there is; it holds strings,
-numbers, lists and None only, ready to be printed as JSON.
+The decision is the gate's own, with each rule that was tried.  What the credit store would say is added from figures
+that the caller of this room brings: the money there is, and the minutes that are left in each pool.  Minutes pay
+first, in the order of the pools; where they end, money pays as for a call of its own, without free seconds (MONEY 2).
+A month that ends in mid-call is not looked at: its new minutes would only make the talk longer.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, Literal
 
 from policy.decide import decide
 from policy.dial_plan import translate
 from policy.dialling import bare, to_e164
 from policy.directory import Directory, Tenant, Trunk
 from policy.plan import NumberPlan
-from policy.reasons import REASONS
-from policy.verdict import Allow, CallRequest, Verdict
+from policy.reasons import REASONS, Reason
+from policy.verdict import Allow, CallRequest, Pool, Rule, Verdict
 from rating.money import format_amount
-from rating.tariff import max_talk_s, price_micros
+from rating.tariff import SECONDS_PER_MINUTE, Tariff, max_talk_s, price_micros
 
 TRUNK: Final = "explain"
-"""The trunk of a call that is only explained: an access trunk of the tenant, so that no other trunk is needed."""
+"""The trunk of a call that is only explained, where the settings have none that it could come by."""
+
+Document = dict[str, Any]
+"""Strings, numbers, lists and None, ready to be printed as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,69 +40,142 @@ class Question:
 
 
 def explain(directory: Directory, plan: NumberPlan, question: Question) -> Verdict:
-    """Decide the call, with every rule that was tried.
-
-    It is an inbound call where the tenant owns the number called and not the caller's, else an outbound one.
-    """
-    tenant = directory.tenants.get(question.tenant_id, Tenant(id=question.tenant_id))
-    inbound = _is_own(directory, plan, tenant, question.called) and not _is_own(
-        directory, plan, tenant, question.caller
-    )
-    role: Trunk = Trunk(TRUNK, "carrier" if inbound else "access", tenant=question.tenant_id)
+    """Decide the call, with every rule that was tried, as if it arrived where the tenant's calls arrive."""
+    trunk = _arrival(directory, plan, question)
     request = CallRequest(
-        trunk=TRUNK,
+        trunk=trunk.name,
         dialled=question.called,
         caller=question.caller,
         at_unix_ms=question.at_unix_ms,
-        x_user="" if inbound else question.user_id,
-        x_kind="" if inbound else question.kind,
+        x_user=question.user_id if trunk.role == "access" else "",
+        x_kind=question.kind if trunk.role == "access" else "",
     )
-    return decide(replace(directory, trunks={**directory.trunks, TRUNK: role}), plan, request, explain=True)
+    return decide(replace(directory, trunks={**directory.trunks, trunk.name: trunk}), plan, request, explain=True)
 
 
-def _is_own(directory: Directory, plan: NumberPlan, tenant: Tenant, number: str) -> bool:
-    found = to_e164(plan, translate(tenant.dial_plan, bare(number)), tenant.country, "e164")
-    owner = directory.service_numbers.get(found) or directory.users_by_number.get(found)
+def _arrival(directory: Directory, plan: NumberPlan, question: Question) -> Trunk:
+    """The trunk such a call arrives by: a carrier's where it comes from outside, else the tenant's own.
+
+    Where the settings have none, one is made up for the question, and where the caller's number says who pays, the
+    question says it instead.
+    """
+    inbound = _is_inbound(directory, plan, question)
+    role: Literal["access", "carrier"] = "carrier" if inbound else "access"
+    known = [trunk for trunk in directory.trunks.values() if trunk.role == role]
+    own = [trunk for trunk in known if trunk.tenant == question.tenant_id or (inbound and not trunk.tenant)]
+    found = next(iter(own or known), Trunk(TRUNK, role))
+    return found if inbound else replace(found, tenant=question.tenant_id, tenant_from="")
+
+
+def _is_inbound(directory: Directory, plan: NumberPlan, question: Question) -> bool:
+    """Whether the number is one of the tenant's that strangers call: a service number, or another from outside."""
+    tenant = directory.tenants.get(question.tenant_id, Tenant(id=question.tenant_id))
+    called, caller = (_e164(plan, tenant, number) for number in (question.called, question.caller))
+    service = directory.service_numbers.get(called)
+    if service is not None:
+        return service.tenant_id == tenant.id
+    if question.user_id or question.kind or _is_own(directory, tenant, caller):
+        return False
+    return _is_own(directory, tenant, called) or directory.unassigned.find(called, tenant.id) is not None
+
+
+def _e164(plan: NumberPlan, tenant: Tenant, number: str) -> str:
+    return to_e164(plan, translate(tenant.dial_plan, bare(number)), tenant.country, "e164")
+
+
+def _is_own(directory: Directory, tenant: Tenant, number: str) -> bool:
+    owner = directory.users_by_number.get(number) or directory.service_numbers.get(number)
     return owner is not None and owner.tenant_id == tenant.id
 
 
-def document(verdict: Verdict, available_micros: int, cap_s: int) -> Mapping[str, object]:
+@dataclass(slots=True)
+class _Reach:
+    """How far minutes and money reach: what each pays, in order, and what is to be told of it."""
+
+    seconds: int
+    pays: list[Document]
+    rules: list[Rule]
+
+
+def document(
+    verdict: Verdict, available_micros: int, cap_s: int, minutes_left: Mapping[str, int] | None = None
+) -> Document:
     """The document of CONTRACT 2; ``available_micros`` as MONEY 1 has it, ``cap_s`` the longest call there can be.
 
-    A call that policy allows but that the balance cannot pay for is shown as the refusal it would meet.
+    ``minutes_left`` are the minutes that this month still has in each pool, by its name; a pool that is not named is
+    full.  A call that policy allows but that nothing can pay for is shown as the refusal it would meet.
     """
     if not isinstance(verdict, Allow):
-        return _page(verdict, verdict.reason.code, verdict.reason.sip_status)
-    seconds = min(cap_s, verdict.max_call_s) if verdict.max_call_s is not None else cap_s
-    if verdict.tariff is None:
-        return _page(verdict, None, 200, max_seconds=seconds)
-    rate = format_amount(verdict.tariff.rate_micros_per_min)
-    seconds = max_talk_s(verdict.tariff, available_micros, seconds)
-    if seconds == 0:
-        refusal = REASONS["NO_CREDIT"]
-        return _page(verdict, refusal.code, refusal.sip_status, rate=rate)
-    amount = format_amount(price_micros(verdict.tariff, seconds))
-    pays: list[dict[str, object]] = [{"payer": verdict.payer, "pool": None, "seconds": seconds, "amount": amount}]
-    return _page(verdict, None, 200, pays=pays, rate=rate, max_seconds=seconds)
+        return _page(verdict, verdict.reason, None, 0, [], verdict.rules)
+    longest_s = cap_s if verdict.max_call_s is None else min(cap_s, verdict.max_call_s)
+    if verdict.tariff is None and not verdict.pools:
+        return _page(verdict, None, None, None if verdict.emergency else longest_s, [], verdict.rules)
+    reach = _reach(verdict, available_micros, longest_s, minutes_left or {})
+    refusal = None if reach.seconds else REASONS["NO_CREDIT"]
+    return _page(verdict, refusal, verdict.tariff, reach.seconds, reach.pays, (*verdict.rules, *reach.rules))
+
+
+def _reach(verdict: Allow, available_micros: int, longest_s: int, minutes_left: Mapping[str, int]) -> _Reach:
+    reach = _Reach(0, [], [])
+    for pool in verdict.pools:
+        left = usable_minutes(pool, minutes_left)
+        seconds = min(left * SECONDS_PER_MINUTE, longest_s - reach.seconds)
+        reach.rules.append(Rule("minutes", f"{pool.name}: {left} of {pool.total_minutes} min left", left > 0))
+        _pay(reach, "pool", pool.name, seconds, 0)
+    if verdict.tariff is not None:
+        # after minutes, money pays as for a call of its own, but without free seconds (MONEY 2)
+        tariff = replace(verdict.tariff, free_s=0) if reach.seconds else verdict.tariff
+        seconds = max_talk_s(tariff, available_micros, longest_s - reach.seconds)
+        told = f"{format_amount(available_micros)} available: {seconds} s"
+        reach.rules.append(Rule("credit", told, reach.seconds + seconds > 0))
+        _pay(reach, "credits", None, seconds, price_micros(tariff, seconds) if seconds else 0)
+    return reach
+
+
+def _pay(reach: _Reach, payer: str, pool: str | None, seconds: int, micros: int) -> None:
+    if seconds > 0:
+        reach.seconds += seconds
+        reach.pays.append({"payer": payer, "pool": pool, "seconds": seconds, "amount": format_amount(micros)})
+
+
+def usable_minutes(pool: Pool, minutes_left: Mapping[str, int]) -> int:
+    """Minutes that a pool can still give: none where one that it ends with is used up (DOMAIN 3, OR rule)."""
+    if any(minutes_left.get(name, total) <= 0 for name, total in pool.ends_with):
+        return 0
+    return max(0, minutes_left.get(pool.name, pool.total_minutes))
 
 
 def _page(
     verdict: Verdict,
-    reason: str | None,
-    sip_status: int,
-    pays: list[dict[str, object]] | None = None,
-    rate: str | None = None,
-    max_seconds: int = 0,
-) -> Mapping[str, object]:
+    reason: Reason | None,
+    tariff: Tariff | None,
+    max_seconds: int | None,
+    pays: list[Document],
+    rules: tuple[Rule, ...],
+) -> Document:
     return {
         "allowed": reason is None,
-        "reason": reason,
-        "sip_status": sip_status,
+        "reason": reason.code if reason else None,
+        "sip_status": reason.sip_status if reason else 200,
+        "text": reason.text if reason else None,
         "kind": verdict.kind,
         "number": verdict.number,
         "destination": verdict.destination,
-        "pays": pays or [],
-        "rate": rate,
+        "currency": verdict.currency,
+        "pays": pays,
+        "rate": rate_document(tariff) if tariff is not None else None,
         "max_seconds": max_seconds,
-        "rules": [{"rule": rule.name, "passed": rule.passed, "outcome": rule.outcome} for rule in verdict.rules],
+        "rules": [{"name": rule.name, "outcome": rule.outcome, "passed": rule.passed} for rule in rules],
+    }
+
+
+def rate_document(tariff: Tariff) -> Document:
+    """A price in decimal strings and whole seconds."""
+    return {
+        "per_minute": format_amount(tariff.rate_micros_per_min),
+        "connect": format_amount(tariff.connect_micros),
+        "minimum": format_amount(tariff.minimum_micros),
+        "first_incr_s": tariff.first_incr_s,
+        "next_incr_s": tariff.next_incr_s,
+        "free_s": tariff.free_s,
     }

@@ -6,10 +6,13 @@ credit and no directory beyond a carrier trunk.  The order of the rest is that o
 
 from typing import Final
 
-from policy.case import CREDIT_CAPABILITY, NO_USER, NOBODY, Case, CaseRule, allow, check_rate_limit, find_rate
+from policy.case import NO_USER, NOBODY, Case, CaseRule, allow, check_rate_limit, find_funds, find_rate
+from policy.dial_out import dial_out_policy, policy_name
 from policy.dial_plan import translate
 from policy.dialling import bare, is_emergency_service, to_e164
-from policy.directory import DialRule
+from policy.directory import DialRule, ServiceNumber, User
+from policy.licences import licence, pools, told_licence, told_pools
+from policy.premium import number_class
 from policy.reasons import REASONS, Reason
 from policy.routing import carrier_routes, emergency_routes, tenant_routes, trunk_routes
 from policy.verdict import Allow, Route
@@ -28,22 +31,29 @@ KINDS: Final = {
 KIND_BY_SERVICE: Final = {"conference": "conf_out", "auto_attendant": "ucap_out", "call_queue": "ucap_out"}
 """What a caller number that is a service number means by itself."""
 
-CREDIT_LICENCES: Final = frozenset({CREDIT_CAPABILITY, "MCOPSTNC"})
-"""Either name of the Communications Credits licence (DOMAIN 2): access to the balance for the user who has it."""
-
 
 def identify(case: Case) -> None:
     """Find out who calls and who would pay: not a rule, nobody is refused here."""
     _find_tenant(case)
-    request, users = case.request, case.directory.users_by_number
-    if request.x_user:
-        case.user = case.directory.users.get((case.tenant.id, request.x_user), NO_USER)
-    else:
-        caller = users.get(case.caller, NO_USER)
-        case.user = caller if caller.tenant_id == case.tenant.id else NO_USER
     service = case.directory.service_numbers.get(case.caller)
-    serves = service.serves if service is not None and service.tenant_id == case.tenant.id else ""
-    case.kind = KINDS.get(request.x_kind) or KIND_BY_SERVICE.get(serves, "user_out")
+    own = service if service is not None and service.tenant_id == case.tenant.id else None
+    case.user = _find_user(case, own)
+    case.kind = KINDS.get(case.request.x_kind) or KIND_BY_SERVICE.get(own.serves if own is not None else "", "user_out")
+    if case.user.id and (case.request.x_user or case.kind != "ucap_out"):
+        find_funds(case, case.user.licences, case.user.usage_location)
+    elif own is not None:  # a resource account's, which is no user's (row 16)
+        find_funds(case, own.licences, "")
+
+
+def _find_user(case: Case, service: ServiceNumber | None) -> User:
+    """The user whom the PBX names; else the owner of the caller's number; of a conference number its organiser."""
+    directory, tenant_id = case.directory, case.tenant.id
+    if case.request.x_user:
+        return directory.users.get((tenant_id, case.request.x_user), NO_USER)
+    if service is not None:
+        return directory.users.get((tenant_id, service.organiser), NO_USER) if service.organiser else NO_USER
+    caller = directory.users_by_number.get(case.caller, NO_USER)
+    return caller if caller.tenant_id == tenant_id else NO_USER
 
 
 def _find_tenant(case: Case) -> None:
@@ -135,16 +145,9 @@ def blocked_prefix(case: Case) -> Reason | None:
     return REASONS["BLOCKED_PREFIX"] if closed and case.number.startswith(closed) else None
 
 
-def licence(case: Case) -> Reason | None:
-    """Where licences are per user, spending the balance takes one; a voice application's transfer does not (row 16)."""
-    if case.tenant.licensing == "none" or case.kind == "ucap_out":
-        return None
-    return REASONS["NO_LICENCE"] if CREDIT_LICENCES.isdisjoint(case.user.licences) else None
-
-
 def rate(case: Case) -> Reason | None:
-    """The tenant's deck must have a price for the number."""
-    return find_rate(case, "out")
+    """The tenant's deck must have a price for the number where the balance may have to pay."""
+    return None if find_rate(case, "out") is None or not case.credit else REASONS["NO_RATE"]
 
 
 def route(case: Case) -> Reason | Allow:
@@ -166,7 +169,10 @@ RULES: Final = (
     CaseRule("blocked_user", blocked_user, lambda case: "not blocked"),
     CaseRule("on_net", on_net, lambda case: "own number, free" if case.kind == "on_net" else "outside number"),
     CaseRule("blocked_prefix", blocked_prefix, lambda case: "not blocked"),
-    CaseRule("licence", licence, lambda case: f"licensing {case.tenant.licensing}"),
+    CaseRule("dial_out_policy", dial_out_policy, policy_name),
+    CaseRule("number_class", number_class, lambda case: "credits alone pay" if case.premium else "ordinary number"),
+    CaseRule("pools", pools, told_pools),
+    CaseRule("licence", licence, told_licence),
     CaseRule("rate", rate, _told_rate),
     CaseRule("rate_limit", check_rate_limit, lambda case: "within the limits"),
     CaseRule("route", route, lambda case: "carrier found"),

@@ -36,6 +36,7 @@ REASONS: Final = _table(
     Reason("DIAL_OUT_POLICY", 403, 21, "the dial-out policy does not allow this destination"),
     Reason("NUMBER_CLASS", 403, 21, "numbers of this class may not be called from this country"),
     Reason("NO_LICENCE", 403, 21, "the user has no licence for this call"),
+    Reason("BARRED_TOLL_FREE", 403, 21, "the organiser's conferences cannot be joined by toll-free numbers"),
     Reason("RATE_TOO_HIGH", 403, 21, "the rate is above the tenant's limit"),
     # limits of a tenant or user
     Reason("LIMIT_CALLS", 403, 21, "the tenant has as many live calls as its limit allows"),

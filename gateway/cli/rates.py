@@ -148,7 +148,8 @@ def _print_explanation(found: dict[str, Any]) -> None:
     console().print(f"[bold]{verdict}[/bold]")
     print_facts({name: found[name] for name in ("kind", "number", "destination", "currency", "max_seconds")})
     for share in found["pays"]:
-        typer.echo(f"pays: {share['payer']} {share['amount']} for {share['seconds']} s")
+        payer = " ".join(word for word in (share["payer"], share["pool"]) if word)
+        typer.echo(f"pays: {payer} {share['amount']} for {share['seconds']} s")
     print_table(
         found["rules"],
         ("name", "passed", "outcome"),

@@ -1,8 +1,10 @@
 """The facts that come with the package, read from policy's data for the quiet room that uses them."""
 
 import gzip
+from functools import cache
 from importlib import resources
 
+from policy.facts import Facts, load_facts
 from policy.plan import NumberPlan, load_number_plan
 
 
@@ -13,3 +15,14 @@ def number_plan() -> NumberPlan:
     countries = (folder / "countries.csv").read_text("ascii")
     emergency = (folder / "emergency.csv").read_text("ascii")
     return load_number_plan(numbers.splitlines(), countries.splitlines(), emergency.splitlines())
+
+
+@cache
+def policy_facts() -> Facts:
+    """The facts of licensing of this release; raises OSError where the package is not whole."""
+    folder = resources.files("policy") / "data"
+    names = ("calling_plans", "conference_licences", "zone_a", "dial_out_policies", "premium_numbers")
+    plans, conferences, zone_a, dial_out, premium = [
+        (folder / f"{name}.csv").read_text("ascii").splitlines() for name in names
+    ]
+    return load_facts(plans, conferences, zone_a, dial_out, premium)

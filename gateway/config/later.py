@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.config.problems import toml_text
-from policy.outbound import CREDIT_LICENCES
+from policy.funds import CREDIT_LICENCES
 from rating.money import format_cents
 
 Value = str | int | bool | None
@@ -40,7 +40,6 @@ class Later:
 _NO_SPENDING = "nothing but the balance bounds what is spent"
 _NOBODY_TOLD = "nobody is told of anything"
 _NO_POOLS = "there are no pools of minutes: the balance pays every call"
-_NO_POLICY = "every destination may be called"
 
 LATER: Final = (
     Later("sip.tls", "SIP over TLS is not built: a tls:// address and a target by TLS are refused"),
@@ -48,7 +47,6 @@ LATER: Final = (
     Later("trunk[].options_ping_s", "targets are not pinged: a dead one is found by the call that tries it", fine=(0,)),
     Later("payments.provider", "nobody is asked for money"),
     Later("tenant[].mode", "only what the balance covers is granted, as with prepaid", also=("credit_limit",)),
-    Later("tenant[].dial_out_policy", _NO_POLICY),
     Later("tenant[].limits.spend_per_hour", _NO_SPENDING),
     Later("tenant[].limits.spend_per_day", _NO_SPENDING),
     Later("tenant[].limits.spend_per_month", _NO_SPENDING),
@@ -60,8 +58,6 @@ LATER: Final = (
     Later("tenant[].purchased", _NO_POOLS),
     Later("tenant[].user[].licences", _NO_POOLS, fine=tuple(sorted(CREDIT_LICENCES))),
     Later("tenant[].user[].spend_limit_per_month", _NO_SPENDING),
-    Later("tenant[].user[].dial_out_policy", _NO_POLICY, fine=("DialoutCPCandPSTNInternational", None)),
-    Later("tenant[].user[].barred_toll_free", "its conferences can be joined by toll-free numbers"),
     Later("tenant[].user[].limits.max_calls", "the limits of its tenant alone hold"),
     Later("tenant[].user[].limits.calls_per_second", "the limits of its tenant alone hold"),
     Later("tenant[].user[].limits.spend_per_hour", _NO_SPENDING),
@@ -69,7 +65,6 @@ LATER: Final = (
     Later("tenant[].user[].limits.spend_per_month", _NO_SPENDING),
     Later("tenant[].service_number[].licences", _NO_POOLS),
     Later("tenant[].admin", _NOBODY_TOLD),
-    Later("tenant[].unassigned", "calls to numbers that nobody has find no way"),
 )
 """In the order of the files' references."""
 

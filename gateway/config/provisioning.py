@@ -186,7 +186,7 @@ class UserEntry(Table):
     blocked: Flag = Field(default=False, description="may not call at all")
     barred_toll_free: Flag = Field(default=False, description="its conferences cannot be joined by toll-free numbers")
     dial_plan: tuple[DialRuleEntry, ...] = Field(
-        default=(), max_length=DIAL_RULES_MAX, description="tried before the tenant's"
+        default=(), max_length=DIAL_RULES_MAX, description="instead of the tenant's"
     )
     limits: LimitsEntry = Field(default=LimitsEntry(), description="limits of this user")
 
@@ -199,6 +199,9 @@ class ServiceNumberEntry(Table):
     serves: Literal["conference", "auto_attendant", "call_queue", "unassigned"] = Field(description="what answers")
     deliver_to: Name = Field(description="trunk that calls to it go to")
     licences: tuple[Licence, ...] = Field(default=(), max_length=32, description="licences of its resource account")
+    organiser: Identity | None = Field(
+        default=None, description="user whose conferences alone it serves; left out: many share it"
+    )
 
 
 class AdminEntry(Table):
@@ -333,6 +336,7 @@ def _currencies(provisioning: Provisioning) -> dict[str, str]:
 def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str]) -> Iterator[Conflict]:
     return told(
         _user_ids(key, tenant),
+        _organisers(key, tenant),
         _credit_limit(key, tenant),
         _deck_currency(key, tenant, currencies),
         _recharge(key, tenant),
@@ -343,6 +347,17 @@ def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str])
 
 def _user_ids(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
     yield from _twice(key + ".user[{}].id", readable(tenant.user, lambda user: user.id))
+
+
+def _organisers(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    """An organiser is a user of the same tenant, and only conferences have one."""
+    users = {user_id for _, user_id in readable(tenant.user, lambda user: user.id)}
+    named = readable(tenant.service_number, lambda service: (service.organiser, service.serves))
+    for index, (organiser, serves) in named:
+        if organiser and organiser not in users:
+            yield f"{key}.service_number[{index}].organiser", f'"{organiser}"', "expected a user of this tenant"
+        elif organiser and serves != "conference":
+            yield f"{key}.service_number[{index}].organiser", f'"{organiser}"', 'only with serves = "conference"'
 
 
 def _credit_limit(key: str, tenant: TenantEntry) -> Iterator[Conflict]:

@@ -15,11 +15,14 @@ from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.config.facts import policy_facts
 from gateway.ledger import decks
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.schema import directory_version
 from gateway.ledger.tables import service_numbers, tenants, users
 from policy.directory import DialRule, Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
+from policy.funds import Purchased
+from policy.unassigned import UnassignedRule
 from rating.deck import Deck
 
 TEXTS_KEPT = 10_000
@@ -57,6 +60,7 @@ class DirectoryReader:
             users_by_number={user.number: user for user in people.values() if user.number},
             service_numbers={row["number"]: _service_number(row) for row in number_rows},
             decks={name: deck for (name, _), deck in self._decks.items()},
+            facts=policy_facts(),
         )
 
     async def _missing_files(self, connection: AsyncConnection, now_ms: int) -> dict[tuple[str, str], Packed | None]:
@@ -136,6 +140,8 @@ def _tenant(row: RowMapping) -> Tenant:
         time_zone=row["time_zone"],
         limits=_limits(row["limits"]),
         dial_plan=_dial_plan(row["dial_plan"]),
+        purchased=tuple(Purchased(sku, country, count) for sku, country, count in json.loads(row["purchased"])),
+        unassigned=tuple(UnassignedRule(pattern, target) for pattern, target in json.loads(row["unassigned"])),
     )
 
 
@@ -163,4 +169,5 @@ def _service_number(row: RowMapping) -> ServiceNumber:
         serves=row["serves"],
         deliver_to=row["deliver_to"],
         licences=_licences(row["licences"]),
+        organiser=row["organiser"],
     )

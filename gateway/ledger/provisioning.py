@@ -258,6 +258,7 @@ async def _apply_numbers(connection: AsyncConnection, document: Provisioning) ->
             "serves": each.serves,
             "deliver_to": each.deliver_to,
             "licences": json.dumps(each.licences),
+            "organiser": each.organiser or "",
         }
         for tenant in document.tenant
         for each in tenant.service_number
@@ -310,7 +311,7 @@ def _parts(known: Row, wanted: Row, fields: Sequence[str]) -> tuple[Row, Row]:
     return {name: known[name] for name in fields}, {name: wanted[name] for name in fields}
 
 
-_TENANT_MORE = {"recharge", "notify", "notify_below_micros", "billing_region", "purchased", "admin", "unassigned"}
+_TENANT_MORE = {"recharge", "notify", "notify_below_micros", "billing_region", "admin"}
 
 
 def _tenant_row(entry: TenantEntry) -> Row:
@@ -330,6 +331,8 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "minimum_funding_micros": entry.minimum_funding_micros,
         "limits": _limits_text(entry.limits),
         "dial_plan": _dial_plan_text(entry.dial_plan),
+        "purchased": _json([[each.sku, each.usage_country, each.count] for each in entry.purchased]),
+        "unassigned": _json([[each.pattern, each.target] for each in entry.unassigned]),
         "more": _json(entry.model_dump(mode="json", by_alias=False, include=_TENANT_MORE, exclude_defaults=True)),
     }
 

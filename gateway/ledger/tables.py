@@ -84,6 +84,8 @@ tenants = Table(
     Column("minimum_funding_micros", BigInteger),
     Column("limits", Text, nullable=False),
     Column("dial_plan", Text, nullable=False),
+    Column("purchased", Text, nullable=False, server_default="[]"),
+    Column("unassigned", Text, nullable=False, server_default="[]"),
     Column("more", Text, nullable=False),
 )
 
@@ -115,6 +117,7 @@ service_numbers = Table(
     Column("serves", Text, nullable=False),
     Column("deliver_to", Text, nullable=False),
     Column("licences", Text, nullable=False),
+    Column("organiser", Text, nullable=False, server_default=""),
 )
 
 accounts = Table(

@@ -25,7 +25,7 @@ POLL_S: Final = 5.0
 AWAY_POLL_S: Final = 0.5
 """How often it is asked while it is away."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when Directory changes so that an older snapshot cannot be used."""
 
 SNAPSHOT_FILE: Final = "directory.snapshot"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.compile_numbers import write_tables
-from gateway.config.facts import number_plan
+from gateway.config.facts import number_plan, policy_facts
 from policy.directory import Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
 from policy.plan import NumberPlan, load_number_plan
 from rating.deck import Deck, RateRow
@@ -80,4 +80,5 @@ def directory() -> Directory:
         users_by_number={user.number: user for user in USERS},
         service_numbers={service.number: service for service in SERVICES},
         decks={"standard": Deck("standard", "USD", ROWS)},
+        facts=policy_facts(),
     )

@@ -231,9 +231,9 @@ def test_the_price_is_the_one_in_effect_at_the_invite(directory: Directory, plan
     ],
 )
 def test_the_dearest_rate_allowed(directory: Directory, plan: NumberPlan, limits: TenantLimits, reason: str) -> None:
-    alice = replace(directory.users[("contoso", "alice")], limits=limits)
-    for limited in (with_tenant(directory, "contoso", limits=limits), with_user(directory, alice)):
-        verdict = decide(limited, plan, ask("+448441234567"))
+    bob = replace(directory.users[("contoso", "bob")], limits=limits)
+    for limited in (with_tenant(directory, "contoso", limits=limits), with_user(directory, bob)):
+        verdict = decide(limited, plan, ask("+448441234567", caller="+442079460000"))
         if reason:
             assert refused(verdict) == (reason, 403)
         else:

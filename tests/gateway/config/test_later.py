@@ -21,7 +21,6 @@ GIVEN: dict[str, object] = {
     "trunk[].options_ping_s": 30,
     "payments.provider": "stripe",
     "tenant[].mode": "postpaid",
-    "tenant[].dial_out_policy": "DialoutCPCandPSTNDisabled",
     "tenant[].recharge.enabled": True,
     "tenant[].notify": ["mailto://user:xyzzy@example.org"],
     "tenant[].notify_below": "5.00",
@@ -29,13 +28,10 @@ GIVEN: dict[str, object] = {
     "tenant[].billing_region": "EMEA",
     "tenant[].purchased": [{"sku": "MCOPSTN1", "usage_country": "US", "count": 1}],
     "tenant[].user[].licences": ["MCOPSTNPP", "MCOPSTN1"],
-    "tenant[].user[].dial_out_policy": "DialoutCPCandPSTNDisabled",
-    "tenant[].user[].barred_toll_free": True,
     "tenant[].user[].limits.max_calls": 1,
     "tenant[].user[].limits.calls_per_second": 1,
     "tenant[].service_number[].licences": ["MCOPSTNPP"],
     "tenant[].admin": [{"email": "a@example.org"}],
-    "tenant[].unassigned": [{"pattern": "x", "target": "pbx"}],
 }
 """A value of each key that needs a notice; the others take an amount."""
 
@@ -100,10 +96,10 @@ def test_an_amount_is_said_as_it_is_written() -> None:
 
 
 def test_many_places_of_one_key_are_one_line() -> None:
-    users = [{"id": f"u{number}", "barred_toll_free": number > 0} for number in range(1000)]
+    users = [{"id": f"u{number}", "limits": {"max_calls": number} if number else {}} for number in range(1000)]
     given = {"tenant": [{"id": "t", "rate_deck": "standard", "user": users}]}
     (notice,) = notices(provisioning.parse(given, "", Path("/x")), "")
-    assert notice.startswith("tenant[0].user[1].barred_toll_free = true: ")
+    assert notice.startswith("tenant[0].user[1].limits.max_calls = 1: ")
     assert notice.endswith(" (and 998 more such keys)")
 
 
