@@ -130,7 +130,7 @@ class Directory:
     facts: Facts = field(default=Facts(), repr=False)
     carriers: tuple[Trunk, ...] = field(init=False, repr=False, compare=False)
     deliveries: Mapping[str, tuple[Trunk, ...]] = field(init=False, repr=False, compare=False)
-    funds: Mapping[tuple[str, tuple[str, ...], str], Funds] = field(init=False, repr=False, compare=False)
+    funds: Mapping[Holder, Funds] = field(init=False, repr=False, compare=False)
     unassigned: UnassignedRules = field(init=False, repr=False, compare=False)
 
     def failure_policy_of(self, tenant_id: str) -> Literal["terminate", "continue", "retry"]:
@@ -145,7 +145,7 @@ class Directory:
             if holder[0] == tenant_id and not funds.personal:
                 found.update({pool.name: pool for pool in all_pools(funds)})
         for holder, id_ in self._holders():
-            if holder.tenant_id == tenant_id and self.funds[holder].personal:
+            if holder[0] == tenant_id and self.funds[holder].personal:
                 found.update({pool.name: pool for pool in personal(all_pools(self.funds[holder]), id_)})
         return tuple(found[name] for name in sorted(found))
 
@@ -153,10 +153,10 @@ class Directory:
         """Who has licences: users, and the resource accounts behind service numbers, each with its id."""
         for user in self.users.values():
             if user.licences:
-                yield Holder(user.tenant_id, user.licences, user.usage_location), user.id
+                yield (user.tenant_id, user.licences, user.usage_location), user.id
         for service in self.service_numbers.values():
             if service.licences:
-                yield Holder(service.tenant_id, service.licences, ""), service.number
+                yield (service.tenant_id, service.licences, ""), service.number
 
     def __post_init__(self) -> None:
         places = {tenant.id: Place(tenant.country, tenant.purchased) for tenant in self.tenants.values()}

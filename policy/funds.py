@@ -8,7 +8,7 @@ the users, and a decision finds its own by one look into a dict.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from policy.facts import CallingPlan, ConferenceLicence, Facts
@@ -29,12 +29,11 @@ ZONE_A_POOL: Final = "ZoneA"
 INTERNATIONAL: Final = "international"
 
 
-class Holder(NamedTuple):
-    """Who has which licences, and where they are used; users that do not differ in it are one holder."""
+Holder = tuple[str, tuple[str, ...], str]
+"""Who has which licences, and where they are used: tenant, licences, usage location (empty: the tenant's country).
 
-    tenant_id: str
-    licences: tuple[str, ...]
-    usage_location: str
+Users that do not differ in it are one holder.  It is a plain tuple because one is made for each user and call.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,11 @@ def index_funds(holders: Iterable[Holder], places: Mapping[str, Place], facts: F
 
 def personal(pools: tuple[Pool, ...], user_id: str) -> tuple[Pool, ...]:
     """The pools as one user has them: minutes that are not shared carry the user's id in their name."""
-    return tuple(replace(pool, name=pool.name + user_id) if pool.name.endswith("/") else pool for pool in pools)
+    return tuple([_own(pool, user_id) if pool.name.endswith("/") else pool for pool in pools])
+
+
+def _own(pool: Pool, user_id: str) -> Pool:
+    return Pool(pool.name + user_id, pool.capability, pool.usage_country, pool.total_minutes, pool.ends_with)
 
 
 def all_pools(funds: Funds) -> tuple[Pool, ...]:
@@ -104,9 +107,10 @@ def _counts(assigned: Mapping[Holder, int], places: Mapping[str, Place]) -> Coun
     counts: dict[tuple[str, str], dict[str, int]] = {}
     bought = {(tenant_id, each.sku) for tenant_id, place in places.items() for each in place.purchased}
     for holder, users in assigned.items():
-        for licence in set(holder.licences):
-            if (holder.tenant_id, licence) not in bought:
-                _add(counts, holder.tenant_id, licence, _country(holder, places), users)
+        tenant_id, licences, _ = holder
+        for licence in set(licences):
+            if (tenant_id, licence) not in bought:
+                _add(counts, tenant_id, licence, _country(holder, places), users)
     for tenant_id, place in places.items():
         for each in place.purchased:
             _add(counts, tenant_id, each.sku, each.usage_country, each.count)
@@ -121,16 +125,18 @@ def _add(counts: dict[tuple[str, str], dict[str, int]], tenant_id: str, licence:
 
 def _country(holder: Holder, places: Mapping[str, Place]) -> str:
     """The pool's country: where the licence is used, not where the tenant is billed (DOMAIN 1)."""
-    place = places.get(holder.tenant_id)
-    country = holder.usage_location or (place.country if place is not None else "")
+    tenant_id, _, usage_location = holder
+    place = places.get(tenant_id)
+    country = usage_location or (place.country if place is not None else "")
     return SAME_POOL.get(country, country)
 
 
 def _funds(holder: Holder, country: str, counts: Counts, facts: Facts) -> Funds:
-    licences = tuple(dict.fromkeys(holder.licences))
+    tenant_id, assigned, _ = holder
+    licences = tuple(dict.fromkeys(assigned))
     plans = [plan for each in licences if (plan := facts.plan(each, country)) is not None]
     conferences = [row for each in licences if (row := facts.conference(each, country)) is not None]
-    pairs = [_plan_pools(plan, country, _count(counts, holder, plan.capability, country)) for plan in plans]
+    pairs = [_plan_pools(plan, country, counts.get((tenant_id, plan.capability), {})) for plan in plans]
     free = next((row for row in conferences if row.payer == "nobody"), None)
     per_minute = next((row.capability for row in conferences if row.payer == "credits"), "")
     included = next((row.capability for row in conferences if row.payer == "pool"), "")
@@ -138,7 +144,7 @@ def _funds(holder: Holder, country: str, counts: Counts, facts: Facts) -> Funds:
     return Funds(
         domestic=tuple(domestic for domestic, _ in pairs if domestic.total_minutes),
         international=tuple(abroad for _, abroad in pairs if abroad.total_minutes),
-        conference=tuple(_conference_pools(conferences, holder, counts, facts)),
+        conference=tuple(_conference_pools(conferences, tenant_id, counts, facts)),
         free_to=free.destinations if free is not None else (),
         free_by=free.capability if free is not None else "",
         credit=credit,
@@ -150,14 +156,10 @@ def _funds(holder: Holder, country: str, counts: Counts, facts: Facts) -> Funds:
     )
 
 
-def _count(counts: Counts, holder: Holder, licence: str, country: str) -> int:
-    return counts.get((holder.tenant_id, licence), {}).get(country, 0)
-
-
-def _plan_pools(plan: CallingPlan, country: str, licences: int) -> tuple[Pool, Pool]:
+def _plan_pools(plan: CallingPlan, country: str, licences: Mapping[str, int]) -> tuple[Pool, Pool]:
     """A plan's minutes at home and abroad; where it has both, either maximum ends both (DOMAIN 3, OR rule)."""
     place = f"{plan.capability}/{country}"
-    name, count = (f"{place}/", 1) if plan.shared_by == "user" else (place, licences)
+    name, count = (f"{place}/", 1) if plan.shared_by == "user" else (place, licences.get(country, 0))
     abroad_name = f"{place}/{INTERNATIONAL}"
     minutes, abroad_minutes = plan.domestic_minutes * count, plan.international_minutes * count
     both = plan.domestic_minutes > 0 and plan.international_minutes > 0
@@ -168,11 +170,11 @@ def _plan_pools(plan: CallingPlan, country: str, licences: int) -> tuple[Pool, P
 
 
 def _conference_pools(
-    rows: Iterable[ConferenceLicence], holder: Holder, counts: Counts, facts: Facts
+    rows: Iterable[ConferenceLicence], tenant_id: str, counts: Counts, facts: Facts
 ) -> Iterable[Pool]:
     """The tenant's minutes for conferences: those of all its licences that the same row of the facts covers."""
     for row in rows:
-        by_country = counts.get((holder.tenant_id, row.capability), {})
+        by_country = counts.get((tenant_id, row.capability), {})
         licences = sum(n for country, n in by_country.items() if facts.conference(row.capability, country) is row)
         if row.payer == "pool" and licences:
             where = "" if row.countries[0] == "*" else "/" + "-".join(row.countries)
