@@ -4,9 +4,14 @@ from dataclasses import replace
 
 from policy.decide import decide
 from policy.directory import Directory, TenantLimits
-from policy.explain import Question, document, explain
+from policy.explain import Question, document, explain, usable_minutes
 from policy.plan import NumberPlan
-from policy.verdict import CallRequest, Rule
+from policy.unassigned import UnassignedRule
+from policy.verdict import CallRequest, Pool, Rule
+from rating.deck import Deck, RateRow
+from rating.tariff import Tariff
+
+from .licensed import FR, US, ZW, service, user, world
 
 AT_MS = 1_767_600_000_000
 ALICE = "+14255550100"
@@ -112,3 +117,106 @@ def test_a_tenant_without_a_trunk_of_its_own_and_one_that_is_not_there(directory
     assert (carol.kind, carol.user_id) == ("user_out", "carol")
     gone = document(explain(directory, plan, question("+33123456789", tenant_id="nobody")), 0, 14_400)
     assert (gone["allowed"], gone["reason"]) == (False, "UNKNOWN_CALLER")
+
+
+# minutes and money
+
+
+def asked(called: str, who: str = "u", kind: str = "") -> Question:
+    return Question("contoso", "", called, AT_MS, who, kind)
+
+
+def by_credits(seconds: int, amount: str) -> dict[str, object]:
+    return {"payer": "credits", "pool": None, "seconds": seconds, "amount": amount}
+
+
+def by_minutes(pool: str, seconds: int) -> dict[str, object]:
+    return {"payer": "pool", "pool": pool, "seconds": seconds, "amount": "0.000000"}
+
+
+def test_minutes_pay_first_and_then_money(plan: NumberPlan) -> None:
+    verdict = explain(world([user("u", "US", "MCOMEETADD", "MCOPSTNPP")]), plan, asked(FR, kind="conference"))
+    page = document(verdict, 40_000, 14_400, {"MCOMEETADD/ZoneA": 3})
+    assert page["pays"] == [by_minutes("MCOMEETADD/ZoneA", 180), by_credits(120, "0.036000")]
+    assert (page["allowed"], page["max_seconds"], page["rate"]["per_minute"]) == (True, 300, "0.018000")
+    assert [(rule["name"], rule["outcome"]) for rule in page["rules"][-2:]] == [
+        ("minutes", "MCOMEETADD/ZoneA: 3 of 60 min left"),
+        ("credit", "0.040000 available: 120 s"),
+    ]
+    full = document(verdict, 0, 14_400)
+    assert (full["pays"], full["max_seconds"]) == ([by_minutes("MCOMEETADD/ZoneA", 3_600)], 3_600)
+
+
+def test_a_call_that_minutes_alone_pay_for_ends_with_them(plan: NumberPlan) -> None:
+    verdict = explain(world([user("u", "US", "MCOPSTN5")]), plan, asked(US))
+    page = document(verdict, 10_000_000, 14_400, {"MCOPSTN5/US": 2})
+    assert (page["pays"], page["max_seconds"], page["rate"]) == ([by_minutes("MCOPSTN5/US", 120)], 120, None)
+    empty = document(verdict, 10_000_000, 14_400, {"MCOPSTN5/US": 0})
+    assert (empty["allowed"], empty["reason"], empty["pays"]) == (False, "NO_CREDIT", [])
+    assert empty["rules"][-1] == {"name": "minutes", "outcome": "MCOPSTN5/US: 0 of 120 min left", "passed": False}
+
+
+def test_either_maximum_ends_both_pools(plan: NumberPlan) -> None:
+    verdict = explain(world([user("u", "US", "MCOPSTN2", "MCOPSTNPP")]), plan, asked(US))
+    page = document(verdict, 13_000, 14_400, {"MCOPSTN2/US": 2_900, "MCOPSTN2/US/international": 0})
+    assert page["pays"] == [by_credits(60, "0.013000")]
+    pool = Pool("a", "A", "US", 10, (("b", 5),))
+    assert usable_minutes(pool, {}) == 10
+    assert usable_minutes(pool, {"a": 4, "b": 1}) == 4
+    assert usable_minutes(pool, {"b": 0}) == 0
+    assert usable_minutes(pool, {"a": -1}) == 0
+
+
+def test_several_pools_pay_one_after_the_other_up_to_the_longest_call(plan: NumberPlan) -> None:
+    verdict = explain(world([user("u", "US", "MCOPSTN5", "MCOPSTN6")]), plan, asked(US))
+    page = document(verdict, 0, 14_400)
+    assert page["pays"] == [by_minutes("MCOPSTN5/US", 7_200), by_minutes("MCOPSTN6/US", 7_200)]
+    assert document(verdict, 0, 600)["pays"] == [by_minutes("MCOPSTN5/US", 600)]
+
+
+def test_money_after_minutes_pays_the_connect_fee_and_has_no_free_seconds(plan: NumberPlan) -> None:
+    directory = world([user("u", "US", "MCOPSTN5", "MCOPSTNPP")])
+    row = RateRow("1", "US", "", "", "", Tariff(60_000, 100_000, 60, 60, free_s=30))
+    priced = replace(directory, decks={"standard": Deck("standard", "USD", [row])})
+    verdict = explain(priced, plan, asked(US))
+    assert document(verdict, 160_000, 14_400, {"MCOPSTN5/US": 1})["pays"] == [
+        by_minutes("MCOPSTN5/US", 60),
+        by_credits(60, "0.160000"),
+    ]
+    assert document(verdict, 160_000, 14_400, {"MCOPSTN5/US": 0})["pays"] == [by_credits(90, "0.160000")]
+
+
+def test_nobody_pays_for_a_conference_with_its_own_licence(plan: NumberPlan) -> None:
+    page = document(
+        explain(world([user("u", "US", "MCOMEETADD_DIALOUT_US")]), plan, asked(US, kind="conference")), 0, 9
+    )
+    assert (page["allowed"], page["pays"], page["max_seconds"], page["rate"]) == (True, [], 9, None)
+    outcomes = {rule["name"]: rule["outcome"] for rule in page["rules"]}
+    assert outcomes["pools"] == "nobody pays, by MCOMEETADD_DIALOUT_US"
+    assert outcomes["licence"] == "none needed"
+
+
+def test_the_rules_say_who_may_pay(plan: NumberPlan) -> None:
+    directory = world([user("u", "US", "MCOPSTN1"), user("g", "GB", "MCOPSTNPP")])
+    outcomes = {rule.name: rule.outcome for rule in explain(directory, plan, asked(US)).rules}
+    assert outcomes["pools"] == "MCOPSTN1/US (3000 min a month)"
+    assert outcomes["licence"] == "licensing per-user: minutes alone"
+    outcomes = {rule.name: rule.outcome for rule in explain(directory, plan, asked("+448441234567", "g")).rules}
+    assert outcomes["number_class"] == "credits alone pay"
+    assert outcomes["pools"] == "premium or shared-cost number: no minutes"
+    refused = explain(directory, plan, asked(ZW)).rules[-1]
+    assert refused == Rule("licence", "the user has no licence for this call", False)
+
+
+def test_a_call_to_an_unassigned_number_is_inbound(plan: NumberPlan) -> None:
+    directory = world(unassigned=(UnassignedRule(r"^\+1425555", "pbx"),))
+    verdict = explain(directory, plan, Question("contoso", "+33123456789", "+14255550150", AT_MS))
+    assert verdict.kind == "unassigned_in"
+    assert verdict.rules[0].outcome == "+14255550150 belongs to tenant contoso, taken by pbx"
+
+
+def test_a_service_number_of_another_tenant_is_called_as_any_other(plan: NumberPlan) -> None:
+    directory = world([user("u", "US", "MCOPSTNPP")])
+    other = replace(service("+14255550198", "toll", "conference"), tenant_id="fabrikam")
+    verdict = explain(replace(directory, service_numbers={other.number: other}), plan, asked("+14255550198"))
+    assert verdict.kind == "user_out"
