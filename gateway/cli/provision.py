@@ -53,18 +53,26 @@ def provision(
 
 
 def trunk_problems(document: Provisioning, settings: Settings, file: str) -> list[Problem]:
-    """Trunks that service numbers name and the settings do not: calls to them would find no way."""
-    return [
-        Problem(
-            file,
-            f"tenant[{place}].service_number[{index}].deliver_to",
-            f'"{number.deliver_to}"',
-            f"expected a trunk of the settings: {', '.join(settings.trunks) or 'there is none'}",
-        )
-        for place, tenant in enumerate(document.tenant)
-        for index, number in enumerate(tenant.service_number)
-        if number.deliver_to not in settings.trunks
-    ]
+    """Trunks that service numbers and rules for unassigned numbers name, and the settings do not have.
+
+    Calls to such a number would find no way.
+    """
+    trunks = ", ".join(settings.trunks) or "there is none"
+    problems = []
+    for place, tenant in enumerate(document.tenant):
+        own = {user.id for user in tenant.user} | {number.number for number in tenant.service_number}
+        for index, number in enumerate(tenant.service_number):
+            if number.deliver_to not in settings.trunks:
+                key = f"tenant[{place}].service_number[{index}].deliver_to"
+                problems.append(
+                    Problem(file, key, f'"{number.deliver_to}"', f"expected a trunk of the settings: {trunks}")
+                )
+        for index, rule in enumerate(tenant.unassigned):
+            if rule.target not in own and rule.target not in settings.trunks:
+                key = f"tenant[{place}].unassigned[{index}].target"
+                expected = f"expected a user or service number of this tenant, or a trunk of the settings: {trunks}"
+                problems.append(Problem(file, key, f'"{rule.target}"', expected))
+    return problems
 
 
 def _change_document(change: Change) -> dict[str, object]:

@@ -52,6 +52,16 @@ def test_a_service_number_on_an_unknown_trunk_is_mentioned(shell: Shell) -> None
     assert "expected a trunk of the settings: pbx, carrier" in shell("provision", "tenants.toml").err
 
 
+def test_a_rule_for_unassigned_numbers_that_leads_nowhere_is_mentioned(shell: Shell) -> None:
+    rules = "".join(
+        f"[[tenant.unassigned]]\npattern = '^\\+1425555'\ntarget = \"{target}\"\n"
+        for target in ("alice@contoso.com", "+18005550199", "pbx", "nobody")
+    )
+    (shell.folder / "tenants.toml").write_text(PROVISIONING + rules)
+    (notice,) = shell("provision", "tenants.toml").err.splitlines()
+    assert 'tenant[0].unassigned[3].target = "nobody": expected a user or service number of this tenant' in notice
+
+
 def test_keys_that_are_not_obeyed_yet_are_said_each_once(shell: Shell) -> None:
     users = "".join(f'[[tenant.user]]\nid = "u{n}"\nspend_limit_per_month = "2{n}.00"\n' for n in range(3))
     limits = 'rate_deck = "standard"\nlimits = { max_calls = 5, spend_per_day = "200.00" }'
@@ -161,6 +171,17 @@ def test_a_refusal_is_explained(provisioned: Shell, called: str, reason: str, st
     refused = explain(provisioned, called)
     assert (refused["allowed"], refused["reason"], refused["sip_status"]) == (False, reason, status)
     assert refused["pays"] == []
+
+
+def test_minutes_that_pay_are_explained(shell: Shell) -> None:
+    licensed = 'number = "+14255550100"\nlicences = ["MCOPSTN5"]'
+    (shell.folder / "tenants.toml").write_text(PROVISIONING.replace('number = "+14255550100"', licensed))
+    shell("provision", "tenants.toml")
+    allowed = explain(shell, "+12125550123")
+    pays = {"payer": "pool", "pool": "MCOPSTN5/US", "seconds": 7_200, "amount": "0.000000"}
+    assert (allowed["allowed"], allowed["pays"], allowed["max_seconds"]) == (True, [pays], 7_200)
+    words = ("explain", "--tenant", "contoso", "--from", "+14255550100", "--to", "+12125550123")
+    assert "pays: pool MCOPSTN5/US 0.000000 for 7200 s" in shell(*words).out
 
 
 def test_emergency_calls_are_allowed_without_money_or_limit(provisioned: Shell) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import phonenumbers
 
 from gateway.config.compile_numbers import CallingCode, write_tables
-from gateway.config.facts import number_plan
+from gateway.config.facts import number_plan, policy_facts
 from policy.plan import NumberClass
 
 DATA = resources.files("policy") / "data"
@@ -25,6 +25,16 @@ def test_the_number_plan_is_loaded_from_the_package() -> None:
     country = plan.country("FR")
     assert country is not None
     assert country.calling_code == "33"
+
+
+def test_every_table_is_named_with_its_source() -> None:
+    sources = (DATA / "SOURCES.md").read_text("utf-8")
+    tables = {each.name for each in DATA.iterdir()} - {"SOURCES.md"}
+    assert {name for name in tables if f"`{name}`" not in sources} == set()
+
+
+def test_the_facts_of_licensing_are_read_once() -> None:
+    assert policy_facts() is policy_facts()
 
 
 def test_the_tables_are_what_the_tool_writes_with_the_release_they_name(tmp_path: Path) -> None:

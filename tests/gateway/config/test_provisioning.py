@@ -53,6 +53,7 @@ kind = "toll_free"
 serves = "conference"
 deliver_to = "pbx"
 licences = ["MCOEV"]
+organiser = "alice@contoso.com"
 
 [[tenant.admin]]
 email = "admin@example.org"
@@ -103,6 +104,8 @@ def tenant(text: str) -> str:
     return f'[[tenant]]\nid = "t"\nrate_deck = "d"\n{text}\n'
 
 
+SERVICE = 'number = "+18005550199", kind = "toll", serves = "conference", deliver_to = "pbx"'
+QUEUE = SERVICE.replace("conference", "call_queue")
 WRONG = [
     ('[[tenant]]\nrate_deck = "d"', "tenant[0].id: is required"),
     ('[[tenant]]\nid = "t"', "tenant[0].rate_deck: is required"),
@@ -123,6 +126,11 @@ WRONG = [
     (tenant('user = [{ id = "a", number = "14255550100" }]'), "expected a number in E.164 with +"),
     (tenant('user = [{ id = "a" }, { id = "a" }]'), 'tenant[0].user[1].id = "a": expected each once'),
     (tenant('user = [{ id = "a", number = "+14255550100" }, { id = "b", number = "+14255550100" }]'), "already the"),
+    (tenant(f"service_number = [{{ {SERVICE}, organiser = 'nobody' }}]"), "expected a user of this tenant"),
+    (
+        tenant(f"user = [{{ id = 'a' }}]\nservice_number = [{{ {QUEUE}, organiser = 'a' }}]"),
+        'tenant[0].service_number[0].organiser = "a": only with serves = "conference"',
+    ),
     (tenant("") + tenant(""), 'tenant[1].id = "t": expected each once'),
     ('[[rate_deck]]\nname = "d"\nfile = "nowhere.csv"', "expected a file that is there"),
     ('[[rate_deck]]\nname = "d"\nfile = "deck.csv"\ncurrency = "EUR"\n' + tenant(""), "a deck in USD"),

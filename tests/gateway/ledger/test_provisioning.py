@@ -12,6 +12,8 @@ import pytest
 from gateway.config.provisioning import Provisioning, parse
 from gateway.ledger import Ledger, LedgerRefused, ProvisioningRefused, UnknownTenant, provisioning
 from policy.directory import DialRule, ServiceNumber, Tenant, TenantLimits, Trunk, User
+from policy.funds import Purchased
+from policy.unassigned import UnassignedRule
 from rating.tariff import Tariff
 
 Document = Callable[..., Provisioning]
@@ -32,6 +34,8 @@ CONTOSO: dict[str, Any] = {
     "recharge": {"enabled": True, "trigger": "50", "amount": "200"},
     "notify": ["mailto://billing@example.org"],
     "dial_plan": [{"pattern": r"^(\d{4})$", "translation": "+1425555$1"}],
+    "purchased": [{"sku": "MCOPSTN1", "usage_country": "GB", "count": 7}],
+    "unassigned": [{"pattern": r"^\+1425555\d+$", "target": "pbx"}],
     "user": [ALICE],
     "service_number": [
         {
@@ -40,6 +44,7 @@ CONTOSO: dict[str, Any] = {
             "serves": "conference",
             "deliver_to": "pbx",
             "licences": ["MCOEV"],
+            "organiser": "alice@contoso.com",
         }
     ],
 }
@@ -69,11 +74,14 @@ async def test_the_directory_says_what_the_document_says(empty_ledger: Ledger, d
         time_zone="Europe/London",
         limits=TenantLimits(max_calls=50, spend_per_day_micros=200_000_000, blocked_prefixes=("+882", "+979")),
         dial_plan=(DialRule(r"^(\d{4})$", "+1425555$1"),),
+        purchased=(Purchased("MCOPSTN1", "GB", 7),),
+        unassigned=(UnassignedRule(r"^\+1425555\d+$", "pbx"),),
     )
+    assert {pool.name: pool.total_minutes for pool in directory.pools_of("contoso")} == {"MCOPSTN1/GB": 8_400}
     assert directory.users == {("contoso", alice.id): alice}
     assert directory.users_by_number == {alice.number: alice}
     assert directory.service_numbers == {
-        "+18005550199": ServiceNumber("+18005550199", "contoso", "toll_free", "conference", "pbx", ("MCOEV",))
+        "+18005550199": ServiceNumber("+18005550199", "contoso", "toll_free", "conference", "pbx", ("MCOEV",), alice.id)
     }
     row = directory.decks["standard"].lookup("442079460000", "out", 0)
     assert row is not None

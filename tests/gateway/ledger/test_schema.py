@@ -12,12 +12,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, TableClause, column, insert, select, table, update
 
 from gateway.ledger import Ledger, LedgerRefused, PartitionsFixed, ledger_url
 from gateway.ledger.chain import Line, Tail
 from gateway.ledger.schema import NEWEST_REVISION, alembic_config
 from gateway.ledger.tables import CREDIT, accounts, metadata, postings
+from policy.funds import Purchased
+from policy.unassigned import UnassignedRule
 
 
 def upgrade(connection: Connection, revision: str) -> None:
@@ -76,6 +78,28 @@ async def test_migrations_from_the_first_schema_keep_what_was_booked(bare_url: s
         assert (await ledger.fund("contoso", 7, "r2", reason="more")).balance_micros == 507
         verdict = await ledger.verify_chain("contoso")
         assert (verdict.intact, verdict.length) == (True, 2)
+
+
+async def test_what_tenants_said_of_licences_moves_to_its_columns(bare_url: str) -> None:
+    await old_ledger(bare_url)
+    said = (
+        '{"admin":[{"email":"a@example.org"}],"purchased":[{"count":7,"sku":"MCOPSTN1","usage_country":"GB"}],'
+        '"unassigned":[{"pattern":"x$","target":"pbx"}]}'
+    )
+    async with Ledger(bare_url) as ledger:
+        async with ledger.database.write() as connection:
+            await connection.execute(update(tenants_of("more")).values(more=said))
+        await ledger.migrate()
+        tenant = await ledger.tenant("contoso")
+        assert tenant.purchased == (Purchased("MCOPSTN1", "GB", 7),)
+        assert tenant.unassigned == (UnassignedRule("x$", "pbx"),)
+        async with ledger.database.read() as connection:
+            assert await connection.scalar(select(tenants_of("more").c.more)) == '{"admin":[{"email":"a@example.org"}]}'
+
+
+def tenants_of(*columns: str) -> TableClause:
+    """The table with some of its columns, as every release has them."""
+    return table("tenants", *map(column, columns))
 
 
 async def test_migrations_from_empty_make_exactly_the_tables(bare_url: str) -> None:

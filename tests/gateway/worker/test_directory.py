@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config.facts import policy_facts
 from gateway.config.provisioning import parse
 from gateway.ledger import Ledger
 from gateway.worker.directory import NEVER_READ, SNAPSHOT_FILE, DirectoryWatch, load_snapshot, save_snapshot
-from policy.directory import Directory, Tenant, Trunk
+from policy.directory import Directory, Tenant, Trunk, User
+from policy.unassigned import UnassignedRule
 
 DECK = "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,UK,20000,0,60,60\n"
 TRUNKS = {"pbx": Trunk("pbx", "access", tenant="contoso")}
@@ -99,9 +101,16 @@ async def test_a_ledger_that_comes_later_is_read_then(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_is_read_back(tmp_path: Path) -> None:
-    directory = Directory(version=3, tenants={"a": Tenant("a")})
+    user = User("u", "a", licences=("MCOPSTN5", "MCOPSTNPP"))
+    rules = (UnassignedRule("0$", "pbx"),)
+    tenants = {"a": Tenant("a", unassigned=rules)}
+    directory = Directory(version=3, tenants=tenants, users={("a", "u"): user}, facts=policy_facts())
     save_snapshot(tmp_path / SNAPSHOT_FILE, directory)
-    assert load_snapshot(tmp_path / SNAPSHOT_FILE) == directory
+    found = load_snapshot(tmp_path / SNAPSHOT_FILE)
+    assert found == directory
+    assert found.funds == directory.funds
+    assert found.funds
+    assert found.unassigned.find("+10") == directory.unassigned.find("+10")
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\x80\x05K\x01."])
