@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from policy import outbound
 from policy.decide import decide
 from policy.directory import Directory
 from policy.plan import NumberPlan
@@ -301,3 +302,53 @@ def test_a_conference_number_with_an_organiser_dials_out_in_his_name(directory: 
     assert (verdict.kind, verdict.user_id, paid(verdict)) == ("conf_out", "org", (("MCOMEETADD/ZoneA",), 18_000))
     named = allowed(decide(own, plan, CallRequest("pbx", FR, BRIDGE, AT_MS, x_user="org0")))
     assert (named.user_id, paid(named)) == ("org0", (("MCOMEETADD/ZoneA",), None))
+
+
+def test_a_shared_conference_number_dials_out_by_its_resource_accounts_licences(
+    directory: Directory, plan: NumberPlan
+) -> None:
+    verdict = allowed(decide(directory, plan, CallRequest("pbx", FR, BRIDGE, AT_MS)))
+    assert (verdict.kind, verdict.user_id, paid(verdict)) == ("conf_out", "", (("MCOMEETADD/ZoneA",), None))
+    assert refused(decide(directory, plan, CallRequest("pbx", ZW, BRIDGE, AT_MS))) == ("NO_LICENCE", 403)
+
+
+# choices where the documents are silent or disagree (DFLT, CONTRA)
+
+
+def test_dflt_the_checks_are_tried_in_the_tables_order() -> None:
+    names = [rule.name for rule in outbound.RULES]
+    order = ["emergency", "number", "blocked_user", "dial_out_policy", "number_class", "pools", "licence", "route"]
+    assert [name for name in names if name in order] == order
+
+
+def test_dflt_a_blocked_user_is_told_so_before_any_policy(plan: NumberPlan) -> None:
+    held = user("u", "US", blocked=True, dial_out_policy="DialoutCPCandPSTNDisabled")
+    assert refused(out(world([held]), plan, "u", US_PREMIUM)) == ("BLOCKED_USER", 403)
+    closed = user("u", "US", dial_out_policy="DialoutCPCandPSTNDisabled")
+    assert refused(out(world([closed]), plan, "u", US_PREMIUM)) == ("DIAL_OUT_POLICY", 403)
+    assert refused(out(world([user("u", "US")]), plan, "u", US_PREMIUM)) == ("NUMBER_CLASS", 403)
+    assert refused(out(world([user("u", "US")]), plan, "u", US)) == ("NO_LICENCE", 403)
+
+
+def test_dflt_d_beyond_the_conference_pool_the_organisers_calling_plan_does_not_pay(plan: NumberPlan) -> None:
+    """The documents say credits; one user reports that a calling plan was used (8 d)."""
+    directory = world([user("u", "US", "MCOMEETADD", "MCOPSTN1", CC)])
+    assert paid(out(directory, plan, "u", US, "conference")) == (("MCOMEETADD/ZoneA",), 13_000)
+    assert paid(out(directory, plan, "u", ZW, "conference")) == ((), 480_000)
+
+
+def test_dflt_g_pay_as_you_go_is_sold_in_the_united_states(directory: Directory) -> None:
+    """A page counts five plans and names four (8 g)."""
+    plan = directory.facts.plan("PAYG-1", "US")
+    assert plan is not None
+    assert (plan.domestic_minutes, plan.international_minutes) == (0, 0)
+
+
+def test_dflt_j_a_mobile_is_no_class_of_its_own_for_minutes(calls: Call) -> None:
+    for number in (FR, "+33612345678"):
+        assert paid(calls("intl", number)) == (("MCOPSTN2/US/international",), 18_000)
+
+
+def test_dflt_toll_free_calls_are_paid_by_the_tenant_whatever_licences_there_are(plan: NumberPlan) -> None:
+    directory = world((), [service(TOLL_FREE_BRIDGE, "toll_free", "conference")])
+    assert paid(incoming(directory, plan, TOLL_FREE_BRIDGE)) == ((), 40_000)

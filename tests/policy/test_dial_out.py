@@ -9,7 +9,7 @@ from gateway.config.provisioning import DIAL_OUT_POLICIES
 from policy.facts import ANYWHERE, DialOutPolicy
 from policy.plan import NumberPlan
 
-from .licensed import CA, FR, GB, PR, US, ZW, allowed, out, refused, user, world
+from .licensed import CA, FR, GB, PR, US, ZW, allowed, out, refused, service, user, world
 
 FACTS = policy_facts()
 REFUSED = ("DIAL_OUT_POLICY", 403)
@@ -98,6 +98,13 @@ def test_other_legs_go_by_the_policy_for_users(plan: NumberPlan, kind: str) -> N
     directory = world([user("u", "US", "MCOPSTNPP", dial_out_policy="DialoutCPCDisabledPSTNDomestic")])
     assert allowed(out(directory, plan, "u", US, kind))
     assert refused(out(directory, plan, "u", GB, kind)) == REFUSED
+
+
+def test_a_voice_applications_transfer_goes_by_the_tenants_policy(plan: NumberPlan) -> None:
+    numbers = [service("+14255550197", "toll", "call_queue")]
+    closed = world((), numbers, dial_out_policy="DialoutCPCandPSTNDisabled")
+    assert refused(out(closed, plan, "", US, "", "+14255550197")) == REFUSED
+    assert allowed(out(world((), numbers), plan, "", US, "", "+14255550197")).kind == "ucap_out"
 
 
 def test_a_policy_nobody_knows_lets_nothing_pass(plan: NumberPlan) -> None:

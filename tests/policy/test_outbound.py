@@ -176,6 +176,8 @@ def test_the_dial_plan_of_the_tenant_and_of_the_user(directory: Directory, plan:
     assert allowed(decide(planned, plan, ask("+33123456789", caller="0000"))).user_id == "bob"
     alice = replace(directory.users[("contoso", "alice")], dial_plan=(DialRule(r"^(\d{4})$", "+3312345$1"),))
     assert allowed(decide(with_user(planned, alice), plan, ask("6789"))).number == "+33123456789"
+    operator = replace(alice, dial_plan=(DialRule(r"^0$", "+33123456789"),))  # instead of the tenant's plan
+    assert refused(decide(with_user(planned, operator), plan, ask("1234"))) == ("INVALID_NUMBER", 404)
 
 
 def test_a_national_trunk(directory: Directory, plan: NumberPlan) -> None:
