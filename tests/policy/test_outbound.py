@@ -177,7 +177,7 @@ def test_the_dial_plan_of_the_tenant_and_of_the_user(directory: Directory, plan:
     alice = replace(directory.users[("contoso", "alice")], dial_plan=(DialRule(r"^(\d{4})$", "+3312345$1"),))
     assert allowed(decide(with_user(planned, alice), plan, ask("6789"))).number == "+33123456789"
     operator = replace(alice, dial_plan=(DialRule(r"^0$", "+33123456789"),))  # instead of the tenant's plan
-    assert refused(decide(with_user(planned, operator), plan, ask("1234"))) == ("INVALID_NUMBER", 404)
+    assert refused(decide(with_user(planned, operator), plan, ask("1234"))) == ("INCOMPLETE_NUMBER", 484)
 
 
 def test_a_national_trunk(directory: Directory, plan: NumberPlan) -> None:
