@@ -100,7 +100,7 @@ class Allow:
     ``number`` is E.164 with ``+`` (an emergency call: the digits as dialled).  ``routes`` are in order of preference.
     The tariff is the one in effect at the INVITE.  ``trunk`` is the trunk the call came in by.  ``number_type`` is
     what kind of number the payer's is (``subscriber``, ``toll_free``, ``toll``), ``number_class`` the class of the
-    number called (policy.plan).
+    number called (policy.plan).  ``tried`` names the rules that were tried, in order; all of them passed.
     """
 
     tenant_id: str
@@ -130,13 +130,15 @@ class Allow:
     pools: tuple[Pool, ...] = ()
     credit_limit_micros: int = 0
     time_zone: str = "UTC"
+    tried: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Deny:
     """The call may not go, and why; what is known of it stands beside for the record of the refused call.
 
-    ``trunk`` is the trunk the call came in by, empty where no trunk names its source.
+    ``trunk`` is the trunk the call came in by, empty where no trunk names its source.  ``tried`` names the rules that
+    were tried, in order; the last one refused.
     """
 
     reason: Reason
@@ -150,6 +152,7 @@ class Deny:
     destination: str = ""
     rules: tuple[Rule, ...] = ()
     trunk: str = ""
+    tried: tuple[str, ...] = ()
 
 
 Verdict = Allow | Deny

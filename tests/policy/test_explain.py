@@ -220,3 +220,12 @@ def test_a_service_number_of_another_tenant_is_called_as_any_other(plan: NumberP
     other = replace(service("+14255550198", "toll", "conference"), tenant_id="fabrikam")
     verdict = explain(replace(directory, service_numbers={other.number: other}), plan, asked("+14255550198"))
     assert verdict.kind == "user_out"
+
+
+def test_a_verdict_names_the_rules_that_were_tried_without_being_asked(directory: Directory, plan: NumberPlan) -> None:
+    for dialled in ("+442079461234", "+979123456789", "911", "+44", "+442079460000"):
+        request = CallRequest("pbx", dialled, ALICE, AT_MS)
+        told = decide(directory, plan, request, explain=True)
+        assert decide(directory, plan, request).tried == told.tried == tuple(rule.name for rule in told.rules)
+    assert decide(directory, plan, CallRequest("pbx", "+979123456789", ALICE, AT_MS)).tried[-1] == "blocked_prefix"
+    assert decide(directory, plan, CallRequest("who", "911", ALICE, AT_MS)).tried == ()
