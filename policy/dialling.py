@@ -26,7 +26,9 @@ Numbers = Literal["e164", "national"]
 
 def bare(user_part: str) -> str:
     """What was dialled, without parameters and visual separators; empty where it is too long to be anything."""
-    dialled = user_part.partition(";")[0].translate(_SEPARATORS)
+    dialled = user_part.partition(";")[0]
+    if not dialled.removeprefix("+").isdigit():  # most are, and to look costs a quarter of translating
+        dialled = dialled.translate(_SEPARATORS)
     return dialled if len(dialled) <= MAX_DIALLED else ""
 
 
