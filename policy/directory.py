@@ -140,13 +140,12 @@ class Directory:
 
     def pools_of(self, tenant_id: str) -> tuple[Pool, ...]:
         """Every pool of minutes that a tenant has, by name, also those that are one user's alone."""
-        found: dict[str, Pool] = {}
-        for holder, funds in self.funds.items():
-            if holder[0] == tenant_id and not funds.personal:
-                found.update({pool.name: pool for pool in all_pools(funds)})
-        for holder, id_ in self._holders():
-            if holder[0] == tenant_id and self.funds[holder].personal:
-                found.update({pool.name: pool for pool in personal(all_pools(self.funds[holder]), id_)})
+        own = {holder: funds for holder, funds in self.funds.items() if holder[0] == tenant_id}
+        found = {pool.name: pool for funds in own.values() if not funds.personal for pool in all_pools(funds)}
+        alone = {holder: all_pools(funds) for holder, funds in own.items() if funds.personal}
+        if alone:  # or a hundred thousand users would be looked at for nothing
+            for holder, id_ in self._holders():
+                found.update({pool.name: pool for pool in personal(alone.get(holder, ()), id_)})
         return tuple(found[name] for name in sorted(found))
 
     def _holders(self) -> Iterator[tuple[Holder, str]]:
