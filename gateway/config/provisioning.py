@@ -184,7 +184,10 @@ class UserEntry(Table):
     )
     dial_out_policy: DialOutPolicy | None = Field(default=None, description="left out: the tenant's")
     blocked: Flag = Field(default=False, description="may not call at all")
-    barred_toll_free: Flag = Field(default=False, description="its conferences cannot be joined by toll-free numbers")
+    barred_toll_free: Flag = Field(
+        default=False,
+        description="toll-free numbers whose organiser it is take no calls; of a shared number its bridge must see to it",
+    )
     dial_plan: tuple[DialRuleEntry, ...] = Field(
         default=(), max_length=DIAL_RULES_MAX, description="instead of the tenant's"
     )
@@ -200,7 +203,8 @@ class ServiceNumberEntry(Table):
     deliver_to: Name = Field(description="trunk that calls to it go to")
     licences: tuple[Licence, ...] = Field(default=(), max_length=32, description="licences of its resource account")
     organiser: Identity | None = Field(
-        default=None, description="user whose conferences alone it serves; left out: many share it"
+        default=None,
+        description="user whose conferences alone it serves, for serves = conference; left out: many share it",
     )
 
 
