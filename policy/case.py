@@ -4,15 +4,15 @@ Rules are plain functions over a case, listed in the order in which they are tri
 Each returns the Reason to refuse for, the verdict itself where it needs no further rule, or None to go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
+from policy.directory import Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
 from policy.funds import NO_FUNDS, Funds
 from policy.plan import NumberClass, NumberPlan
 from policy.reasons import REASONS, Reason
-from policy.verdict import Allow, CallRequest, Deny, Limits, Pool, Route
+from policy.verdict import Allow, CallRequest, Deny, Limits, LiveLimit, Pool, RateLimit, Route, SpendLimit
 from rating.row import RateRow
 
 NOBODY: Final = Tenant(id="", country="", currency="")
@@ -125,12 +125,14 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         destination=destination(case),
         conference=case.request.x_conference,
         capability=pools[0].capability if pools else case.capability if tariff is None else case.credit,
-        limits=UNLIMITED if case.emergency else call_limits(tenant),
+        limits=UNLIMITED if case.emergency else call_limits(tenant, user),
         max_call_s=None if case.emergency else longest_call_s(case),
         failure_policy=case.directory.failure_policy_of(tenant.id),
         trunk=case.trunk.name,
         number_class=case.number_class.name,
         pools=pools,
+        credit_limit_micros=tenant.credit_limit_micros if tenant.mode == "postpaid" else 0,
+        time_zone=tenant.time_zone,
     )
 
 
@@ -157,18 +159,40 @@ def destination(case: Case) -> str:
     return case.row.destination if case.row is not None and case.row.destination else case.number_class.region
 
 
-def call_limits(tenant: Tenant) -> Limits:
-    """The tenant's limits that the reserve script checks with the money (MONEY 3)."""
-    limits = tenant.limits
-    if limits.max_calls is None and limits.calls_per_second is None:
+def call_limits(tenant: Tenant, user: User) -> Limits:
+    """The limits of the tenant and the user that the reserve script checks with the money (MONEY 3)."""
+    limits, own = tenant.limits, user.limits
+    if limits == own == _NO_LIMITS and user.spend_limit_per_month_micros is None:
         return UNLIMITED
-    return Limits(limits.max_calls, limits.calls_per_second)
+    monthly = _least(own.spend_per_month_micros, user.spend_limit_per_month_micros)
+    spend = (
+        *_spend_limits("tenant", limits, limits.spend_per_month_micros),
+        *_spend_limits(f"user/{user.id}", own, monthly),
+    )
+    live = () if own.max_calls is None else (LiveLimit(f"user/{user.id}", own.max_calls),)
+    rate = () if own.calls_per_second is None else (RateLimit(f"user/{user.id}", own.calls_per_second),)
+    return Limits(limits.max_calls, limits.calls_per_second, spend, live, rate)
+
+
+_NO_LIMITS: Final = TenantLimits()
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _spend_limits(scope: str, limits: TenantLimits, monthly_micros: int | None) -> Iterator[SpendLimit]:
+    if limits.spend_per_hour_micros is not None:
+        yield SpendLimit(scope, "hour", limits.spend_per_hour_micros)
+    if limits.spend_per_day_micros is not None:
+        yield SpendLimit(scope, "day", limits.spend_per_day_micros)
+    if monthly_micros is not None:
+        yield SpendLimit(scope, "month", monthly_micros)
 
 
 def longest_call_s(case: Case) -> int | None:
     """The shorter of the tenant's and the user's longest call; None: neither limits it."""
-    known = [most for most in (case.tenant.limits.max_call_s, case.user.limits.max_call_s) if most is not None]
-    return min(known) if known else None
+    return _least(case.tenant.limits.max_call_s, case.user.limits.max_call_s)
 
 
 _HOME: Final = {"CA": "US", "PR": "US"}

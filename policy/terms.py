@@ -12,6 +12,7 @@ reservation: so the next owner of the call goes on by the same terms, and a rene
 | ``pool NAME TOTAL [NAME TOTAL …]`` | minutes of a month; the pool ends where one of the others does, too |
 | ``spend SCOPE/PERIOD MICROS`` | most that may be reserved and spent in an hour, day or month |
 | ``live SCOPE CALLS`` | most live calls |
+| ``rate SCOPE CALLS`` | most calls that begin in a second |
 
 A call without any of them has no text at all, and costs nothing more than before.
 """
@@ -22,7 +23,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from policy.verdict import Allow, LiveLimit, Pool, SpendLimit
+from policy.verdict import Allow, LiveLimit, Pool, RateLimit, SpendLimit
 
 QUARTER_MS: Final = 900_000
 """A quarter of an hour: the finest step by which time zones differ from UTC, so a label holds for all of one."""
@@ -40,14 +41,23 @@ _ZONE: Final = "zone "
 def terms_of(verdict: Allow) -> str:
     """The text for a call that policy let in; empty where the balance alone pays, or nobody."""
     limits = verdict.limits
-    if verdict.emergency or not (verdict.pools or limits.spend or limits.live or verdict.credit_limit_micros):
+    if verdict.emergency or not (
+        verdict.pools or limits.spend or limits.live or limits.rate or verdict.credit_limit_micros
+    ):
         return ""
-    return write_terms(verdict.pools, limits.spend, limits.live, verdict.credit_limit_micros, verdict.time_zone)
+    return write_terms(
+        verdict.pools, limits.spend, limits.live, verdict.credit_limit_micros, verdict.time_zone, limits.rate
+    )
 
 
 @lru_cache(TEXTS_KEPT)
 def write_terms(
-    pools: tuple[Pool, ...], spend: tuple[SpendLimit, ...], live: tuple[LiveLimit, ...], credit_micros: int, zone: str
+    pools: tuple[Pool, ...],
+    spend: tuple[SpendLimit, ...],
+    live: tuple[LiveLimit, ...],
+    credit_micros: int,
+    zone: str,
+    rate: tuple[RateLimit, ...] = (),
 ) -> str:
     """The text of the module's table."""
     lines = [f"{_ZONE}{zone}"]
@@ -56,6 +66,7 @@ def write_terms(
     lines += (f"{POOL}{' '.join(_minutes(pool))}" for pool in pools)
     lines += (f"spend {limit.scope}/{limit.period} {limit.most_micros}" for limit in spend)
     lines += (f"live {limit.scope} {limit.most_calls}" for limit in live)
+    lines += (f"rate {limit.scope} {limit.per_second}" for limit in rate)
     return "\n".join(lines)
 
 
@@ -96,6 +107,11 @@ def hour_label(zone: str, quarter: int) -> str:
     """The hour in ``zone`` of a quarter of an hour since 1970."""
     moment = datetime.fromtimestamp(quarter * QUARTER_MS // 1000, _zone(zone))
     return moment.strftime("%Y-%m-%dT%H")
+
+
+def month_of(zone: str, unix_ms: int) -> str:
+    """The month of a moment in a time zone, ``2026-11``."""
+    return hour_label(zone, unix_ms // QUARTER_MS)[: _DIGITS["month"]]
 
 
 def period_label(scope: str, hour: str) -> str:

@@ -46,6 +46,7 @@ class Limits:
     calls_per_second: int | None = None
     spend: tuple["SpendLimit", ...] = ()
     live: tuple["LiveLimit", ...] = ()
+    rate: tuple["RateLimit", ...] = ()
 
 
 class SpendLimit(NamedTuple):
@@ -64,6 +65,13 @@ class LiveLimit(NamedTuple):
 
     scope: str
     most_calls: int
+
+
+class RateLimit(NamedTuple):
+    """At most ``per_second`` calls begin in one second, counted for ``scope``."""
+
+    scope: str
+    per_second: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,13 @@ from gateway.admin.documents import (
     balance_document,
     call_document,
     funding_document,
+    pool_document,
     posting_document,
     rebuilt_document,
     reconcile_document,
     tenant_document,
 )
+from gateway.config.facts import policy_facts
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import HangUp
@@ -27,6 +29,8 @@ from gateway.credit.views import LiveCall
 from gateway.ledger import Act, Ledger, LedgerAway
 from gateway.settlement import Rebuilt, fund, reconcile, repair
 from gateway.telemetry.logs import get_logger
+from policy.directory import Directory
+from policy.terms import month_of
 from rating.money import format_amount
 
 log = get_logger("admin")
@@ -67,7 +71,16 @@ class Desk:
     async def balance(self, tenant_id: str) -> Document:
         """A tenant's balance in Redis beside the ledger's.  Raises UnknownTenant."""
         booked = await self.ledger.account(tenant_id)
-        return balance_document(booked, await self.credit.account(tenant_id))
+        return balance_document(booked, await self.credit.account(tenant_id), await self._pools(tenant_id))
+
+    async def _pools(self, tenant_id: str) -> list[Document]:
+        """The tenant's pools in this month of its time zone."""
+        tenant = await self.ledger.tenant(tenant_id)
+        users = {(tenant_id, user.id): user for user in await self.ledger.users(tenant_id)}
+        numbers = {each.number: each for each in await self.ledger.service_numbers(tenant_id)}
+        own = Directory(tenants={tenant_id: tenant}, users=users, service_numbers=numbers, facts=policy_facts())
+        month, counters = month_of(tenant.time_zone, time.time_ns() // 1_000_000), await self.credit.counters(tenant_id)
+        return [pool_document(pool, month, counters) for pool in own.pools_of(tenant_id)]
 
     async def fund(
         self, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str, reason: str = ""

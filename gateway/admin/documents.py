@@ -4,15 +4,17 @@ Amounts are decimal strings with six decimals in the tenant's currency, times IS
 (CONTRACT 2).  Nothing here asks anybody anything: values of the stores go in, documents come out.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway.call.record import CallRecord, decode_record
-from gateway.credit.views import AccountView, LiveCall
+from gateway.credit.views import AccountView, Counters, LiveCall
 from gateway.ledger import Act, LedgerAccount, Posting
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import Tenant
 from policy.drawn import money_ms
+from policy.verdict import Pool
 from rating.money import format_amount
 from rating.tariff import charge_micros
 
@@ -58,7 +60,7 @@ def tenant_document(tenant: Tenant) -> Document:
     }
 
 
-def balance_document(booked: LedgerAccount, cached: AccountView) -> Document:
+def balance_document(booked: LedgerAccount, cached: AccountView, pools: Sequence[Document] = ()) -> Document:
     """A tenant's money (MONEY 1): held is part of balance, unsynced is balance less ledger balance."""
     limit_micros = booked.credit_limit_micros if booked.mode == "postpaid" else 0
     return {
@@ -70,8 +72,23 @@ def balance_document(booked: LedgerAccount, cached: AccountView) -> Document:
         "available": format_amount(cached.available_micros + limit_micros),
         "ledger_balance": format_amount(booked.balance_micros),
         "unsynced": format_amount(cached.balance_micros - booked.balance_micros),
-        "pools": [],
+        "pools": list(pools),
         "exhausted": booked.mode == "prepaid" and cached.balance_micros <= 0,
+    }
+
+
+def pool_document(pool: Pool, month: str, counters: Counters) -> Document:
+    """A pool's minutes in one month (``2026-11``); it may also end with another one (``ends_with`` of the pool)."""
+    used, held = (of.get((pool.name, month), 0) for of in (counters.used, counters.held))
+    return {
+        "pool": pool.name,
+        "capability": pool.capability,
+        "usage_country": pool.usage_country or None,
+        "month": month,
+        "total": pool.total_minutes,
+        "used": used,
+        "held": held,
+        "available": max(0, pool.total_minutes - used - held),
     }
 
 

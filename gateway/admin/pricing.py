@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from gateway.admin.desk import Desk, NotFound
 from gateway.admin.documents import Document
 from gateway.config.facts import number_plan
+from gateway.credit.views import Counters
 from gateway.ledger import Ledger, UnknownTenant
 from policy import explain as explained
 from policy.dialling import bare, to_e164
 from policy.directory import Directory, Tenant
+from policy.terms import month_of
+from policy.verdict import Pool
 from rating.deck import RateRow
 from rating.money import format_amount
 from rating.tariff import price_micros
@@ -44,7 +47,14 @@ async def explain(desk: Desk, question: Question) -> Document:
         question.tenant, question.caller, question.called, time.time_ns() // 1_000_000, question.user, question.kind
     )
     verdict = explained.explain(directory, number_plan(), asked)
-    return explained.document(verdict, credit_micros, desk.settings.sip.max_call_s)
+    counters, month = await desk.credit.counters(tenant.id), month_of(tenant.time_zone, asked.at_unix_ms)
+    left = {pool.name: _minutes_left(pool, month, counters) for pool in directory.pools_of(tenant.id)}
+    return explained.document(verdict, credit_micros, desk.settings.sip.max_call_s, left)
+
+
+def _minutes_left(pool: Pool, month: str, counters: Counters) -> int:
+    key = (pool.name, month)
+    return max(0, pool.total_minutes - counters.used.get(key, 0) - counters.held.get(key, 0))
 
 
 def _tenant(directory: Directory, tenant_id: str) -> Tenant:

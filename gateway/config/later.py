@@ -17,7 +17,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.config.problems import toml_text
-from policy.funds import CREDIT_LICENCES
 from rating.money import format_cents
 
 Value = str | int | bool | None
@@ -37,33 +36,17 @@ class Later:
     also: tuple[str, ...] = ()
 
 
-_NO_SPENDING = "nothing but the balance bounds what is spent"
 _NOBODY_TOLD = "nobody is told of anything"
-_NO_POOLS = "there are no pools of minutes: the balance pays every call"
 
 LATER: Final = (
     Later("sip.tls", "SIP over TLS is not built: a tls:// address and a target by TLS are refused"),
     Later("trunk[].digest", "nobody is challenged: hosts alone say who may call"),
     Later("trunk[].options_ping_s", "targets are not pinged: a dead one is found by the call that tries it", fine=(0,)),
     Later("payments.provider", "nobody is asked for money"),
-    Later("tenant[].mode", "only what the balance covers is granted, as with prepaid", also=("credit_limit",)),
-    Later("tenant[].limits.spend_per_hour", _NO_SPENDING),
-    Later("tenant[].limits.spend_per_day", _NO_SPENDING),
-    Later("tenant[].limits.spend_per_month", _NO_SPENDING),
     Later("tenant[].recharge.enabled", "no account recharges itself", also=("trigger", "amount")),
     Later("tenant[].notify", _NOBODY_TOLD),
     Later("tenant[].notify_below", _NOBODY_TOLD),
-    Later("tenant[].time_zone", "days and months are those of UTC"),
     Later("tenant[].billing_region", "it is kept and shown nowhere"),
-    Later("tenant[].purchased", _NO_POOLS),
-    Later("tenant[].user[].licences", _NO_POOLS, fine=tuple(sorted(CREDIT_LICENCES))),
-    Later("tenant[].user[].spend_limit_per_month", _NO_SPENDING),
-    Later("tenant[].user[].limits.max_calls", "the limits of its tenant alone hold"),
-    Later("tenant[].user[].limits.calls_per_second", "the limits of its tenant alone hold"),
-    Later("tenant[].user[].limits.spend_per_hour", _NO_SPENDING),
-    Later("tenant[].user[].limits.spend_per_day", _NO_SPENDING),
-    Later("tenant[].user[].limits.spend_per_month", _NO_SPENDING),
-    Later("tenant[].service_number[].licences", _NO_POOLS),
     Later("tenant[].admin", _NOBODY_TOLD),
 )
 """In the order of the files' references."""

@@ -89,7 +89,7 @@ class CreditAdmin(Repairs):
             reply = await cast(
                 Awaitable[dict[bytes, bytes]], redis.hgetall(self._client.keys.tenant(tenant_id).counters)
             )
-        return _counters({field.decode(): int(value) for field, value in reply.items()})
+        return _counters({field.decode(): int(value) for field, value in reply.items() if value.isdigit()})
 
     async def snapshot(self, tenant_ids: Iterable[str]) -> tuple[list[AccountView], list[OutboxEntry]]:
         """Accounts in the order of the ids, and all their outbox entries; one instant for tenants of one partition."""

@@ -71,6 +71,16 @@ for _, limit in ipairs(terms.live) do
   end
 end
 
+local buckets = {}
+for _, limit in ipairs(terms.rate) do
+  local level, filled_ms = string.match(redis.call('HGET', KEYS[5], 'bucket ' .. limit.scope) or '', '^(%d+) (%d+)$')
+  local left = take_token(limit.most, level, filled_ms, now)
+  if not left then
+    return {'LIMIT_CALLS_PER_SECOND'}
+  end
+  buckets['bucket ' .. limit.scope] = whole(left) .. ' ' .. whole(now)
+end
+
 local balance, tariff = tonumber(account[1] or 0), ARGV[5]
 local drawn, paid_s, cost, final, source, trimmed = {parts = {}, spent = {}, live = {}}, '', 0, 0, nil, nil
 if tariff ~= '' or #terms.pools > 0 then
@@ -95,6 +105,9 @@ if terms ~= NO_TERMS then
   end
   text = draw(KEYS[5], terms, drawn, 0, paid_s == '' and 0 or paid_s, source, cost)
   redis.call('HSET', KEYS[3], 'terms', ARGV[12], 'drawn', text)
+  for bucket, level in pairs(buckets) do
+    redis.call('HSET', KEYS[5], bucket, level)
+  end
 end
 if milli then
   redis.call('HSET', KEYS[2], 'held', whole(held + cost), 'calls', whole(calls + 1),

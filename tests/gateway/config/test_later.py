@@ -90,12 +90,14 @@ def test_nothing_is_said_of_defaults_that_stand_in_the_file() -> None:
     assert notices(settings.parse(given, "", Path("/x")), "") == []
 
 
-def test_an_amount_is_said_as_it_is_written() -> None:
+def test_an_amount_is_said_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(later, "LATER", (Later("tenant[].user[].spend_limit_per_month", "nobody minds"),))
     (notice,) = notices(document("tenant[].user[].spend_limit_per_month", "20.5"), "")
     assert notice.startswith('tenant[0].user[0].spend_limit_per_month = "20.50": not obeyed yet, ')
 
 
-def test_many_places_of_one_key_are_one_line() -> None:
+def test_many_places_of_one_key_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(later, "LATER", (Later("tenant[].user[].limits.max_calls", "nobody minds"),))
     users = [{"id": f"u{number}", "limits": {"max_calls": number} if number else {}} for number in range(1000)]
     given = {"tenant": [{"id": "t", "rate_deck": "standard", "user": users}]}
     (notice,) = notices(provisioning.parse(given, "", Path("/x")), "")

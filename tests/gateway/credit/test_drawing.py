@@ -28,7 +28,7 @@ from gateway.credit.keys import Keyspace
 from gateway.credit.requests import Requests, read_tariff
 from policy.drawn import minutes_used, money_tariff
 from policy.terms import write_terms
-from policy.verdict import Limits, LiveLimit, Pool, SpendLimit
+from policy.verdict import Limits, LiveLimit, Pool, RateLimit, SpendLimit
 from rating.tariff import Tariff, tick_end_s
 from tests.gateway import drawing
 from tests.gateway.drawing import Tenant, Tick
@@ -187,6 +187,16 @@ def test_a_limit_of_live_calls_counts_calls(till: Till) -> None:
     assert till.say(reserve(two, call="c")) == [b"LIMIT_CALLS"]
     till.say(Release("a", "t", b"{}"))
     assert till.say(reserve(two, call="c"))[0] == b"GRANT"
+
+
+def test_calls_a_second_of_a_user_are_a_bucket(till: Till) -> None:
+    till.fund(10**6)
+    one = write_terms((), (), (), 0, "UTC", (RateLimit("user/alice", 1),))
+    assert till.say(reserve(one, call="a"))[0] == b"GRANT"
+    assert till.say(reserve(one, call="b")) == [b"LIMIT_CALLS_PER_SECOND"]
+    level, filled_ms = till.redis.hget(till.tenant.counters, "bucket user/alice").split(" ")
+    till.redis.hset(till.tenant.counters, "bucket user/alice", f"{level} {int(filled_ms) - 1_000}")
+    assert till.say(reserve(one, call="b"))[0] == b"GRANT"
 
 
 def test_a_postpaid_tenant_talks_down_to_its_credit_limit(till: Till) -> None:

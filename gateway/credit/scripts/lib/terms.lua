@@ -1,6 +1,6 @@
 -- By which terms a call draws (policy/terms.py has the form of the text), and what they leave at this moment.
 local function read_terms(text, hour)
-  local terms = {credit = 0, pools = {}, spend = {}, live = {}}
+  local terms = {credit = 0, pools = {}, spend = {}, live = {}, rate = {}}
   local labels = {hour = hour, day = string.sub(hour, 1, 10), month = string.sub(hour, 1, 7)}
   for line in string.gmatch(text, '[^\n]+') do
     local word, rest = string.match(line, '^(%S+) (.*)$')
@@ -15,9 +15,9 @@ local function read_terms(text, hour)
     elseif word == 'spend' then
       local scope, period, most = string.match(rest, '^(%S+)/(%S+) (%d+)$')
       table.insert(terms.spend, {bucket = scope .. '/' .. period .. ' ' .. labels[period], most = tonumber(most)})
-    elseif word == 'live' then
+    elseif word == 'live' or word == 'rate' then
       local scope, most = string.match(rest, '^(%S+) (%d+)$')
-      table.insert(terms.live, {scope = scope, most = tonumber(most)})
+      table.insert(terms[word], {scope = scope, most = tonumber(most)})
     end
   end
   return terms
@@ -75,7 +75,7 @@ local function spend_left(counters, terms)
 end
 
 -- The balance alone pays.
-local NO_TERMS = {credit = 0, pools = {}, spend = {}, live = {}}
+local NO_TERMS = {credit = 0, pools = {}, spend = {}, live = {}, rate = {}}
 
 -- Who pays for the next tick, talk from start_s to at most end_s, of which balance and held are the account's and
 -- call_held the call's: the minutes of a pool, else money.  Nothing is written.
