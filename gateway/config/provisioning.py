@@ -186,7 +186,7 @@ class UserEntry(Table):
     blocked: Flag = Field(default=False, description="may not call at all")
     barred_toll_free: Flag = Field(
         default=False,
-        description="toll-free numbers whose organiser it is take no calls; of a shared number its bridge must see to it",
+        description="toll-free numbers whose organiser it is take no calls; of shared numbers the bridge must do it",
     )
     dial_plan: tuple[DialRuleEntry, ...] = Field(
         default=(), max_length=DIAL_RULES_MAX, description="instead of the tenant's"
