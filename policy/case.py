@@ -125,7 +125,7 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         destination=destination(case),
         conference=case.request.x_conference,
         capability=pools[0].capability if pools else case.capability if tariff is None else case.credit,
-        limits=UNLIMITED if case.emergency else call_limits(tenant, user),
+        limits=UNLIMITED if case.emergency else call_limits(tenant, user if case.trunk.role == "access" else NO_USER),
         max_call_s=None if case.emergency else longest_call_s(case),
         failure_policy=case.directory.failure_policy_of(tenant.id),
         trunk=case.trunk.name,
@@ -160,7 +160,10 @@ def destination(case: Case) -> str:
 
 
 def call_limits(tenant: Tenant, user: User) -> Limits:
-    """The limits of the tenant and the user that the reserve script checks with the money (MONEY 3)."""
+    """The limits of the tenant and of who calls that the reserve script checks with the money (MONEY 3).
+
+    A user's own are for calls to the outside (DOMAIN 4); a call to his conference counts for the tenant alone.
+    """
     limits, own = tenant.limits, user.limits
     if limits == own == _NO_LIMITS and user.spend_limit_per_month_micros is None:
         return UNLIMITED

@@ -41,9 +41,8 @@ _ZONE: Final = "zone "
 def terms_of(verdict: Allow) -> str:
     """The text for a call that policy let in; empty where the balance alone pays, or nobody."""
     limits = verdict.limits
-    if verdict.emergency or not (
-        verdict.pools or limits.spend or limits.live or limits.rate or verdict.credit_limit_micros
-    ):
+    limited = limits.spend or limits.live or limits.rate
+    if verdict.emergency or not (verdict.pools or limited or verdict.credit_limit_micros):
         return ""
     return write_terms(
         verdict.pools, limits.spend, limits.live, verdict.credit_limit_micros, verdict.time_zone, limits.rate

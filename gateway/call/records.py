@@ -8,6 +8,7 @@ made for every call, and a general encoder would take longer over it than the re
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring as quoted
 
 from policy.drawn import Minutes
@@ -31,7 +32,14 @@ def opening(verdict: Allow | Deny, call_id: str, sip_call_id: str, node: str, tr
         f',"caller":{quoted(verdict.caller)},"dialled":{quoted(verdict.dialled)},"number":{quoted(verdict.number)}'
         f',"currency":{quoted(verdict.currency)},"destination":{quoted(verdict.destination)},"user_id":{quoted(verdict.user_id)}'
     )
+    text += f',"tried":{_quoted_words(verdict.tried)}' if verdict.tried else ""
     return text + _allowed(verdict) if isinstance(verdict, Allow) else text
+
+
+@lru_cache(64)
+def _quoted_words(words: tuple[str, ...]) -> str:
+    """There are as many of these as policy has rules."""
+    return quoted(" ".join(words))
 
 
 def _allowed(verdict: Allow) -> str:

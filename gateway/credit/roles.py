@@ -116,7 +116,7 @@ _ORDERING: Final = ("hgetall", "time", "xadd", "expire")
 
 _REBUILDING: Final = (
     "get", "set",  # partitions, epochs, what was booked last
-    "script|load", "hget",  # reservations
+    "script|load",
     "xread", "xdel",  # the outbox that is left
 )  # fmt: skip
 
@@ -139,6 +139,7 @@ SETTLER: Final = Role(
         "xlen",  # how much waits
         "smembers", "srem",  # what was said too late for a rebuild
         "zrangebyscore",  # leases that ran out
+        "hkeys", "hdel",  # counters of periods that are over
     ),
     keys={**_LEADER_KEYS, DOUBTFUL_KEY: BOTH},
     looks=_LOOKS,
@@ -150,6 +151,7 @@ ADMIN: Final = Role(
     looks=_LOOKS,
     plain=(
         *_READING,
+        "hgetall",  # pools and limits
         "zscore",  # one live call
         "xadd", "expire",  # the order to hang up
     ),

@@ -11,9 +11,10 @@ OF_TENANT = TenantLimits(max_calls=5, calls_per_second=6, spend_per_hour_micros=
 OF_USER = TenantLimits(max_calls=1, calls_per_second=2, spend_per_day_micros=3, spend_per_month_micros=9)
 
 
-def limits(
-    tenant: TenantLimits = TenantLimits(), user: TenantLimits = TenantLimits(), monthly: int | None = None
-) -> Limits:  # noqa: B008
+NONE = TenantLimits()
+
+
+def limits(tenant: TenantLimits = NONE, user: TenantLimits = NONE, monthly: int | None = None) -> Limits:
     return call_limits(Tenant("t", limits=tenant), User("a@t", "t", limits=user, spend_limit_per_month_micros=monthly))
 
 

@@ -40,7 +40,8 @@ def leave_a_call(guarded: Guarded, call: str) -> str:
     """A live call whose worker says nothing; its key."""
     keys = Keyspace(PARTITIONS).partition("contoso")
     usage = CallRecord(call, "contoso", "user_out").encode()
-    guarded.watcher.hset(keys.call(call), mapping={"owner": "gate-1/0", "gen": 1, "held": 0, "usage": usage})
+    facts = {"owner": "gate-1/0", "gen": 1, "held": 0, "usage": usage, "drawn": "live tenant"}
+    guarded.watcher.hset(keys.call(call), mapping=facts)
     guarded.watcher.zadd(keys.leases, {f"{call} contoso": 99_999_999_999_999})
     guarded.watcher.hset("cg:owners", "gate-1/0", "1 99999999999999 1 here")
     return keys.call(call)

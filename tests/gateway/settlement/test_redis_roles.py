@@ -85,6 +85,7 @@ def leave_a_call(guarded: Guarded) -> None:
     keys = Keyspace(PARTITIONS).partition("contoso")
     usage = record("gone", "contoso", 0, 0)
     facts = {"owner": "gate-9/0", "gen": 1, "held": 0, "tariff": "", "usage": usage, "clock_ms": 1}
+    facts["drawn"] = "live tenant"
     guarded.watcher.hset(keys.call("gone"), mapping=facts)
     guarded.watcher.zadd(keys.leases, {"gone contoso": 1})
 
@@ -115,6 +116,7 @@ async def test_a_settler_does_all_it_does(
     await until(lambda: _holds(credit, TICK_MICROS), "only the live call holds money")
     hang_up(caller, "live")
     await adds_up(books, credit, caller)
+    await Settler(books, credit)._forget_counters()
     assert guarded.refused() == []
     assert SETTLER.commands - guarded.used() <= UNUSED_HERE
 
