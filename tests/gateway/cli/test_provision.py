@@ -4,6 +4,8 @@ import gzip
 
 import pytest
 
+from gateway.config import later
+
 from .conftest import DECK, PROVISIONING, Shell
 
 
@@ -62,7 +64,10 @@ def test_a_rule_for_unassigned_numbers_that_leads_nowhere_is_mentioned(shell: Sh
     assert 'tenant[0].unassigned[3].target = "nobody": expected a user or service number of this tenant' in notice
 
 
-def test_keys_that_are_not_obeyed_yet_are_said_each_once(shell: Shell) -> None:
+def test_keys_that_are_not_obeyed_yet_are_said_each_once(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("tenant[].limits.spend_per_day", "tenant[].user[].spend_limit_per_month")
+    lines = tuple(later.Later(name, "nothing but the balance bounds what is spent") for name in names)
+    monkeypatch.setattr(later, "LATER", lines)
     users = "".join(f'[[tenant.user]]\nid = "u{n}"\nspend_limit_per_month = "2{n}.00"\n' for n in range(3))
     limits = 'rate_deck = "standard"\nlimits = { max_calls = 5, spend_per_day = "200.00" }'
     (shell.folder / "tenants.toml").write_text(PROVISIONING.replace('rate_deck = "standard"', limits) + users)
