@@ -25,7 +25,7 @@ from gateway.config.provisioning import (
     TenantEntry,
     UserEntry,
 )
-from gateway.ledger import audit, decks, journal
+from gateway.ledger import audit, crossings, decks, journal
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import Change, DeckVersion
 from gateway.ledger.errors import ProvisioningRefused
@@ -71,8 +71,9 @@ async def provision(
         if dry_run:
             raise _DryRun(changes)
         if changes:
-            await raise_directory_version(connection)
+            version = await raise_directory_version(connection)
             await audit.write(connection, audit.acts_of(changes, actor, now_ms))
+            await crossings.add_provisioned(connection, changes, version, now_ms)
         return changes
 
     try:
