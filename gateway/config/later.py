@@ -38,7 +38,6 @@ class Later:
 
 
 _NO_SPENDING = "nothing but the balance bounds what is spent"
-_NOBODY_TOLD = "nobody is told of anything"
 _NO_POOLS = "there are no pools of minutes: the balance pays every call"
 _NO_POLICY = "every destination may be called"
 
@@ -53,8 +52,6 @@ LATER: Final = (
     Later("tenant[].limits.spend_per_day", _NO_SPENDING),
     Later("tenant[].limits.spend_per_month", _NO_SPENDING),
     Later("tenant[].recharge.enabled", "no account recharges itself", also=("trigger", "amount")),
-    Later("tenant[].notify", _NOBODY_TOLD),
-    Later("tenant[].notify_below", _NOBODY_TOLD),
     Later("tenant[].time_zone", "days and months are those of UTC"),
     Later("tenant[].billing_region", "it is kept and shown nowhere"),
     Later("tenant[].purchased", _NO_POOLS),
@@ -68,7 +65,6 @@ LATER: Final = (
     Later("tenant[].user[].limits.spend_per_day", _NO_SPENDING),
     Later("tenant[].user[].limits.spend_per_month", _NO_SPENDING),
     Later("tenant[].service_number[].licences", _NO_POOLS),
-    Later("tenant[].admin", _NOBODY_TOLD),
     Later("tenant[].unassigned", "calls to numbers that nobody has find no way"),
 )
 """In the order of the files' references."""

@@ -12,7 +12,7 @@ target stands there by a digest and a label: addresses hold passwords, and one p
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, Literal, cast
 
@@ -20,7 +20,8 @@ from sqlalchemy import Select, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger.tables import deliveries, notices
+from gateway.ledger.bulk import ByKeys
+from gateway.ledger.tables import deliveries, notices, tenants
 
 ADD_EACH: Final = 1_000
 """Notices of one statement: seven values each stay below SQLite's 32,766 parameters and asyncpg's 32,767."""
@@ -75,6 +76,19 @@ class Told:
     deliveries: tuple[Delivery, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """What a tenant says of whom to tell, and how: ``admins`` are addresses with roles, ``notify`` holds secrets."""
+
+    tenant_id: str
+    name: str
+    currency: str
+    time_zone: str
+    notify: tuple[str, ...] = field(default=(), repr=False)
+    admins: tuple[tuple[str, frozenset[str]], ...] = ()
+    language: str = "en"
+
+
 async def add(connection: AsyncConnection, those: Sequence[Notice]) -> int:
     """Add notices inside the caller's transaction; how many were new.  Raises LedgerAway.
 
@@ -101,18 +115,21 @@ def _row(notice: Notice) -> dict[str, Any]:
     }
 
 
-async def read_due(connection: AsyncConnection, now_ms: int, most: int) -> list[Told]:
-    """At most ``most`` notices that wait to be delivered, longest due first."""
-    wanted = select(notices).where(notices.c.due_ms <= now_ms).order_by(notices.c.due_ms, notices.c.id).limit(most)
-    return await _read(connection, wanted)
+async def claim_due(connection: AsyncConnection, now_ms: int, until_ms: int, most: int) -> list[Told]:
+    """Take at most ``most`` notices that wait to be delivered, longest due first; no other settler gets them meanwhile.
+
+    Who claims and dies leaves them to whoever looks after ``until_ms``.
+    """
+    due = select(notices.c.id).where(notices.c.due_ms <= now_ms).order_by(notices.c.due_ms, notices.c.id).limit(most)
+    claiming = update(notices).where(notices.c.id.in_(due), notices.c.due_ms <= now_ms).values(due_ms=until_ms)
+    claimed = (await connection.execute(claiming.returning(notices.c.id))).scalars().all()
+    wanted = select(notices).where(notices.c.id.in_(claimed)).order_by(notices.c.at_ms, notices.c.id)
+    return await _read(connection, wanted) if claimed else []
 
 
-async def next_due_ms(connection: AsyncConnection) -> int | None:
-    """When the next notice is due; None where none waits."""
-    found = await connection.scalar(
-        select(notices.c.due_ms).where(notices.c.due_ms.is_not(None)).order_by(notices.c.due_ms).limit(1)
-    )
-    return None if found is None else int(found)
+async def any_due(connection: AsyncConnection, now_ms: int) -> bool:
+    """Whether a notice waits to be delivered."""
+    return await connection.scalar(select(notices.c.id).where(notices.c.due_ms <= now_ms).limit(1)) is not None
 
 
 async def read_latest(connection: AsyncConnection, tenant_id: str | None, most: int) -> list[Told]:
@@ -145,19 +162,40 @@ async def _deliveries(connection: AsyncConnection, ids: Collection[str]) -> dict
     return served
 
 
-async def keep(connection: AsyncConnection, notice_id: str, served: Sequence[Delivery], due_ms: int | None) -> None:
-    """Write down how far these targets have been served and when the notice is looked at next (None: never)."""
-    for each in served:
-        values = {
-            "label": each.label,
-            "state": each.state,
-            "tries": each.tries,
-            "at_ms": each.at_ms,
-            "due_ms": each.due_ms,
-            "why": each.why,
-        }
-        mine = (deliveries.c.notice_id == notice_id, deliveries.c.target == each.target)
-        changed = await connection.execute(update(deliveries).where(*mine).values(values))
-        if changed.rowcount == 0:
-            await connection.execute(insert(deliveries).values(notice_id=notice_id, target=each.target, **values))
-    await connection.execute(update(notices).where(notices.c.id == notice_id).values(due_ms=due_ms))
+async def keep(connection: AsyncConnection, notice_id: str, served: Delivery) -> None:
+    """Write down how far a target has been served."""
+    values = {
+        "label": served.label,
+        "state": served.state,
+        "tries": served.tries,
+        "at_ms": served.at_ms,
+        "due_ms": served.due_ms,
+        "why": served.why,
+    }
+    mine = (deliveries.c.notice_id == notice_id, deliveries.c.target == served.target)
+    changed = await connection.execute(update(deliveries).where(*mine).values(values))
+    if changed.rowcount == 0:
+        await connection.execute(insert(deliveries).values(notice_id=notice_id, target=served.target, **values))
+
+
+async def look_again(connection: AsyncConnection, due: Mapping[str, int | None]) -> None:
+    """Say when each of these notices is looked at next; None: never, everybody has been told or given up."""
+    for notice_id, due_ms in due.items():
+        await connection.execute(update(notices).where(notices.c.id == notice_id).values(due_ms=due_ms))
+
+
+_CONTACTS = ByKeys(
+    select(tenants.c.id, tenants.c.name, tenants.c.currency, tenants.c.time_zone, tenants.c.more), tenants.c.id
+)
+
+
+async def read_contacts(connection: AsyncConnection, tenant_ids: Collection[str]) -> dict[str, Contacts]:
+    """Whom to tell of what concerns these tenants."""
+    return {row.id: _contacts(row) for row in await _CONTACTS.execute(connection, tenant_ids)}
+
+
+def _contacts(row: Any) -> Contacts:
+    more = json.loads(row.more)
+    admins = tuple((admin["email"], frozenset(admin.get("roles", ()))) for admin in more.get("admin", ()))
+    notify, language = tuple(more.get("notify", ())), more.get("language", "en")
+    return Contacts(row.id, row.name or row.id, row.currency, row.time_zone, notify, admins, language)

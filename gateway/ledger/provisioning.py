@@ -311,7 +311,7 @@ def _parts(known: Row, wanted: Row, fields: Sequence[str]) -> tuple[Row, Row]:
     return {name: known[name] for name in fields}, {name: wanted[name] for name in fields}
 
 
-_TENANT_MORE = {"recharge", "notify", "billing_region", "purchased", "admin", "unassigned"}
+_TENANT_MORE = {"recharge", "notify", "language", "billing_region", "purchased", "admin", "unassigned"}
 
 
 def _tenant_row(entry: TenantEntry) -> Row:

@@ -5,9 +5,11 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 
+from gateway.config.kept_secret import KeptSecretError
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.ledger import HeadFiles, Ledger, LedgerAway, PartitionsFixed
+from gateway.settlement.notify import Notifier, read_post
 from gateway.settlement.settler import Settler
 from gateway.telemetry import logs
 from gateway.telemetry.metrics import Meter
@@ -26,14 +28,25 @@ async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None])
             logs.get_logger("settler").error("partitions changed", error=str(error))
             return GIVEN_UP
         credit = CreditAdmin(plan.redis_url, partitions=partitions)
-        heads = HeadFiles(plan.settings.data_dir)
+        heads, notifier = HeadFiles(plan.settings.data_dir), _notifier(ledger, plan.settings, meter)
         try:
-            working = asyncio.create_task(Settler(ledger, credit, meter, heads).run(ending.drain))
+            working = asyncio.create_task(Settler(ledger, credit, meter, heads, notifier).run(ending.drain))
             say_ready()
             await working
         finally:
             await credit.close()
+            if notifier:
+                await notifier.close()
     return 0
+
+
+def _notifier(ledger: Ledger, settings: Settings, meter: Meter) -> Notifier | None:
+    """Who tells tenants; None, and told why, where messages could not be signed."""
+    try:
+        return Notifier(ledger, read_post(settings), meter)
+    except KeptSecretError as error:
+        logs.get_logger("settler").error("nobody is told of anything", why=str(error))
+        return None
 
 
 async def _begin(ledger: Ledger, settings: Settings) -> int:
