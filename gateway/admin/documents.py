@@ -10,6 +10,7 @@ from typing import Any
 from gateway.call.record import CallRecord, decode_record
 from gateway.credit.views import AccountView, LiveCall
 from gateway.ledger import Act, LedgerAccount, Posting
+from gateway.ledger.notices import Told
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import Tenant
 from rating.money import format_amount
@@ -112,6 +113,30 @@ def act_document(act: Act) -> Document:
         "subject": act.subject,
         "before": act.before,
         "after": act.after,
+    }
+
+
+def notice_document(told: Told) -> Document:
+    """What a tenant was told of, and who was told; ``due`` is when it is tried next, null where nothing waits."""
+    notice = told.notice
+    return {
+        "id": notice.id,
+        "at": iso(notice.at_ms),
+        "tenant": notice.tenant_id,
+        "event": notice.event,
+        "figures": dict(notice.figures),
+        "due": None if told.due_ms is None else iso(told.due_ms),
+        "deliveries": [
+            {
+                "target": each.label,
+                "state": each.state,
+                "tries": each.tries,
+                "at": iso(each.at_ms),
+                "due": iso(each.due_ms) if each.state == "waiting" else None,
+                "why": each.why or None,
+            }
+            for each in told.deliveries
+        ],
     }
 
 

@@ -276,6 +276,13 @@ class Ledger:
                 return []
         return await self.database.transact(lambda each: notices.claim_due(each, now_ms, until_ms, most))
 
+    async def add_notices(self, those: Sequence[notices.Notice]) -> int:
+        """Add notices of what is true already and stands in no table; how many were new.
+
+        Those of what the ledger books are written where it is booked.
+        """
+        return await self.database.transact(lambda connection: notices.add(connection, those)) if those else 0
+
     async def keep_delivery(self, notice_id: str, served: notices.Delivery) -> None:
         """Write down how far a target of a notice has been served."""
         await self.database.transact(lambda connection: notices.keep(connection, notice_id, served))

@@ -84,3 +84,8 @@ def _mail(address: str, mail: str) -> Target:
     else:
         url = f"{mail}{'&' if '?' in mail else '?'}to={quote(address, safe='')}"
     return Target("mail", url, f"mail to {address}")
+
+
+def has_webhook(tenant: Contacts) -> bool:
+    """Whether a program of the tenant's own is told."""
+    return any(target.way == "webhook" for target in _notify(tenant.notify, ""))

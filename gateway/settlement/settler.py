@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.credit.admin import CreditAdmin, StoreError, StoreStaleError, StoreUnreachableError
 from gateway.ledger import EpochPassed, HeadFiles, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld
@@ -19,12 +19,14 @@ from gateway.settlement.accounts import apply_all_money_in, make_accounts, settl
 from gateway.settlement.doubt import missing_accounts
 from gateway.settlement.gauges import Gauges
 from gateway.settlement.heads import keep_heads
-from gateway.settlement.notify import Notifier
 from gateway.settlement.outbox import READ_EACH, book_outbox, book_refused
 from gateway.settlement.rebuild import judge_late
 from gateway.settlement.reconcile import DriftWatch
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
+
+if TYPE_CHECKING:
+    from gateway.settlement.notify import Notifier  # with its HTTP client and languages, which few who import this need
 
 BOOK_S: Final = 0.4
 """Rest between two looks at the outbox: some hundred charges gather, which share one commit and one reading; a charge
@@ -90,7 +92,7 @@ class Settler:
         credit: CreditAdmin,
         meter: Meter | None = None,
         heads: HeadFiles | None = None,
-        notifier: Notifier | None = None,
+        notifier: "Notifier | None" = None,
     ) -> None:
         """``heads``: where the heads of the ledger's chains are kept, once a day; ``notifier`` tells tenants."""
         self._ledger = ledger

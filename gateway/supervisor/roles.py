@@ -4,18 +4,21 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 from gateway.config.kept_secret import KeptSecretError
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.ledger import HeadFiles, Ledger, LedgerAway, PartitionsFixed
-from gateway.settlement.notify import Notifier, read_post
 from gateway.settlement.settler import Settler
 from gateway.telemetry import logs
 from gateway.telemetry.metrics import Meter
 from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.worker.ending import Ending
 from gateway.worker.plan import GIVEN_UP, Plan
+
+if TYPE_CHECKING:
+    from gateway.settlement.notify import Notifier
 
 
 async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None]) -> int:
@@ -40,8 +43,10 @@ async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None])
     return 0
 
 
-def _notifier(ledger: Ledger, settings: Settings, meter: Meter) -> Notifier | None:
+def _notifier(ledger: Ledger, settings: Settings, meter: Meter) -> "Notifier | None":
     """Who tells tenants; None, and told why, where messages could not be signed."""
+    from gateway.settlement.notify import Notifier, read_post
+
     try:
         return Notifier(ledger, read_post(settings), meter)
     except KeptSecretError as error:
