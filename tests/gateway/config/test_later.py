@@ -23,8 +23,6 @@ GIVEN: dict[str, object] = {
     "tenant[].mode": "postpaid",
     "tenant[].dial_out_policy": "DialoutCPCandPSTNDisabled",
     "tenant[].recharge.enabled": True,
-    "tenant[].notify": ["mailto://user:xyzzy@example.org"],
-    "tenant[].notify_below": "5.00",
     "tenant[].time_zone": "Europe/Paris",
     "tenant[].billing_region": "EMEA",
     "tenant[].purchased": [{"sku": "MCOPSTN1", "usage_country": "US", "count": 1}],
@@ -34,7 +32,6 @@ GIVEN: dict[str, object] = {
     "tenant[].user[].limits.max_calls": 1,
     "tenant[].user[].limits.calls_per_second": 1,
     "tenant[].service_number[].licences": ["MCOPSTNPP"],
-    "tenant[].admin": [{"email": "a@example.org"}],
     "tenant[].unassigned": [{"pattern": "x", "target": "pbx"}],
 }
 """A value of each key that needs a notice; the others take an amount."""
