@@ -11,6 +11,7 @@ from typing import Any
 from gateway.call.record import CallRecord, decode_record
 from gateway.credit.views import AccountView, Counters, LiveCall
 from gateway.ledger import Act, LedgerAccount, Posting
+from gateway.ledger.notices import Told
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import Tenant
 from policy.drawn import money_ms
@@ -136,6 +137,30 @@ def act_document(act: Act) -> Document:
 def _charged(call: LiveCall, talk_ms: int) -> int:
     by_money_ms = money_ms(call.drawn, talk_ms)
     return charge_micros(call.tariff, by_money_ms) if call.tariff and by_money_ms is not None else 0
+
+
+def notice_document(told: Told) -> Document:
+    """What a tenant was told of, and who was told; ``due`` is when it is tried next, null where nothing waits."""
+    notice = told.notice
+    return {
+        "id": notice.id,
+        "at": iso(notice.at_ms),
+        "tenant": notice.tenant_id,
+        "event": notice.event,
+        "figures": dict(notice.figures),
+        "due": None if told.due_ms is None else iso(told.due_ms),
+        "deliveries": [
+            {
+                "target": each.label,
+                "state": each.state,
+                "tries": each.tries,
+                "at": iso(each.at_ms),
+                "due": iso(each.due_ms) if each.state == "waiting" else None,
+                "why": each.why or None,
+            }
+            for each in told.deliveries
+        ],
+    }
 
 
 def call_document(call: LiveCall, now_ms: int) -> Document:

@@ -217,6 +217,11 @@ class B2bua:
             self._facts = []
         return facts
 
+    def view(self, call_id: str, now: float) -> CallView | None:
+        """One live call at ``now``; None where it is over."""
+        call = self._calls.get(call_id)
+        return None if call is None else call.view(now)
+
     def calls(self, now: float) -> Iterator[CallView]:
         """Every live call as it stands at ``now``."""
         return (call.view(now) for call in self._calls.values())

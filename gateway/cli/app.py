@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import audit, books, calls, demo, export, money, provision, rates, serve, trace
+from gateway.cli import audit, books, calls, demo, export, money, notices, provision, rates, serve, trace
 from gateway.cli.common import ConfigFile
 from gateway.config.settings import FILE_VARIABLE
 from gateway.config.version import VERSION
@@ -51,4 +51,5 @@ app.command()(trace.trace)
 app.add_typer(books.app, name="ledger")
 app.command()(money.reconcile)
 app.command()(audit.audit)
+app.add_typer(notices.app, name="notices")
 app.command()(export.export)

@@ -245,6 +245,7 @@ class TenantEntry(Table):
     limits: LimitsEntry = Field(default=LimitsEntry(), description="limits of the tenant")
     recharge: RechargeEntry = Field(default=RechargeEntry(), description="automatic recharge")
     notify: tuple[Notify, ...] = Field(default=(), max_length=64, repr=False, description="Apprise URLs and webhooks")
+    language: Literal["en", "zh-TW"] = Field(default="en", description="language of messages to it")
     notify_below_micros: MicrosNotNegative | None = Field(
         default=None, alias="notify_below", description="tell when the balance falls below; left out: never"
     )

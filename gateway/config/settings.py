@@ -28,6 +28,7 @@ from gateway.config.values import (
     LedgerUrl,
     Listen,
     ListenAddress,
+    MailUrl,
     MicrosNotNegative,
     Name,
     Number,
@@ -233,6 +234,22 @@ class PaymentsSettings(Table):
     )
 
 
+class NotificationsSettings(Table):
+    """How tenants are told of events."""
+
+    webhook_secret: Secret = Field(
+        default=SecretStr(""),
+        description="what tenants' webhook keys are made from, or env:NAME or file:PATH; empty: made at the first "
+        "message, kept in data_dir (gates that share a ledger need the same)",
+    )
+    mail: MailUrl = Field(
+        default="",
+        repr=False,
+        description="Apprise URL of the mail gateway, such as mailtos://USER:PASSWORD@SERVER, or env:NAME or "
+        "file:PATH; {to} in it is the address, else it is added; empty: administrators get no mail",
+    )
+
+
 class TelemetrySettings(Table):
     """Logs and metrics."""
 
@@ -259,6 +276,7 @@ class Settings(Table):
     credit: CreditSettings = CreditSettings()
     trunk: tuple[TrunkSettings, ...] = Field(default=(), max_length=TRUNKS_MAX)
     payments: PaymentsSettings = PaymentsSettings()
+    notifications: NotificationsSettings = NotificationsSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @property

@@ -236,6 +236,14 @@ def parse_url(value: object, info: ValidationInfo) -> str:
     return resolve_secret(_text(value, "a URL in quotes, env:NAME or file:PATH"), _base(info))
 
 
+def parse_mail_url(value: object, info: ValidationInfo) -> str:
+    """As :func:`parse_url`: an Apprise URL, or nothing."""
+    url = parse_url(value, info) if value != "" else ""
+    if url and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://\S", url):
+        raise ValueError('expected an Apprise URL such as "mailtos://USER:PASSWORD@SERVER"')
+    return url
+
+
 def parse_ledger_url(value: object, info: ValidationInfo) -> str:
     """As :func:`parse_url`; a relative SQLite file starts at the file that names it."""
     url = parse_url(value, info)
@@ -337,6 +345,7 @@ Host = Annotated[HostRule, PlainValidator(parse_host_rule)]
 Ports = Annotated[tuple[int, ...], PlainValidator(parse_ports)]
 Target = Annotated[str, PlainValidator(parse_target)]
 Secret = Annotated[SecretStr, PlainValidator(parse_secret)]
+MailUrl = Annotated[str, PlainValidator(parse_mail_url)]
 RedisUrl = Annotated[str, PlainValidator(parse_redis_url)]
 LedgerUrl = Annotated[str, PlainValidator(parse_ledger_url)]
 AbsolutePath = Annotated[Path, PlainValidator(parse_path)]

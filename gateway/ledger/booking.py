@@ -21,6 +21,7 @@ from gateway.ledger import audit, counters, journal, rebuilding
 from gateway.ledger.audit import Act
 from gateway.ledger.bulk import Bulk, ByKeys, Value
 from gateway.ledger.chain import Line, Tail, funding_digest
+from gateway.ledger.crossings import Stopped, add_booked, stopped
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, Source, WithdrawalEntry
 from gateway.ledger.errors import Unbookable
@@ -121,6 +122,7 @@ class _Page:
         self.call_rows: list[tuple[Value, ...]] = []
         self.funding_rows: list[dict[str, object]] = []
         self.acts: list[Act] = []
+        self.halts: list[Stopped] = []
         self.aside: list[BrokenEntry] = []
         self.counted: Counter[counters.Key] = Counter()
         self.booked = 0
@@ -142,7 +144,7 @@ class _Page:
                 raise _unbookable(f"its charge id is already booked with {known} micro-units")
             self.repeated += 1
             return
-        row = _call_row(entry)
+        row, halt = _read_call(entry)
         if entry.charge_micros:
             tail = self._tail(entry.tenant_id, entry.charge_micros)
             digest = sha256(entry.record).digest()
@@ -160,6 +162,8 @@ class _Page:
         self.charges[entry.charge_id] = entry.charge_micros
         self.call_rows.append(row)
         counters.count(self.counted, entry)
+        if halt is not None:
+            self.halts.append(halt)
         self.booked += 1
 
     def _add_withdrawal(self, entry: WithdrawalEntry) -> None:
@@ -201,6 +205,9 @@ class _Page:
         if self.funding_rows:
             await connection.execute(insert(fundings), self.funding_rows)
             await audit.write(connection, self.acts)
+        await add_booked(
+            connection, self.lines, self.halts, {t.tenant_id: t.balance_micros for t in self.tails.values()}
+        )
         await _keep_aside(connection, self.aside, self.now_ms)
 
 
@@ -268,14 +275,14 @@ _ADD_CALLS = Bulk(
 )  # fmt: skip
 
 
-def _call_row(entry: CallEntry) -> tuple[Value, ...]:
-    """The row of ``calls``; the few columns beside the record are what reports search by."""
+def _read_call(entry: CallEntry) -> tuple[tuple[Value, ...], Stopped | None]:
+    """The row of ``calls``, whose few columns beside the record are what reports search by; and what is told of it."""
     if not entry.charge_id or len(entry.charge_id) > MAX_TEXT or entry.charge_micros < 0:
         raise _unbookable("a charge needs an id and an amount that is not negative")
     try:
         record = json.loads(entry.record)
         answered_ms = int(record.get("answered_ms", 0))  # the record of an unanswered call leaves it out
-        return (
+        row = (
             entry.charge_id,
             entry.tenant_id,
             answered_ms or int(record["invited_ms"]),
@@ -287,6 +294,7 @@ def _call_row(entry: CallEntry) -> tuple[Value, ...]:
             entry.charge_micros,
             entry.record,
         )
+        return row, stopped(entry.tenant_id, record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unbookable(f"its call record cannot be read: {error!r}") from error
 

@@ -18,6 +18,7 @@ from gateway.ledger import (
     decks,
     directory,
     funding,
+    notices,
     provisioning,
     reading,
     rebuilding,
@@ -267,6 +268,40 @@ class Ledger:
     async def tenants_charged(self, tenant_ids: Collection[str]) -> set[str]:
         """Those of these tenants from whom money was ever taken."""
         return await rebuilding.tenants_charged(self.database, tenant_ids)
+
+    # Notices
+
+    async def claim_notices(self, now_ms: int, until_ms: int, most: int) -> list[notices.Told]:
+        """At most ``most`` notices that are due, which no other settler gets before ``until_ms``."""
+        async with self.database.read() as connection:
+            if not await notices.any_due(connection, now_ms):
+                return []
+        return await self.database.transact(lambda each: notices.claim_due(each, now_ms, until_ms, most))
+
+    async def add_notices(self, those: Sequence[notices.Notice]) -> int:
+        """Add notices of what is true already and stands in no table; how many were new.
+
+        Those of what the ledger books are written where it is booked.
+        """
+        return await self.database.transact(lambda connection: notices.add(connection, those)) if those else 0
+
+    async def keep_delivery(self, notice_id: str, served: notices.Delivery) -> None:
+        """Write down how far a target of a notice has been served."""
+        await self.database.transact(lambda connection: notices.keep(connection, notice_id, served))
+
+    async def look_again(self, due: Mapping[str, int | None]) -> None:
+        """Say when notices are looked at next (None: never), which ends their claim."""
+        await self.database.transact(lambda connection: notices.look_again(connection, due))
+
+    async def latest_notices(self, tenant_id: str | None, most: int) -> list[notices.Told]:
+        """The latest notices of a tenant or of all (None), newest first."""
+        async with self.database.read() as connection:
+            return await notices.read_latest(connection, tenant_id, most)
+
+    async def contacts(self, tenant_ids: Collection[str]) -> dict[str, notices.Contacts]:
+        """Whom to tell of what concerns these tenants, by tenant id; unknown ones are left out."""
+        async with self.database.read() as connection:
+            return await notices.read_contacts(connection, tenant_ids)
 
     # Audit
 

@@ -25,7 +25,7 @@ from gateway.config.provisioning import (
     TenantEntry,
     UserEntry,
 )
-from gateway.ledger import audit, decks, journal
+from gateway.ledger import audit, crossings, decks, journal
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import Change, DeckVersion
 from gateway.ledger.errors import ProvisioningRefused
@@ -71,8 +71,9 @@ async def provision(
         if dry_run:
             raise _DryRun(changes)
         if changes:
-            await raise_directory_version(connection)
+            version = await raise_directory_version(connection)
             await audit.write(connection, audit.acts_of(changes, actor, now_ms))
+            await crossings.add_provisioned(connection, changes, version, now_ms)
         return changes
 
     try:
@@ -311,7 +312,7 @@ def _parts(known: Row, wanted: Row, fields: Sequence[str]) -> tuple[Row, Row]:
     return {name: known[name] for name in fields}, {name: wanted[name] for name in fields}
 
 
-_TENANT_MORE = {"recharge", "notify", "notify_below_micros", "billing_region", "admin"}
+_TENANT_MORE = {"recharge", "notify", "language", "billing_region", "admin"}
 
 
 def _tenant_row(entry: TenantEntry) -> Row:
@@ -334,6 +335,7 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "purchased": _json([[each.sku, each.usage_country, each.count] for each in entry.purchased]),
         "unassigned": _json([[each.pattern, each.target] for each in entry.unassigned]),
         "more": _json(entry.model_dump(mode="json", by_alias=False, include=_TENANT_MORE, exclude_defaults=True)),
+        "notify_below_micros": entry.notify_below_micros,
     }
 
 

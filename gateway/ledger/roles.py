@@ -5,8 +5,8 @@ password of the gate rewrites no posting and takes no trigger away.  Each right 
 the columns where not all are needed; ``callgate export postgres-roles`` prints all of it as SQL.
 
 BOOKING is the user of ``serve``: calls, charges, the rebuild of Redis.  It cannot change who pays at which price, and
-does not read where tenants are notified, whose addresses hold passwords and tokens.  APPLICATION may provision as well;
-it is the user of the command line, and of a gate that has one settings file for both.
+reads where they are told of it, since the settler tells them.  APPLICATION may provision as well; it is the user of the
+command line, and of a gate that has one settings file for both.
 """
 
 from collections.abc import Iterable
@@ -21,8 +21,10 @@ from gateway.ledger.tables import (
     calls,
     counters,
     decks,
+    deliveries,
     fundings,
     metadata,
+    notices,
     outbox_marks,
     postings,
     rebuilds,
@@ -49,9 +51,6 @@ NOT_MADE: Final = (rebuilds,)
 PROVISIONED: Final = (tenants, users, service_numbers, decks, accounts)
 """Tables that only provisioning adds rows to."""
 
-SECRET: Final = {tenants: ("more",)}
-"""Columns that hold secrets, if only of others: Apprise URLs.  BOOKING does not read them."""
-
 BESIDE: Final = ("alembic_version", "posting_lines")
 """What is there beside the tables, to be read: the schema's version, and a view."""
 
@@ -76,6 +75,8 @@ KEEPING: Final = (
     Right(outbox_marks, "UPDATE", ("entry_id",)),
     Right(counters, "UPDATE", ("amount",)),
     Right(counters, "DELETE"),  # of hours that are over
+    Right(notices, "UPDATE", ("due_ms",)),  # what was to be told stays as it was
+    Right(deliveries, "UPDATE", ("label", "state", "tries", "at_ms", "due_ms", "why")),
 )
 """Both users."""
 
@@ -166,8 +167,7 @@ def postgres_roles() -> str:
 
 def _rights(role: str, table: Table) -> str:
     """What a user may do to a table, as GRANT says it."""
-    hidden = SECRET.get(table, ()) if role == BOOKING else ()
-    rights = [_what("SELECT", tuple(name for name in table.c.keys() if name not in hidden) if hidden else ())]  # noqa: SIM118
+    rights = ["SELECT"]
     if table not in NOT_MADE and not (role == BOOKING and table in PROVISIONED):
         rights.append("INSERT")
     more = KEEPING if role == BOOKING else (*KEEPING, *PROVISIONING)

@@ -87,6 +87,7 @@ tenants = Table(
     Column("purchased", Text, nullable=False, server_default="[]"),
     Column("unassigned", Text, nullable=False, server_default="[]"),
     Column("more", Text, nullable=False),
+    Column("notify_below_micros", BigInteger),
 )
 
 users = Table(
@@ -233,4 +234,31 @@ audit = Table(
     Column("before", Text, nullable=False),
     Column("after", Text, nullable=False),
     Index(None, "tenant_id", "id"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("crossing", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("figures", Text, nullable=False),
+    Column("due_ms", BigInteger, index=True),
+    UniqueConstraint("tenant_id", "event", "crossing"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("notice_id", ForeignKey("notices.id"), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("why", Text, nullable=False),
+    PrimaryKeyConstraint("notice_id", "target"),
 )

@@ -26,6 +26,7 @@ from gateway.ledger import (
     Source,
     WithdrawalEntry,
 )
+from gateway.settlement.notify_low_credit import is_low_credit, tell_low_credit
 from gateway.telemetry.logs import get_logger
 
 READ_EACH: Final = 250
@@ -64,7 +65,8 @@ async def book_refused(ledger: Ledger, credit: CreditAdmin) -> int:
     entries = await credit.read_refused(READ_EACH)
     if not entries:
         return 0
-    await _book(ledger, [_refused_to_ledger(entry) for entry in entries])
+    await tell_low_credit(ledger, [entry for entry in entries if is_low_credit(entry)])
+    await _book(ledger, [_refused_to_ledger(entry) for entry in entries if not is_low_credit(entry)])
     await credit.trim_refused(entries)
     return len(entries)
 

@@ -9,9 +9,9 @@ remembered between turns that could not be lost: what waits stands in Redis' str
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.credit.admin import CreditAdmin, StoreError, StoreStaleError, StoreUnreachableError
 from gateway.ledger import EpochPassed, HeadFiles, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld, is_over
@@ -24,6 +24,9 @@ from gateway.settlement.rebuild import judge_late
 from gateway.settlement.reconcile import DriftWatch
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
+
+if TYPE_CHECKING:
+    from gateway.settlement.notify import Notifier  # with its HTTP client and languages, which few who import this need
 
 BOOK_S: Final = 0.4
 """Rest between two looks at the outbox: some hundred charges gather, which share one commit and one reading; a charge
@@ -52,6 +55,9 @@ HEADS_S: Final = 60.0
 
 COUNTERS_S: Final = 3600.0
 """How often counters of periods that are over are taken away: hours are the shortest of them."""
+
+NOTIFY_S: Final = 1.0
+"""How late a tenant is told of what is booked."""
 
 BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 1.0
@@ -84,11 +90,17 @@ class Settler:
     """Outbox → ledger, ledger → Redis, accounts, sweep, gauges.  One per installation; a second one does no harm."""
 
     def __init__(
-        self, ledger: Ledger, credit: CreditAdmin, meter: Meter | None = None, heads: HeadFiles | None = None
+        self,
+        ledger: Ledger,
+        credit: CreditAdmin,
+        meter: Meter | None = None,
+        heads: HeadFiles | None = None,
+        notifier: "Notifier | None" = None,
     ) -> None:
-        """``heads``: where the heads of the ledger's chains are kept, once a day."""
+        """``heads``: where the heads of the ledger's chains are kept, once a day; ``notifier`` tells tenants."""
         self._ledger = ledger
         self._credit = credit
+        self._notifier = notifier
         self._gauges = Gauges(meter or Meter())
         self._drift = DriftWatch(ledger, credit)
         self._run_id = ""
@@ -115,10 +127,15 @@ class Settler:
         The ledger is migrated first.  At the stop it books what waits, for at most LAST_TURN_S.
         """
         async with asyncio.TaskGroup() as jobs:
-            for job in self._jobs:
+            for job in [*self._jobs, *self._telling(stop)]:
                 jobs.create_task(self._keep_doing(job, stop))
         if self._settled.is_set():
             await self._last_turn()
+
+    def _telling(self, stop: asyncio.Event) -> list[_Job]:
+        """Messages wait for other people's servers, and so are broken off at the stop; Redis may be away."""
+        notifier = self._notifier
+        return [_Job("tell tenants", NOTIFY_S, lambda: _unless(stop, notifier.deliver()))] if notifier else []
 
     async def _keep_doing(self, job: _Job, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -272,6 +289,20 @@ async def _wait(stop: asyncio.Event, rest_s: float) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(rest_s):
             await stop.wait()
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, bool]) -> bool:
+    """Do ``work``, and break it off at ``stop``."""
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        working.cancel()  # nothing, where it is done
+    try:
+        return await working
+    except asyncio.CancelledError:
+        return False
 
 
 async def _either(one: asyncio.Event, other: asyncio.Event) -> None:

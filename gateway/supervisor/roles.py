@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
+from gateway.config.kept_secret import KeptSecretError
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.ledger import HeadFiles, Ledger, LedgerAway, PartitionsFixed
@@ -14,6 +16,9 @@ from gateway.telemetry.metrics import Meter
 from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.worker.ending import Ending
 from gateway.worker.plan import GIVEN_UP, Plan
+
+if TYPE_CHECKING:
+    from gateway.settlement.notify import Notifier
 
 
 async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None]) -> int:
@@ -26,14 +31,27 @@ async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None])
             logs.get_logger("settler").error("partitions changed", error=str(error))
             return GIVEN_UP
         credit = CreditAdmin(plan.redis_url, partitions=partitions)
-        heads = HeadFiles(plan.settings.data_dir)
+        heads, notifier = HeadFiles(plan.settings.data_dir), _notifier(ledger, plan.settings, meter)
         try:
-            working = asyncio.create_task(Settler(ledger, credit, meter, heads).run(ending.drain))
+            working = asyncio.create_task(Settler(ledger, credit, meter, heads, notifier).run(ending.drain))
             say_ready()
             await working
         finally:
             await credit.close()
+            if notifier:
+                await notifier.close()
     return 0
+
+
+def _notifier(ledger: Ledger, settings: Settings, meter: Meter) -> "Notifier | None":
+    """Who tells tenants; None, and told why, where messages could not be signed."""
+    from gateway.settlement.notify import Notifier, read_post
+
+    try:
+        return Notifier(ledger, read_post(settings), meter)
+    except KeptSecretError as error:
+        logs.get_logger("settler").error("nobody is told of anything", why=str(error))
+        return None
 
 
 async def _begin(ledger: Ledger, settings: Settings) -> int:

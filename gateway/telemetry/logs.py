@@ -29,8 +29,18 @@ FAULT_HEAD_CHARS: Final = 500
 DEPTH_MAX: Final = 4
 """Facts within facts that are looked through; what lies deeper is written as one text."""
 
-NOISY: Final = ("uvicorn", "uvicorn.error", "aiosqlite", "alembic", "asyncio", "sqlalchemy")
-"""Libraries whose lines below warning say nothing about the gate."""
+NOISY: Final = (
+    "uvicorn",
+    "uvicorn.error",
+    "aiosqlite",
+    "alembic",
+    "asyncio",
+    "sqlalchemy",
+    "httpx",
+    "httpcore",
+    "apprise",
+)
+"""Libraries whose lines below warning say nothing about the gate, or show addresses that hold tokens."""
 
 
 def configure(level: Level, form: Format, process: str, stream: TextIO | None = None) -> None:

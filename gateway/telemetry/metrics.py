@@ -83,6 +83,7 @@ SIP_MESSAGES: Final = Metric("sip_messages", "counter", "SIP messages.", ("direc
 SIP_RETRANSMISSIONS: Final = Metric("sip_retransmissions", "counter", "SIP messages sent again by a timer.")
 SIP_PARSE_ERRORS: Final = Metric("sip_parse_errors", "counter", "Datagrams and frames that are no SIP message.")
 RECHARGE: Final = Metric("recharge", "counter", "Recharges asked for, by what became of them.", ("result",))
+NOTICES: Final = Metric("notices", "counter", "Messages to tenants, by what became of each try.", ("result",))
 BUILD_INFO: Final = Metric("build_info", "gauge", "Version of the gate; always 1.", ("version",), fold="min")
 
 METRICS: Final = {
@@ -110,6 +111,7 @@ METRICS: Final = {
         SIP_RETRANSMISSIONS,
         SIP_PARSE_ERRORS,
         RECHARGE,
+        NOTICES,
         BUILD_INFO,
     )
 }

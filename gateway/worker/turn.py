@@ -54,6 +54,8 @@ class Turn:
         self.tap: Tap | None = None
         self.is_unheard: Callable[[bytes, Flow], bool] | None = None
         """Which messages are dropped without an answer (``unknown_source = "drop"``)."""
+        self.hear_result: Callable[[Result], None] = lambda result: None
+        """Who listens to what the store answers, after the call has."""
         self.may_speak: Callable[[float], bool] = lambda now: True
         """Whether output may leave now; else it waits for the end of a later turn."""
         self.send: Callable[[Flow, bytes], None] = lambda flow, data: None
@@ -95,6 +97,7 @@ class Turn:
         now = self._monotonic()
         try:
             self.b2bua.resolve(result, now)
+            self.hear_result(result)
         except Exception:
             self._fault("result", now, call_id=result.call_id, result=repr(result))
         self.end(now)

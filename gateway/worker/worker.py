@@ -37,6 +37,7 @@ from gateway.worker.directory import DirectoryWatch
 from gateway.worker.ending import Ending
 from gateway.worker.facts import FactCounter, TrafficCounter
 from gateway.worker.garbage import Garbage
+from gateway.worker.low_credit import LowCredit
 from gateway.worker.orders import follow_orders
 from gateway.worker.plan import Plan
 from gateway.worker.takeover import Takeover
@@ -115,6 +116,8 @@ class Worker:
             arm=self._clock.arm,
         )
         deadlines.on_fault, self._b2bua.on_fault = self._turn.deadline_failed, self._turn.call_failed
+        low_credit = LowCredit(lambda name: self._b2bua.view(name, self._clock.monotonic()), self._store.submit)
+        self._turn.hear_result = low_credit.hear
         self._ladder = self._tap_calls()
         drops = settings.sip.unknown_source == "drop"
         if drops:

@@ -27,6 +27,7 @@ from gateway.config.later import LATER
 from gateway.config.problems import table_of
 from gateway.config.provisioning import Provisioning
 from gateway.config.settings import Settings
+from gateway.settlement.notify_events import EVENTS, Event
 from gateway.sip import transaction
 from gateway.sip.reasons import SIP_REASONS, q850_of
 from gateway.telemetry.metrics import METRICS, PREFIX, Metric
@@ -41,6 +42,9 @@ MARKED: Final = re.compile(r"(<!-- reference ([\w-]+) -->\n).*?(<!-- end -->)", 
 
 SHARED: Final = ("`--config`", "`--json`")
 """Options that (nearly) every command of ``callgate`` has: explained once, by hand."""
+
+HEARD: Final = ("crossings.py", "low_credit.py", "notify_text.py")
+"""Files that hear reasons which others give."""
 
 Row = tuple[str, ...]
 
@@ -153,7 +157,7 @@ def _rooms_by_reason() -> dict[str, list[str]]:
     """Rooms whose sources name a reason's code as a text."""
     found: dict[str, set[str]] = {name: set() for name in REASONS}
     for path in sorted([*(ROOT / "gateway").rglob("*"), *(ROOT / "policy").rglob("*.py")]):
-        if path.suffix not in {".py", ".lua"} or path.name == "reasons.py":
+        if path.suffix not in {".py", ".lua"} or path.name in ("reasons.py", *HEARD):
             continue
         for name in set(re.findall(r"""["']([A-Z_]+)["']""", path.read_text(encoding="utf-8"))) & set(found):
             place = path.relative_to(ROOT).parts
@@ -172,6 +176,18 @@ def rule_table() -> str:
         ("trunk", "", "rule", "what it checks"),
         [*rows("access", outbound.RULES), *rows("carrier", inbound.RULES)],
     )
+
+
+def event_table() -> str:
+    """Every event that tenants are told of."""
+    rows = ((code(each.name), each.when, _told(each), each.again) for each in EVENTS.values())
+    return table(("event", "when", "who is told", "told again after"), rows)
+
+
+def _told(event: Event) -> str:
+    if event.webhooks_only:
+        return "webhooks"
+    return "all" if event.by_source else "all (ours)"
 
 
 # commands
@@ -286,6 +302,7 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
         "provisioning": lambda: key_table(Provisioning),
         "later": later_table,
     },
+    "gateway/settlement/README.md": {"events": event_table},
     "gateway/telemetry/README.md": {"metrics": metric_table},
     "gateway/cli/README.md": {"commands": lambda: command_text(app, "callgate")},
     "policy/README.md": {"reasons": reason_table, "rules": rule_table},

@@ -22,8 +22,6 @@ GIVEN: dict[str, object] = {
     "payments.provider": "stripe",
     "tenant[].mode": "postpaid",
     "tenant[].recharge.enabled": True,
-    "tenant[].notify": ["mailto://user:xyzzy@example.org"],
-    "tenant[].notify_below": "5.00",
     "tenant[].time_zone": "Europe/Paris",
     "tenant[].billing_region": "EMEA",
     "tenant[].purchased": [{"sku": "MCOPSTN1", "usage_country": "US", "count": 1}],
@@ -31,7 +29,6 @@ GIVEN: dict[str, object] = {
     "tenant[].user[].limits.max_calls": 1,
     "tenant[].user[].limits.calls_per_second": 1,
     "tenant[].service_number[].licences": ["MCOPSTNPP"],
-    "tenant[].admin": [{"email": "a@example.org"}],
 }
 """A value of each key that needs a notice; the others take an amount."""
 

@@ -240,6 +240,17 @@ def test_secrets_are_in_no_problem() -> None:
     assert "hunter2" not in "".join(problems(wrong) + problems('[admin]\ntoken = ["hunter2"]'))
 
 
+def test_a_mail_gateway_is_a_url_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL", "mailtos://u:hunter2@smtp.example.org")
+    text = '[notifications]\nwebhook_secret = "hunter2"\nmail = "env:MAIL"'
+    found = read(text)
+    assert found.notifications.mail == "mailtos://u:hunter2@smtp.example.org"
+    assert "hunter2" not in repr(found)
+    assert read('[notifications]\nmail = ""').notifications.mail == ""
+    (problem,) = problems('[notifications]\nmail = "smtp.example.org"')
+    assert "expected an Apprise URL" in problem
+
+
 def test_relative_paths_start_at_the_file() -> None:
     found = read('[ledger]\nurl = "sqlite:///books/l.db"\n')
     assert found.data_dir == Path("/etc/callgate/callgate-data")

@@ -159,3 +159,17 @@ def test_a_process_that_forgets_to_close_still_ends(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=60)
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as file:
         assert file.execute("SELECT count(*) FROM tenants").fetchall() == [(0,)]
+
+
+async def test_the_balance_below_which_to_tell_moves_into_its_column(bare_url: str) -> None:
+    more = '{"notify":["json://h"],"notify_below_micros":5000000}'
+    async with Ledger(bare_url) as ledger:
+        async with ledger.database.write() as connection:
+            await connection.run_sync(upgrade, "0004")
+            for name, text in (("contoso", more), ("fabrikam", "{}")):
+                statement = OLD[0].replace("'contoso'", f"'{name}'").replace("'{}')", f"'{text}')")
+                await connection.exec_driver_sql(statement)
+        await ledger.migrate()
+        async with ledger.database.read() as connection:
+            rows = await connection.exec_driver_sql("SELECT more, notify_below_micros FROM tenants ORDER BY id")
+            assert list(rows) == [('{"notify":["json://h"]}', 5_000_000), ("{}", None)]
