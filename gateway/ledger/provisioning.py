@@ -310,7 +310,7 @@ def _parts(known: Row, wanted: Row, fields: Sequence[str]) -> tuple[Row, Row]:
     return {name: known[name] for name in fields}, {name: wanted[name] for name in fields}
 
 
-_TENANT_MORE = {"recharge", "notify", "notify_below_micros", "billing_region", "purchased", "admin", "unassigned"}
+_TENANT_MORE = {"recharge", "notify", "billing_region", "purchased", "admin", "unassigned"}
 
 
 def _tenant_row(entry: TenantEntry) -> Row:
@@ -331,6 +331,7 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "limits": _limits_text(entry.limits),
         "dial_plan": _dial_plan_text(entry.dial_plan),
         "more": _json(entry.model_dump(mode="json", by_alias=False, include=_TENANT_MORE, exclude_defaults=True)),
+        "notify_below_micros": entry.notify_below_micros,
     }
 
 

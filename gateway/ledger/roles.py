@@ -20,8 +20,10 @@ from gateway.ledger.tables import (
     audit,
     calls,
     decks,
+    deliveries,
     fundings,
     metadata,
+    notices,
     outbox_marks,
     postings,
     rebuilds,
@@ -73,6 +75,8 @@ KEEPING: Final = (
     Right(accounts, "UPDATE", ("balance_micros", "seq", "money_in_seq", "head")),  # its row lock asks for it too
     Right(rebuilds, "UPDATE", ("epoch", "holder", "until_ms")),
     Right(outbox_marks, "UPDATE", ("entry_id",)),
+    Right(notices, "UPDATE", ("due_ms",)),  # what was to be told stays as it was
+    Right(deliveries, "UPDATE", ("label", "state", "tries", "at_ms", "due_ms", "why")),
 )
 """Both users."""
 

@@ -85,6 +85,7 @@ tenants = Table(
     Column("limits", Text, nullable=False),
     Column("dial_plan", Text, nullable=False),
     Column("more", Text, nullable=False),
+    Column("notify_below_micros", BigInteger),
 )
 
 users = Table(
@@ -219,4 +220,31 @@ audit = Table(
     Column("before", Text, nullable=False),
     Column("after", Text, nullable=False),
     Index(None, "tenant_id", "id"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("crossing", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False, index=True),
+    Column("figures", Text, nullable=False),
+    Column("due_ms", BigInteger, index=True),
+    UniqueConstraint("tenant_id", "event", "crossing"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("notice_id", ForeignKey("notices.id"), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("due_ms", BigInteger, nullable=False),
+    Column("why", Text, nullable=False),
+    PrimaryKeyConstraint("notice_id", "target"),
 )
