@@ -7,6 +7,7 @@ from gateway.ledger.audit import Act
 from gateway.ledger.engine import SQLITE_FILE, ledger_url
 from gateway.ledger.entries import (
     FUNDING_KINDS,
+    WITHDRAWAL_KINDS,
     Booked,
     BookedBatch,
     BookedCharge,
@@ -27,6 +28,7 @@ from gateway.ledger.entries import (
 )
 from gateway.ledger.errors import (
     AmountRefused,
+    BelowMinimum,
     EpochPassed,
     LedgerAway,
     LedgerError,
@@ -36,17 +38,23 @@ from gateway.ledger.errors import (
     ProvisioningRefused,
     RebuildHeld,
     ReferenceConflict,
+    RegionMismatch,
+    UnknownPayment,
     UnknownTenant,
 )
 from gateway.ledger.funding import check_reason
 from gateway.ledger.heads import HeadFiles, HeadsError, kept_hashes
 from gateway.ledger.ledger import Ledger
+from gateway.ledger.lots import LotFault, LotView
+from gateway.ledger.payments import Payment, PaymentState, Recharging, Settled
 
 __all__ = [
     "FUNDING_KINDS",
     "SQLITE_FILE",
+    "WITHDRAWAL_KINDS",
     "Act",
     "AmountRefused",
+    "BelowMinimum",
     "Booked",
     "BookedBatch",
     "BookedCharge",
@@ -66,15 +74,23 @@ __all__ = [
     "LedgerAway",
     "LedgerError",
     "LedgerRefused",
+    "LotFault",
+    "LotView",
     "MoneyIn",
     "NotEnoughAvailable",
     "PartitionsFixed",
+    "Payment",
+    "PaymentState",
     "Posting",
     "ProvisioningRefused",
     "RebuildHeld",
+    "Recharging",
     "ReferenceConflict",
+    "RegionMismatch",
+    "Settled",
     "Source",
     "Totals",
+    "UnknownPayment",
     "UnknownTenant",
     "WithdrawalEntry",
     "check_reason",

@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FundingKind = Literal["manual", "adjustment", "refund"]
+FundingKind = Literal["manual", "adjustment", "refund", "recharge", "expiry"]
 FUNDING_KINDS: tuple[FundingKind, ...] = ("manual", "adjustment", "refund")
+"""What a person may book; recharges come from payments, expiries from lots."""
+
+WITHDRAWAL_KINDS: tuple[FundingKind, ...] = ("adjustment", "expiry")
+"""What Redis gives up first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,8 @@ class CallEntry:
 class WithdrawalEntry:
     """Money that Redis has already given up (MONEY 4): book ``amount_micros`` > 0 out of the tenant's account.
 
-    ``kind`` is ``adjustment`` now (expiries and pay-outs come with lots); ``reference`` is unique for the tenant.
-    ``actor`` and ``reason`` say who did it and why.
+    ``kind`` is one of WITHDRAWAL_KINDS; ``reference`` is unique for the tenant.  ``actor`` and ``reason`` say who did
+    it and why.  ``lot`` is the lot that an expiry forfeits, 0 of anything else.
     """
 
     reference: str
@@ -42,6 +46,7 @@ class WithdrawalEntry:
     actor: str = ""
     origin: str = ""
     reason: str = ""
+    lot: int = 0
 
 
 @dataclass(frozen=True, slots=True)

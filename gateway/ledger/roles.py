@@ -22,11 +22,14 @@ from gateway.ledger.tables import (
     decks,
     deliveries,
     fundings,
+    lots,
     metadata,
     notices,
     outbox_marks,
+    payments,
     postings,
     rebuilds,
+    recharges,
     service_numbers,
     set_aside,
     settings,
@@ -75,6 +78,9 @@ KEEPING: Final = (
     Right(accounts, "UPDATE", ("balance_micros", "seq", "money_in_seq", "head")),  # its row lock asks for it too
     Right(rebuilds, "UPDATE", ("epoch", "holder", "until_ms")),
     Right(outbox_marks, "UPDATE", ("entry_id",)),
+    Right(lots, "UPDATE", ("remaining_micros", "warned", "parts")),  # what was bought, and when, stays as it was
+    Right(payments, "UPDATE", ("state", "provider_id", "why", "tries", "due_ms", "settled_ms")),
+    Right(recharges, "UPDATE", ("state", "payment_key", "failures", "retry_ms")),
     Right(notices, "UPDATE", ("due_ms",)),  # what was to be told stays as it was
     Right(deliveries, "UPDATE", ("label", "state", "tries", "at_ms", "due_ms", "why")),
 )
