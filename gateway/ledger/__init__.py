@@ -47,6 +47,7 @@ from gateway.ledger.heads import HeadFiles, HeadsError, kept_hashes
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.lots import LotFault, LotView
 from gateway.ledger.payments import Payment, PaymentState, Recharging, Settled
+from gateway.ledger.recharging import Kept
 
 __all__ = [
     "FUNDING_KINDS",
@@ -69,6 +70,7 @@ __all__ = [
     "Head",
     "HeadFiles",
     "HeadsError",
+    "Kept",
     "Ledger",
     "LedgerAccount",
     "LedgerAway",

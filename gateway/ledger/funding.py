@@ -6,7 +6,7 @@ is refused (MONEY 9).  Money out is never booked here: Redis gives it up first a
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,6 +27,9 @@ from gateway.ledger.errors import (
 from gateway.ledger.tables import fundings, postings, tenants
 from policy.recharge import Happening
 from rating.money import MAX_MICROS, format_amount
+
+OURS: Final = ("expiry:", "recharge-")
+"""How the references of expiries and recharges begin: one that a person had used would stop them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ def check_request(amount_micros: int, reference: str, kind: str) -> None:
         raise AmountRefused(f"{kind!r} is not a kind of funding", f"use one of {', '.join(FUNDING_KINDS)}")
     if not reference or len(reference) > MAX_TEXT or not reference.isprintable():
         raise AmountRefused("the reference is empty, too long or not printable", f"give 1 to {MAX_TEXT} characters")
+    if reference.startswith(OURS):
+        raise AmountRefused(f"references that begin with {', '.join(OURS)} are the gate's own", "choose another one")
     if amount_micros == 0:
         raise AmountRefused("an amount of zero moves nothing", "give an amount")
     if amount_micros < 0 and kind != "adjustment":

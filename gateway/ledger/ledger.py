@@ -243,9 +243,9 @@ class Ledger:
         """A tenant's lots, oldest first; with ``spent`` those too of which nothing is left.  Raises UnknownTenant."""
         return await lots.read(self.database, tenant_id, spent=spent)
 
-    async def expired_lots(self, by_ms: int) -> list[LotView]:
-        """Some lots of prepaid tenants that expired at ``by_ms`` or before and have something left."""
-        return await lots.read_expired(self.database, by_ms)
+    async def expired_lots(self, late_ms: int) -> list[LotView]:
+        """Some lots of prepaid tenants that expired ``late_ms`` ago or before and have something left."""
+        return await lots.read_expired(self.database, self._now_ms() - late_ms)
 
     async def warn_of_lots(self) -> int:
         """Note ``lot.expiring`` for lots that expire within 30 days, once for each; how many were new."""

@@ -131,7 +131,8 @@ async def open_purses(connection: AsyncConnection, tenant_ids: Collection[str]) 
     found: defaultdict[str, list[Lot]] = defaultdict(list)
     if tenant_ids:
         for row in await _OPEN.execute(connection, tenant_ids):
-            found[row.tenant_id].append(Lot(*row[1:]))
+            lot = Lot(row.seq, row.purchased_ms, row.expires_ms, row.remaining_micros)
+            found[row.tenant_id].append(lot)
     return Purses(found)
 
 
