@@ -10,7 +10,7 @@ from typing import Final
 
 import httpx
 import stripe
-from stripe import BaseAddresses, HTTPXClient, PaymentIntent, StripeClient
+from stripe import HTTPXClient, PaymentIntent, StripeClient
 from stripe.params import PaymentIntentCreateParams
 
 from gateway.ledger import Payment, PaymentState
@@ -55,9 +55,12 @@ class Stripe:
 
     def __init__(self, api_key: str, base_url: str, timeout_s: float) -> None:
         self._http = HTTPXClient(timeout=httpx.Timeout(timeout_s))
-        base: BaseAddresses = {"api": base_url} if base_url else {}
-        # one attempt at a time: the ledger says when the next one is
-        self._client = StripeClient(api_key, base_addresses=base, http_client=self._http, max_network_retries=0)
+        self._client = StripeClient(
+            api_key,
+            base_addresses={"api": base_url or stripe.DEFAULT_API_BASE},
+            http_client=self._http,
+            max_network_retries=0,  # the ledger says when the next attempt is
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -72,7 +75,7 @@ class Stripe:
             found = await self._find(payment)
             if found is not None:
                 return _answer(found)
-            if unix_ms() - payment.asked_ms > LOST_MS:
+            if _is_old(payment):
                 return Answer("declined", why="Stripe does not know of the payment")
             return _answer(await self._create(payment, units))
         except stripe.CardError as error:
@@ -88,7 +91,7 @@ class Stripe:
         """The PaymentIntent of a payment that was asked for before, if there is one."""
         if payment.provider_id:
             return await self._client.v1.payment_intents.retrieve_async(payment.provider_id)
-        if not payment.tries or not payment.customer:
+        if not (payment.tries or _is_old(payment)) or not payment.customer:
             return None
         since_s = payment.asked_ms // 1000 - LOOK_BACK_S
         page = await self._client.v1.payment_intents.list_async(
@@ -125,6 +128,10 @@ def minor_units(amount_micros: int, currency: str) -> int | None:
     if rest:
         return None
     return units * 10 if currency in THREE_DECIMAL else units
+
+
+def _is_old(payment: Payment) -> bool:
+    return unix_ms() - payment.asked_ms > LOST_MS
 
 
 def _answer(intent: PaymentIntent) -> Answer:
