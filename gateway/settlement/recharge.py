@@ -127,9 +127,10 @@ class Recharger:
             async with turns:
                 await self._pay(payment)
 
-        async with asyncio.TaskGroup() as group:
-            for payment in due:
-                group.create_task(one(payment))
+        done = await asyncio.gather(*(one(payment) for payment in due), return_exceptions=True)
+        for error in done:
+            if error is not None:
+                raise error
         return False
 
     async def _pay(self, payment: Payment) -> None:
@@ -140,8 +141,10 @@ class Recharger:
             return
         try:
             answer = await self._provider.ask(payment)
-        except ProviderAway as error:
-            if not payment.tries:
+        except Exception as error:  # whatever it is: only an answer says what became of a payment
+            if not isinstance(error, ProviderAway):
+                log.exception("asking for a payment failed", **told)
+            elif not payment.tries:
                 log.warning("nobody knows yet what became of a payment", **told, why=str(error))
             self._count.inc(("away",))
             await self._ledger.postpone_payment(payment, _wait_ms(payment), why=str(error))

@@ -4,13 +4,15 @@ Stripe remembers a key for at least 24 hours, a failure of its own included (htt
 idempotent_requests), so a payment that nobody knows of is looked for by its key in the metadata of the customer's
 PaymentIntents before it is asked for again, and after LOST_MS it is not asked for any more: what is not there then has
 never been taken.
+
+The library's own asynchronous client warns of itself (it uses httpx in a way that goes), so calls run on threads.
 """
 
+import asyncio
 from typing import Final
 
-import httpx
 import stripe
-from stripe import HTTPXClient, PaymentIntent, StripeClient
+from stripe import PaymentIntent, RequestsClient, StripeClient
 from stripe.params import PaymentIntentCreateParams
 
 from gateway.ledger import Payment, PaymentState
@@ -54,7 +56,7 @@ class Stripe:
     name = "stripe"
 
     def __init__(self, api_key: str, base_url: str, timeout_s: float) -> None:
-        self._http = HTTPXClient(timeout=httpx.Timeout(timeout_s))
+        self._http = RequestsClient(timeout=timeout_s)
         self._client = StripeClient(
             api_key,
             base_addresses={"api": base_url or stripe.DEFAULT_API_BASE},
@@ -64,7 +66,7 @@ class Stripe:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.close_async()  # type: ignore[no-untyped-call]
+        await asyncio.to_thread(self._http.close)
 
     async def ask(self, payment: Payment) -> Answer:
         """Ask for the payment, or look for it where it was asked for before.  Raises ProviderAway."""
@@ -72,12 +74,7 @@ class Stripe:
         if units is None:
             return Answer("declined", why=f"{payment.currency} has no unit as small as that of recharge.amount")
         try:
-            found = await self._find(payment)
-            if found is not None:
-                return _answer(found)
-            if _is_old(payment):
-                return Answer("declined", why="Stripe does not know of the payment")
-            return _answer(await self._create(payment, units))
+            return await asyncio.to_thread(self._ask, payment, units)
         except stripe.CardError as error:
             return Answer("declined", _intent_id(error), error.user_message or error.code or "the card was declined")
         except (stripe.AuthenticationError, stripe.PermissionError, stripe.InvalidRequestError) as error:
@@ -87,26 +84,32 @@ class Stripe:
         except stripe.StripeError as error:
             raise ProviderAway(f"Stripe does not say what became of it: {type(error).__name__}") from error
 
-    async def _find(self, payment: Payment) -> PaymentIntent | None:
+    def _ask(self, payment: Payment, units: int) -> Answer:
+        found = self._find(payment)
+        if found is not None:
+            return _answer(found)
+        if _is_old(payment):
+            return Answer("declined", why="Stripe does not know of the payment")
+        return _answer(self._create(payment, units))
+
+    def _find(self, payment: Payment) -> PaymentIntent | None:
         """The PaymentIntent of a payment that was asked for before, if there is one."""
         if payment.provider_id:
-            return await self._client.v1.payment_intents.retrieve_async(payment.provider_id)
+            return self._client.v1.payment_intents.retrieve(payment.provider_id)
         if not (payment.tries or _is_old(payment)) or not payment.customer:
             return None
         since_s = payment.asked_ms // 1000 - LOOK_BACK_S
-        page = await self._client.v1.payment_intents.list_async(
+        page = self._client.v1.payment_intents.list(
             {"customer": payment.customer, "created": {"gte": since_s}, "limit": 100}
         )
-        looked_at = 0
-        async for each in page.auto_paging_iter():
+        for number, each in enumerate(page.auto_paging_iter(), 1):
             if each.metadata and getattr(each.metadata, METADATA_KEY, None) == payment.key:
                 return each
-            looked_at += 1
-            if looked_at >= LOOKED_AT_MAX:
+            if number >= LOOKED_AT_MAX:
                 raise ProviderAway("too many PaymentIntents of this customer to look through")
         return None
 
-    async def _create(self, payment: Payment, units: int) -> PaymentIntent:
+    def _create(self, payment: Payment, units: int) -> PaymentIntent:
         asked: PaymentIntentCreateParams = {
             "amount": units,
             "currency": payment.currency.lower(),
@@ -118,7 +121,7 @@ class Stripe:
             "description": f"Recharge of {payment.tenant_id}",
             "metadata": {METADATA_KEY: payment.key, "tenant": payment.tenant_id},
         }
-        return await self._client.v1.payment_intents.create_async(asked, {"idempotency_key": payment.key})
+        return self._client.v1.payment_intents.create(asked, {"idempotency_key": payment.key})
 
 
 def minor_units(amount_micros: int, currency: str) -> int | None:

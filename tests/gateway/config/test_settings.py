@@ -256,11 +256,9 @@ def test_a_lead_of_a_tick_or_more_is_clamped(tick_s: int, lead_s: float, used_s:
 
 def test_what_is_read_but_not_obeyed_yet_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PBX_PASSWORD", "xyzzy")
-    text = '[payments]\nprovider = "stripe"\n'
-    assert [notice.split(": not obeyed yet, ")[0] for notice in read(text + TRUNKS).notices] == [
+    assert [notice.split(": not obeyed yet, ")[0] for notice in read(TRUNKS).notices] == [
         "trunk[0].digest",
         "trunk[1].options_ping_s = 30",
-        'payments.provider = "stripe"',
     ]
     assert read(CONTRACT).notices == []
 
