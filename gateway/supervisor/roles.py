@@ -55,7 +55,7 @@ async def _begin(ledger: Ledger, settings: Settings) -> int:
         await ledger.migrate()
         partitions = await ledger.partitions(settings.redis.partitions)
         chosen = settings.credit.model_dump(mode="json", by_alias=True) | {"partitions": partitions}
-        chosen |= {"payments": settings.payments.model_dump(mode="json", by_alias=True)}
+        chosen |= {"payments": settings.payments.model_dump(mode="json", exclude={"secret"})}
         await ledger.note_settings(settings.node.name, chosen)
     except LedgerAway as error:
         logs.get_logger("settler").warning("settings not in the audit log", why=str(error))
