@@ -26,6 +26,7 @@ from gateway.config.version import VERSION
 from gateway.credit.admin import CreditAdmin, StoreError
 from gateway.ledger import Ledger, LedgerAway, LedgerRefused
 from gateway.redaction import redact
+from gateway.settlement.payments import SIGNATURE, BadSignature, NotConfirmed
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.snapshots import scrape
 
@@ -33,6 +34,8 @@ API: Final = "/api/v1"
 ACTOR: Final = "http:admin-token"
 """Who acts by HTTP, for the audit log: whoever has the one token there is."""
 KEEP_ALIVE_S: Final = 5
+CONFIRMATION_BYTES_MAX: Final = 65_536
+"""What a payment server says of one payment is a few hundred bytes; anybody may send here."""
 GRACE_S: Final = 2
 """How long open answers may go on when the process is asked to end."""
 CONNECTIONS_MAX: Final = 1000
@@ -52,6 +55,7 @@ def make_app(desk: Desk, token: Callable[[], str], metrics_dir: Path) -> FastAPI
     app.include_router(_open_routes(desk, metrics_dir))
     api = _api_routes(desk)
     api.add_api_route("/openapi.json", app.openapi, include_in_schema=False)
+    app.include_router(_signed_routes(desk), prefix=API)
     app.include_router(api, dependencies=[Depends(_bearer(token))], prefix=API)
     _describe_errors(app)
     return app
@@ -94,6 +98,22 @@ def _open_routes(desk: Desk, metrics_dir: Path) -> APIRouter:
     return routes
 
 
+def _signed_routes(desk: Desk) -> APIRouter:
+    """What a payment server says by itself: its signature stands for the token."""
+    routes = APIRouter()
+
+    @routes.post("/payments/{key}", summary="What became of a payment, signed by the payment server")
+    async def confirm(key: str, request: Request) -> Document:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > CONFIRMATION_BYTES_MAX:
+                raise HTTPException(413, f"a confirmation has at most {CONFIRMATION_BYTES_MAX} bytes")
+        return await desk.confirm_payment(key, body, request.headers.get(SIGNATURE, ""))
+
+    return routes
+
+
 def _api_routes(desk: Desk) -> APIRouter:
     routes = APIRouter()
 
@@ -112,6 +132,14 @@ def _api_routes(desk: Desk) -> APIRouter:
     @routes.get("/tenants/{tenant}/ledger", summary="A tenant's postings with running balance, oldest first")
     async def ledger(tenant: str) -> list[Document]:
         return [posting async for posting in desk.postings(tenant)]
+
+    @routes.get("/tenants/{tenant}/lots", summary="A tenant's lots of credit with what is left, oldest first")
+    async def lots(tenant: str, spent: bool = False) -> list[Document]:
+        return await desk.lots(tenant, spent=spent)
+
+    @routes.get("/tenants/{tenant}/recharge", summary="How a tenant's recharge stands, and its latest payments")
+    async def recharge(tenant: str) -> Document:
+        return await desk.recharge(tenant)
 
     @routes.get("/calls", summary="Live calls")
     async def calls(tenant: str | None = None) -> list[Document]:
@@ -144,7 +172,16 @@ def _describe_errors(app: FastAPI) -> None:
 
     @app.exception_handler(LedgerRefused)
     async def refused(_request: Request, error: LedgerRefused) -> Response:
-        return problem(error.http_status, "Refused", str(error))
+        more = {"code": error.code} if error.code else {}
+        return problem(error.http_status, "Refused", str(error), **more)
+
+    @app.exception_handler(BadSignature)
+    async def unsigned(_request: Request, error: BadSignature) -> Response:
+        return problem(401, "Unauthorized", str(error))
+
+    @app.exception_handler(NotConfirmed)
+    async def not_confirmed(_request: Request, error: NotConfirmed) -> Response:
+        return problem(422, "Wrong request", str(error))
 
     @app.exception_handler(NotFound)
     async def not_found(_request: Request, error: NotFound) -> Response:

@@ -15,9 +15,12 @@ from gateway.admin.documents import (
     balance_document,
     call_document,
     funding_document,
+    lot_document,
+    payment_document,
     pool_document,
     posting_document,
     rebuilt_document,
+    recharge_document,
     reconcile_document,
     tenant_document,
 )
@@ -27,7 +30,8 @@ from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import HangUp
 from gateway.credit.views import LiveCall
 from gateway.ledger import Act, Ledger, LedgerAway
-from gateway.settlement import Rebuilt, fund, reconcile, repair
+from gateway.settlement import Rebuilt, fund, reconcile, repair, settle_payment
+from gateway.settlement.payments import check_signature, read_confirmation
 from gateway.telemetry.logs import get_logger
 from policy.directory import Directory
 from policy.terms import month_of
@@ -90,6 +94,30 @@ class Desk:
             self.ledger, self.credit, tenant_id, amount_micros, reference, kind=kind, actor=actor, reason=reason
         )
         return funding_document(outcome)
+
+    async def lots(self, tenant_id: str, *, spent: bool = False) -> list[Document]:
+        """A tenant's lots, oldest first; with ``spent`` those too of which nothing is left.  Raises UnknownTenant."""
+        return [lot_document(lot) for lot in await self.ledger.lots(tenant_id, spent=spent)]
+
+    async def recharge(self, tenant_id: str) -> Document:
+        """How a tenant's recharge stands, and its latest payments.  Raises UnknownTenant."""
+        tenant = await self.ledger.tenant(tenant_id)
+        found = await self.ledger.rechargers(tenant_id)
+        return recharge_document(tenant.id, found[0] if found else None, await self.ledger.payments(tenant_id))
+
+    async def confirm_payment(self, key: str, body: bytes, signature: str) -> Document:
+        """Book what a payment server says by itself of a payment, once (gateway.settlement.payments.webhook).
+
+        Raises BadSignature, UnknownPayment, NotConfirmed where the message is not about that payment.
+        """
+        payments = self.settings.payments
+        if payments.provider != "webhook":
+            raise NotFound('payments are confirmed here only with payments.provider = "webhook"')
+        check_signature(payments.secret.get_secret_value(), body, signature, time.time())
+        payment = await self.ledger.payment(key)
+        answer = read_confirmation(payment, body)
+        settled = await settle_payment(self.ledger, self.credit, key, answer)
+        return payment_document(settled.payment)
 
     async def postings(self, tenant_id: str) -> AsyncIterator[Document]:
         """A tenant's ledger lines in order.  Raises UnknownTenant at the first."""

@@ -10,11 +10,12 @@ from typing import Any
 
 from gateway.call.record import CallRecord, decode_record
 from gateway.credit.views import AccountView, Counters, LiveCall
-from gateway.ledger import Act, LedgerAccount, Posting
+from gateway.ledger import Act, Kept, LedgerAccount, LotView, Payment, Posting, Recharging
 from gateway.ledger.notices import Told
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import Tenant
 from policy.drawn import money_ms
+from policy.recharge import RechargeRule
 from policy.verdict import Pool
 from rating.money import format_amount
 from rating.tariff import charge_micros
@@ -105,6 +106,52 @@ def funding_document(outcome: FundingOutcome) -> Document:
         "ledger_balance": format_amount(booked.balance_micros),
         "repeated": booked.repeated,
         "applied": outcome.applied,
+    }
+
+
+def lot_document(lot: LotView) -> Document:
+    """One purchase of credit and what is left of it."""
+    return {
+        "id": str(lot.seq),
+        "purchased_at": iso(lot.purchased_ms),
+        "expires_at": iso(lot.expires_ms),
+        "source": lot.source,
+        "kind": lot.kind,
+        "amount": format_amount(lot.amount_micros),
+        "remaining": format_amount(lot.remaining_micros),
+        "reference": lot.reference,
+    }
+
+
+def payment_document(payment: Payment) -> Document:
+    """One payment request; ``why`` is what the payment service said last."""
+    return {
+        "key": payment.key,
+        "tenant": payment.tenant_id,
+        "state": payment.state,
+        "amount": format_amount(payment.amount_micros),
+        "currency": payment.currency,
+        "provider": payment.provider,
+        "provider_id": payment.provider_id or None,
+        "why": payment.why or None,
+        "asked_at": iso(payment.asked_ms),
+        "tries": payment.tries,
+        "settled_at": None if payment.settled_ms is None else iso(payment.settled_ms),
+    }
+
+
+def recharge_document(tenant_id: str, recharging: Recharging | None, payments: list[Payment]) -> Document:
+    """How a tenant's recharge stands; ``retry_at`` is the end of its rest after a decline."""
+    rule, kept = (recharging.rule, recharging.kept) if recharging else (RechargeRule(), Kept())
+    return {
+        "tenant": tenant_id,
+        "enabled": rule.enabled,
+        "trigger": format_amount(rule.trigger_micros),
+        "amount": format_amount(rule.amount_micros),
+        "state": kept.standing.state.value,
+        "failures": kept.standing.failures,
+        "retry_at": iso(kept.standing.retry_ms) if kept.standing.retry_ms else None,
+        "payments": [payment_document(payment) for payment in payments],
     }
 
 

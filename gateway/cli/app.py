@@ -42,6 +42,8 @@ app.command()(serve.check)
 app.command()(provision.provision)
 app.command(context_settings={"ignore_unknown_options": True})(money.fund)  # an amount may start with a minus
 app.command()(money.balance)
+app.command()(money.lots)
+app.command()(money.recharge)
 app.add_typer(rates.app, name="rates")
 app.command()(rates.explain)
 app.command()(calls.calls)

@@ -14,7 +14,8 @@ from gateway.cli.common import AnyTenant, AsJson, ConfigFile, command, load, wai
 from gateway.cli.output import FAILED, note, print_json, print_json_stream, print_table
 from gateway.cli.stores import data_folder, open_ledger
 from gateway.config.settings import FILE_VARIABLE, Settings
-from gateway.ledger import ChainVerdict, HeadFiles, HeadsError, Ledger, kept_hashes
+from gateway.ledger import ChainVerdict, HeadFiles, HeadsError, Ledger, LotFault, kept_hashes
+from rating.money import format_amount
 
 POSTING_COLUMNS: Final = ("id", "at", "kind", "amount", "balance", "reference", "call_id")
 VERDICT_COLUMNS: Final = ("tenant", "intact", "lines", "proved_line", "missing_records", "broken_line", "why")
@@ -62,7 +63,7 @@ def show(tenant: str, config: str | None, as_json: bool) -> None:
 @app.command()
 @command
 def verify(tenant: AnyTenant = None, config: ConfigFile = None, as_json: AsJson = False) -> int:
-    """Check that the ledger is what was booked: its hash chains, and the heads of them kept daily in the data folder.
+    """Check that the ledger is what was booked: its hash chains, the heads of them kept daily, and its lots.
 
     Exit status 1 where it is not; the first line that is wrong is named.
     """
@@ -87,7 +88,9 @@ async def _verified(settings: Settings, tenant: str | None) -> dict[str, Any]:
         problems = [f"the ledger's tables are not protected: its trigger {name} is gone" for name in missing]
         problems += _files_fault(files)
         verdicts = await _verdicts(books, files, tenant, trusted=not problems[len(missing) :])
+        lots = await books.lot_faults(None if tenant is None else [tenant])
     problems += [f"{each.tenant_id}: line {each.broken_seq}: {each.why}" for each in verdicts if not each.intact]
+    problems += [_lots_fault(each) for each in lots]
     days = files.days()
     return {
         "intact": not problems,
@@ -95,6 +98,12 @@ async def _verified(settings: Settings, tenant: str | None) -> dict[str, Any]:
         "heads": {"days": len(days), "newest": days[-1] if days else ""},
         "tenants": [_verdict_document(each) for each in verdicts],
     }
+
+
+def _lots_fault(fault: LotFault) -> str:
+    """Lots may be wrong without a wrong line: they stand beside the books."""
+    left, balance = format_amount(fault.lots_micros), format_amount(fault.balance_micros)
+    return f"{fault.tenant_id}: its lots add up to {left}, and its balance is {balance}"
 
 
 def _files_fault(files: HeadFiles) -> list[str]:

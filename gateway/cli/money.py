@@ -12,6 +12,9 @@ from gateway.cli.stores import open_desk
 CHANGED_COLUMNS = ("tenant", "lost", "balance_before", "balance", "held_before", "held", "calls_before", "calls")
 DRIFT_COLUMNS = ("tenant", "ledger", "balance", "held", "in_outbox", "unapplied", "expected", "drift_micros")
 
+LOT_COLUMNS = ("id", "purchased_at", "expires_at", "source", "kind", "amount", "remaining", "reference")
+PAYMENT_COLUMNS = ("asked_at", "state", "amount", "provider", "tries", "why", "key")
+
 
 class Kind(StrEnum):
     """Kinds of funding."""
@@ -67,6 +70,41 @@ def balance(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False) 
 
     found = wait(work())
     print_json(found) if as_json else print_facts(found)
+
+
+@command
+def lots(
+    tenant: Tenant,
+    spent: Annotated[bool, typer.Option("--spent", help="Also those of which nothing is left.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a tenant's lots of credit, oldest first: each lasts twelve months, and calls use the oldest first."""
+    settings = load(config)
+
+    async def work() -> list[dict[str, Any]]:
+        async with open_desk(settings, redis_needed=False) as desk:
+            return await desk.lots(tenant, spent=spent)
+
+    found = wait(work())
+    print_json(found) if as_json else print_table(found, LOT_COLUMNS, "there is no credit")
+
+
+@command
+def recharge(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show how a tenant's auto-recharge stands, and its latest payments."""
+    settings = load(config)
+
+    async def work() -> dict[str, Any]:
+        async with open_desk(settings, redis_needed=False) as desk:
+            return await desk.recharge(tenant)
+
+    found = wait(work())
+    if as_json:
+        print_json(found)
+        return
+    print_facts({name: value for name, value in found.items() if name != "payments"})
+    print_table(found["payments"], PAYMENT_COLUMNS, "no payment was asked for yet")
 
 
 @command

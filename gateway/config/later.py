@@ -40,9 +40,6 @@ LATER: Final = (
     Later("sip.tls", "SIP over TLS is not built: a tls:// address and a target by TLS are refused"),
     Later("trunk[].digest", "nobody is challenged: hosts alone say who may call"),
     Later("trunk[].options_ping_s", "targets are not pinged: a dead one is found by the call that tries it", fine=(0,)),
-    Later("payments.provider", "nobody is asked for money"),
-    Later("tenant[].recharge.enabled", "no account recharges itself", also=("trigger", "amount")),
-    Later("tenant[].billing_region", "it is kept and shown nowhere"),
 )
 """In the order of the files' references."""
 

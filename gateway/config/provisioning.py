@@ -33,6 +33,7 @@ from gateway.config.values import (
     TimeZone,
     Whole,
 )
+from rating.money import format_cents
 
 DIAL_RULES_MAX: Final = 25
 """DOMAIN: at most 25 rules in a stored dial plan."""
@@ -154,6 +155,8 @@ class RechargeEntry(Table):
         default=0, alias="trigger", description="balance below which it recharges"
     )
     amount_micros: MicrosNotNegative = Field(default=0, alias="amount", description="money added by one recharge")
+    customer: Text = Field(default="", description="what the payment service calls the payer")
+    payment_method: Text = Field(default="", description="what it calls the payer's card, charged without asking")
 
 
 class DialRuleEntry(Table):
@@ -253,7 +256,9 @@ class TenantEntry(Table):
         default=(), max_length=DIAL_RULES_MAX, description="rules for dialled digits"
     )
     time_zone: TimeZone = Field(default="UTC", description="zone of its days and months")
-    billing_region: Text = Field(default="", description="region of its billing address")
+    billing_region: Text = Field(
+        default="", description="country of its billing address; another one than its own refuses funding"
+    )
     purchased: tuple[PurchasedEntry, ...] = Field(default=(), max_length=1000, description="left out: what is assigned")
     user: tuple[UserEntry, ...] = Field(default=(), description="its users")
     service_number: tuple[ServiceNumberEntry, ...] = Field(default=(), description="its service numbers")
@@ -345,6 +350,8 @@ def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str])
         _credit_limit(key, tenant),
         _deck_currency(key, tenant, currencies),
         _recharge(key, tenant),
+        _recharge_prepaid(key, tenant),
+        _recharge_minimum(key, tenant),
         _dial_plan(key, tenant),
         _user_dial_plans(key, tenant),
     )
@@ -379,6 +386,18 @@ def _deck_currency(key: str, tenant: TenantEntry, currencies: dict[str, str]) ->
 def _recharge(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
     if tenant.recharge.enabled and not tenant.recharge.amount_micros:
         yield f"{key}.recharge.amount", "", "expected an amount above 0 where recharge is enabled"
+
+
+def _recharge_prepaid(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    if tenant.recharge.enabled and tenant.mode == "postpaid":
+        yield f"{key}.recharge.enabled", "true", 'only with mode = "prepaid": who pays afterwards never runs out'
+
+
+def _recharge_minimum(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    minimum = tenant.minimum_funding_micros
+    if tenant.recharge.enabled and minimum is not None and 0 < tenant.recharge.amount_micros < minimum:
+        given, least = format_cents(tenant.recharge.amount_micros), format_cents(minimum)
+        yield f"{key}.recharge.amount", f'"{given}"', f"expected at least minimum_funding, {least}"
 
 
 def _user_dial_plans(key: str, tenant: TenantEntry) -> Iterator[Conflict]:

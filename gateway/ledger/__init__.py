@@ -8,6 +8,7 @@ from gateway.ledger.counters import PoolUse, is_over
 from gateway.ledger.engine import SQLITE_FILE, ledger_url
 from gateway.ledger.entries import (
     FUNDING_KINDS,
+    WITHDRAWAL_KINDS,
     Booked,
     BookedBatch,
     BookedCharge,
@@ -28,6 +29,7 @@ from gateway.ledger.entries import (
 )
 from gateway.ledger.errors import (
     AmountRefused,
+    BelowMinimum,
     EpochPassed,
     LedgerAway,
     LedgerError,
@@ -37,17 +39,24 @@ from gateway.ledger.errors import (
     ProvisioningRefused,
     RebuildHeld,
     ReferenceConflict,
+    RegionMismatch,
+    UnknownPayment,
     UnknownTenant,
 )
 from gateway.ledger.funding import check_reason
 from gateway.ledger.heads import HeadFiles, HeadsError, kept_hashes
 from gateway.ledger.ledger import Ledger
+from gateway.ledger.lots import LotFault, LotView
+from gateway.ledger.payments import Payment, PaymentState, Recharging, Settled
+from gateway.ledger.recharging import Kept
 
 __all__ = [
     "FUNDING_KINDS",
     "SQLITE_FILE",
+    "WITHDRAWAL_KINDS",
     "Act",
     "AmountRefused",
+    "BelowMinimum",
     "Booked",
     "BookedBatch",
     "BookedCharge",
@@ -62,21 +71,30 @@ __all__ = [
     "Head",
     "HeadFiles",
     "HeadsError",
+    "Kept",
     "Ledger",
     "LedgerAccount",
     "LedgerAway",
     "LedgerError",
     "LedgerRefused",
+    "LotFault",
+    "LotView",
     "MoneyIn",
     "NotEnoughAvailable",
     "PartitionsFixed",
+    "Payment",
+    "PaymentState",
     "PoolUse",
     "Posting",
     "ProvisioningRefused",
     "RebuildHeld",
+    "Recharging",
     "ReferenceConflict",
+    "RegionMismatch",
+    "Settled",
     "Source",
     "Totals",
+    "UnknownPayment",
     "UnknownTenant",
     "WithdrawalEntry",
     "check_reason",

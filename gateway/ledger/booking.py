@@ -17,15 +17,26 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger import audit, counters, journal, rebuilding
+from gateway.ledger import audit, counters, journal, lots, notices, rebuilding
 from gateway.ledger.audit import Act
 from gateway.ledger.bulk import Bulk, ByKeys, Value
 from gateway.ledger.chain import Line, Tail, funding_digest
 from gateway.ledger.crossings import Stopped, add_booked, stopped
 from gateway.ledger.engine import Database
-from gateway.ledger.entries import BookedBatch, BrokenEntry, CallEntry, Entry, Source, WithdrawalEntry
+from gateway.ledger.entries import (
+    WITHDRAWAL_KINDS,
+    BookedBatch,
+    BrokenEntry,
+    CallEntry,
+    Entry,
+    FundingKind,
+    Source,
+    WithdrawalEntry,
+)
 from gateway.ledger.errors import Unbookable
 from gateway.ledger.faults import first_line
+from gateway.ledger.lots import Purses
+from gateway.ledger.notices import Notice
 from gateway.ledger.tables import calls, fundings, set_aside
 from rating.money import MAX_MICROS, format_amount
 
@@ -116,8 +127,12 @@ _References = dict[tuple[str, str], tuple[str, int]]
 class _Page:
     """The rows of one batch while they are being made, between one read and one write of the database."""
 
-    def __init__(self, tails: dict[str, Tail], charges: dict[str, int], references: _References, now_ms: int) -> None:
-        self.tails, self.charges, self.references, self.now_ms = tails, charges, references, now_ms
+    def __init__(
+        self, tails: dict[str, Tail], purses: Purses, charges: dict[str, int], references: _References, now_ms: int
+    ) -> None:
+        self.tails, self.purses, self.charges, self.references = tails, purses, charges, references
+        self.now_ms = now_ms
+        self.told: list[Notice] = []
         self.lines: list[Line] = []
         self.call_rows: list[tuple[Value, ...]] = []
         self.funding_rows: list[dict[str, object]] = []
@@ -144,7 +159,7 @@ class _Page:
                 raise _unbookable(f"its charge id is already booked with {known} micro-units")
             self.repeated += 1
             return
-        row, halt = _read_call(entry)
+        row, ended_ms, halt = _read_call(entry)
         if entry.charge_micros:
             tail = self._tail(entry.tenant_id, entry.charge_micros)
             digest = sha256(entry.record).digest()
@@ -159,6 +174,7 @@ class _Page:
                     record_sha256=digest,
                 )
             )
+            self.purses.spend(entry.tenant_id, entry.charge_micros, ended_ms or self.now_ms)
         self.charges[entry.charge_id] = entry.charge_micros
         self.call_rows.append(row)
         counters.count(self.counted, entry)
@@ -175,19 +191,32 @@ class _Page:
                 raise _unbookable(f"its reference is already booked as {known[0]} of {known[1]} micro-units")
             self.repeated += 1
             return
-        if not entry.reference or len(entry.reference) > MAX_TEXT or entry.kind not in journal.OTHER_SIDE:
+        if not entry.reference or len(entry.reference) > MAX_TEXT or entry.kind not in WITHDRAWAL_KINDS:
             raise _unbookable("a withdrawal needs a reference and a known kind")
         tail = self._tail(entry.tenant_id, entry.amount_micros)
-        account = journal.OTHER_SIDE[entry.kind]
-        digest = funding_digest(entry.actor, entry.reason)
-        line = tail.append(
-            self.now_ms, entry.kind, account, -entry.amount_micros, reference=entry.reference, record_sha256=digest
-        )
-        self.lines.append(line)
         self.references[key] = wanted
+        self._add_line(tail, entry, entry.kind, -entry.amount_micros, entry.reference)
+        if entry.kind == "expiry":
+            self._forfeit(tail, entry)
+        else:
+            self.purses.spend(entry.tenant_id, entry.amount_micros, self.now_ms)
+        self.booked += 1
+
+    def _forfeit(self, tail: Tail, entry: WithdrawalEntry) -> None:
+        """Of its lot alone: where a charge used the lot meanwhile, the excess comes back as money in."""
+        excess = self.purses.forfeit(entry.tenant_id, entry.lot, entry.amount_micros)
+        if excess:
+            self._add_line(tail, entry, "refund", excess, entry.reference + ":back")
+        lost, after = entry.amount_micros - excess, tail.balance_micros
+        if lost:
+            self.told.append(lots.expired(entry.tenant_id, entry.lot, entry.reference, lost, after, self.now_ms))
+
+    def _add_line(self, tail: Tail, entry: WithdrawalEntry, kind: FundingKind, amount_micros: int, ref: str) -> None:
+        account, digest = journal.OTHER_SIDE[entry.kind], funding_digest(entry.actor, entry.reason)
+        line = tail.append(self.now_ms, kind, account, amount_micros, reference=ref, record_sha256=digest)
+        self.lines.append(line)
         self.funding_rows.append(funding_row(line, entry.actor, entry.reason))
         self.acts.append(funding_act(line, entry.actor, entry.reason))
-        self.booked += 1
 
     def _tail(self, tenant_id: str, amount_micros: int) -> Tail:
         tail = self.tails.get(tenant_id)
@@ -200,6 +229,7 @@ class _Page:
     async def write(self, connection: AsyncConnection) -> None:
         touched = {line.tenant_id for line in self.lines}
         await journal.write_lines(connection, [self.tails[tenant] for tenant in touched], self.lines)
+        await self.purses.write(connection)
         await _ADD_CALLS.execute(connection, self.call_rows)
         await counters.move(connection, self.counted)
         if self.funding_rows:
@@ -208,6 +238,7 @@ class _Page:
         await add_booked(
             connection, self.lines, self.halts, {t.tenant_id: t.balance_micros for t in self.tails.values()}
         )
+        await notices.add(connection, self.told)
         await _keep_aside(connection, self.aside, self.now_ms)
 
 
@@ -256,7 +287,13 @@ async def _open_page(connection: AsyncConnection, entries: list[Entry], now_ms: 
     for entry in entries:
         if isinstance(entry, WithdrawalEntry):
             references |= await _known_reference(connection, entry)
-    return _Page(tails, charges, references, now_ms)
+    purses = await lots.open_purses(connection, {e.tenant_id for e in entries if _may_spend(e)} & tails.keys())
+    return _Page(tails, purses, charges, references, now_ms)
+
+
+def _may_spend(entry: Entry) -> bool:
+    """Whether lots are looked at for it: a free call uses none."""
+    return isinstance(entry, WithdrawalEntry) or (isinstance(entry, CallEntry) and entry.charge_micros > 0)
 
 
 async def _known_reference(connection: AsyncConnection, entry: WithdrawalEntry) -> _References:
@@ -275,8 +312,11 @@ _ADD_CALLS = Bulk(
 )  # fmt: skip
 
 
-def _read_call(entry: CallEntry) -> tuple[tuple[Value, ...], Stopped | None]:
-    """The row of ``calls``, whose few columns beside the record are what reports search by; and what is told of it."""
+def _read_call(entry: CallEntry) -> tuple[tuple[Value, ...], int, Stopped | None]:
+    """The row of ``calls``, when the call ended (Unix milliseconds, 0 where nobody knows), and what is told of it.
+
+    The few columns beside the record are what reports search by.
+    """
     if not entry.charge_id or len(entry.charge_id) > MAX_TEXT or entry.charge_micros < 0:
         raise _unbookable("a charge needs an id and an amount that is not negative")
     try:
@@ -294,7 +334,7 @@ def _read_call(entry: CallEntry) -> tuple[tuple[Value, ...], Stopped | None]:
             entry.charge_micros,
             entry.record,
         )
-        return row, stopped(entry.tenant_id, record)
+        return row, int(record.get("ended_ms", 0)), stopped(entry.tenant_id, record)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unbookable(f"its call record cannot be read: {error!r}") from error
 

@@ -10,8 +10,12 @@ from typing import Any, Literal
 
 from policy.drawn import Minutes, Spent
 
-FundingKind = Literal["manual", "adjustment", "refund"]
+FundingKind = Literal["manual", "adjustment", "refund", "recharge", "expiry"]
 FUNDING_KINDS: tuple[FundingKind, ...] = ("manual", "adjustment", "refund")
+"""What a person may book; recharges come from payments, expiries from lots."""
+
+WITHDRAWAL_KINDS: tuple[FundingKind, ...] = ("adjustment", "expiry")
+"""What Redis gives up first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class CallEntry:
 class WithdrawalEntry:
     """Money that Redis has already given up (MONEY 4): book ``amount_micros`` > 0 out of the tenant's account.
 
-    ``kind`` is ``adjustment`` now (expiries and pay-outs come with lots); ``reference`` is unique for the tenant.
-    ``actor`` and ``reason`` say who did it and why.
+    ``kind`` is one of WITHDRAWAL_KINDS; ``reference`` is unique for the tenant.  ``actor`` and ``reason`` say who did
+    it and why.  ``lot`` is the lot that an expiry forfeits, 0 of anything else.
     """
 
     reference: str
@@ -47,6 +51,7 @@ class WithdrawalEntry:
     actor: str = ""
     origin: str = ""
     reason: str = ""
+    lot: int = 0
 
 
 @dataclass(frozen=True, slots=True)

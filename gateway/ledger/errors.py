@@ -31,9 +31,10 @@ class Collided(LedgerAway):
 
 
 class LedgerRefused(LedgerError):  # noqa: N818  its subclasses name what was refused
-    """The request is wrong.  ``http_status`` is what the API answers."""
+    """The request is wrong.  ``http_status`` is what the API answers, ``code`` names the reason where it has one."""
 
     http_status = 422
+    code = ""
 
 
 class UnknownTenant(LedgerRefused):
@@ -59,6 +60,28 @@ class ReferenceConflict(LedgerRefused):
 
 class AmountRefused(LedgerRefused):
     """The amount is zero, too large, below the tenant's minimum, or negative where only an adjustment may be."""
+
+
+class BelowMinimum(AmountRefused):
+    """Less than the tenant's ``minimum_funding``; corrections may be of any amount."""
+
+    code = "BELOW_MINIMUM_FUNDING"
+
+
+class RegionMismatch(LedgerRefused):
+    """The tenant's billing address is in another country than the tenant: no money is taken from it (DOMAIN 7)."""
+
+    http_status = 409
+    code = "REGION_MISMATCH"
+
+
+class UnknownPayment(LedgerRefused):
+    """No payment has this key."""
+
+    http_status = 404
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"there is no payment {key!r}", "see `callgate recharge` for a tenant's payments")
 
 
 class NotEnoughAvailable(LedgerRefused):

@@ -22,13 +22,15 @@ OTHER_SIDE: Final = {
     "manual": "funding",
     "adjustment": "adjustments",
     "refund": "refunds",
+    "recharge": "funding",
+    "expiry": "forfeited",
 }
 """For each kind of posting the account on the other side."""
 
 
 async def open_accounts(connection: AsyncConnection, tenant_id: str) -> None:
     """Give a new tenant its accounts, all at zero."""
-    names = [CREDIT, *OTHER_SIDE.values()]
+    names = [CREDIT, *dict.fromkeys(OTHER_SIDE.values())]
     empty = {"balance_micros": 0, "seq": 0, "money_in_seq": 0, "head": GENESIS}
     await connection.execute(insert(accounts), [{"tenant_id": tenant_id, "name": name, **empty} for name in names])
 

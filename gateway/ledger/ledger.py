@@ -18,7 +18,9 @@ from gateway.ledger import (
     decks,
     directory,
     funding,
+    lots,
     notices,
+    payments,
     provisioning,
     reading,
     rebuilding,
@@ -45,7 +47,10 @@ from gateway.ledger.entries import (
     WithdrawalEntry,
 )
 from gateway.ledger.errors import UnknownTenant
+from gateway.ledger.lots import LotFault, LotView
+from gateway.ledger.payments import Payment, PaymentState, Recharging, Settled
 from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
+from policy.recharge import RechargeLimits, RechargeRule
 
 
 def unix_ms() -> int:
@@ -234,6 +239,64 @@ class Ledger:
     async def booked_charges(self, charge_ids: Collection[str]) -> set[str]:
         """Which of these charge ids stand in the ledger."""
         return await reading.booked_charges(self.database, charge_ids)
+
+    # Lots, and the payments of auto-recharge
+
+    async def lots(self, tenant_id: str, *, spent: bool = False) -> list[LotView]:
+        """A tenant's lots, oldest first; with ``spent`` those too of which nothing is left.  Raises UnknownTenant."""
+        return await lots.read(self.database, tenant_id, spent=spent)
+
+    async def expired_lots(self, late_ms: int) -> list[LotView]:
+        """Some lots of prepaid tenants that expired ``late_ms`` ago or before and have something left."""
+        return await lots.read_expired(self.database, self._now_ms() - late_ms)
+
+    async def warn_of_lots(self) -> int:
+        """Note ``lot.expiring`` for lots that expire within 30 days, once for each; how many were new."""
+        return await lots.warn(self.database, self._now_ms())
+
+    async def lot_faults(self, tenant_ids: Collection[str] | None = None) -> list[LotFault]:
+        """Tenants whose lots do not add up to their balance; reads every open lot."""
+        return await lots.faults(self.database, tenant_ids)
+
+    async def rechargers(self, tenant_id: str | None = None) -> list[Recharging]:
+        """Prepaid tenants that recharge themselves, or this one, and how it stands."""
+        return await payments.read_rechargers(self.database, tenant_id)
+
+    async def begin_payment(
+        self, tenant_id: str, has_micros: int, seen_seq: int, provider: str, limits: RechargeLimits
+    ) -> Payment | None:
+        """Write down a payment request where one is due (:func:`gateway.ledger.payments.begin`)."""
+        now_ms = self._now_ms()
+        return await payments.begin(self.database, tenant_id, has_micros, seen_seq, provider, limits, now_ms)
+
+    async def ask_by_hand(self, tenant_id: str, rule: RechargeRule, has_micros: int) -> bool:
+        """Note ``recharge.due``, once until money comes in; whether it is new."""
+        return await payments.ask_by_hand(self.database, tenant_id, rule, has_micros, self._now_ms())
+
+    async def due_payments(self) -> list[Payment]:
+        """Some pending payments that are to be asked about now."""
+        return await payments.read_due(self.database, self._now_ms())
+
+    async def payments(self, tenant_id: str, most: int = 20) -> list[Payment]:
+        """The latest payments of a tenant, newest first."""
+        return await payments.read_latest(self.database, tenant_id, most)
+
+    async def payment(self, key: str) -> Payment:
+        """One payment by its key.  Raises UnknownPayment."""
+        return await payments.read_one(self.database, key)
+
+    async def postpone_payment(self, payment: Payment, wait_ms: int, provider_id: str = "", why: str = "") -> None:
+        """Ask again in ``wait_ms`` what became of a pending payment."""
+        await payments.postpone(self.database, payment, self._now_ms() + wait_ms, provider_id, why)
+
+    async def settle_payment(self, key: str, state: PaymentState, provider_id: str = "", why: str = "") -> Settled:
+        """Book what became of a payment, once; ``pending`` changes nothing.
+
+        Redis is told by the settlement room.  Raises UnknownPayment, AmountRefused.
+        """
+        if state == "pending":
+            return Settled(await payments.read_one(self.database, key), changed=False)
+        return await payments.settle(self.database, key, state, provider_id, why, self._now_ms())
 
     # What is remembered of Redis, for its rebuild (MONEY 6)
 

@@ -25,13 +25,14 @@ from gateway.config.provisioning import (
     TenantEntry,
     UserEntry,
 )
-from gateway.ledger import audit, crossings, decks, journal
+from gateway.ledger import audit, crossings, decks, journal, recharging
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import Change, DeckVersion
 from gateway.ledger.errors import ProvisioningRefused
 from gateway.ledger.faults import first_line
 from gateway.ledger.schema import lock_directory, raise_directory_version
 from gateway.ledger.tables import postings, service_numbers, tenants, users
+from policy.recharge import Happening
 from rating.deck import Deck
 
 Row = dict[str, Any]
@@ -172,7 +173,7 @@ async def _apply(
         changes.append(_deck_change(new.file, new.deck, known, now_ms, is_new=known is None))
     for tenant in document.tenant:
         _check_tenant_deck(tenant, currencies)
-        changes += await _apply_tenant(connection, tenant)
+        changes += await _apply_tenant(connection, tenant, now_ms)
     await _check_numbers(connection, document)
     changes += await _apply_numbers(connection, document)
     return changes
@@ -206,7 +207,7 @@ def _check_tenant_deck(tenant: TenantEntry, currencies: dict[str, str]) -> None:
         )
 
 
-async def _apply_tenant(connection: AsyncConnection, entry: TenantEntry) -> list[Change]:
+async def _apply_tenant(connection: AsyncConnection, entry: TenantEntry, now_ms: int) -> list[Change]:
     row = _tenant_row(entry)
     known = (await connection.execute(select(tenants).where(tenants.c.id == entry.id))).mappings().first()
     if known is None:
@@ -222,6 +223,9 @@ async def _apply_tenant(connection: AsyncConnection, entry: TenantEntry) -> list
             "make a new tenant for the other currency",
         )
     await connection.execute(update(tenants).where(tenants.c.id == entry.id).values(row))
+    if "recharge" in fields:
+        await journal.lock_tails(connection, [entry.id])
+        await recharging.reset(connection, entry.id, Happening.CHANGED, now_ms)
     before, after = _parts(dict(known), row, fields)
     return [Change("changed", "tenant", entry.id, fields=fields, before=before, after=after)]
 
@@ -312,7 +316,7 @@ def _parts(known: Row, wanted: Row, fields: Sequence[str]) -> tuple[Row, Row]:
     return {name: known[name] for name in fields}, {name: wanted[name] for name in fields}
 
 
-_TENANT_MORE = {"recharge", "notify", "language", "billing_region", "admin"}
+_TENANT_MORE = {"notify", "language", "admin"}
 
 
 def _tenant_row(entry: TenantEntry) -> Row:
@@ -336,6 +340,8 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "unassigned": _json([[each.pattern, each.target] for each in entry.unassigned]),
         "more": _json(entry.model_dump(mode="json", by_alias=False, include=_TENANT_MORE, exclude_defaults=True)),
         "notify_below_micros": entry.notify_below_micros,
+        "recharge": _json(entry.recharge.model_dump(mode="json", by_alias=False, exclude_defaults=True)),
+        "billing_region": entry.billing_region,
     }
 
 

@@ -23,11 +23,14 @@ from gateway.ledger.tables import (
     decks,
     deliveries,
     fundings,
+    lots,
     metadata,
     notices,
     outbox_marks,
+    payments,
     postings,
     rebuilds,
+    recharges,
     service_numbers,
     set_aside,
     settings,
@@ -75,6 +78,9 @@ KEEPING: Final = (
     Right(outbox_marks, "UPDATE", ("entry_id",)),
     Right(counters, "UPDATE", ("amount",)),
     Right(counters, "DELETE"),  # of hours that are over
+    Right(lots, "UPDATE", ("remaining_micros", "warned", "parts")),  # what was bought, and when, stays as it was
+    Right(payments, "UPDATE", ("state", "provider_id", "why", "tries", "due_ms", "settled_ms")),
+    Right(recharges, "UPDATE", ("state", "payment_key", "failures", "retry_ms")),
     Right(notices, "UPDATE", ("due_ms",)),  # what was to be told stays as it was
     Right(deliveries, "UPDATE", ("label", "state", "tries", "at_ms", "due_ms", "why")),
 )

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -88,6 +89,8 @@ tenants = Table(
     Column("unassigned", Text, nullable=False, server_default="[]"),
     Column("more", Text, nullable=False),
     Column("notify_below_micros", BigInteger),
+    Column("recharge", Text, nullable=False, server_default="{}"),
+    Column("billing_region", Text, nullable=False, server_default=""),
 )
 
 users = Table(
@@ -261,4 +264,55 @@ deliveries = Table(
     Column("due_ms", BigInteger, nullable=False),
     Column("why", Text, nullable=False),
     PrimaryKeyConstraint("notice_id", "target"),
+)
+
+lots = Table(
+    "lots",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("purchased_ms", BigInteger, nullable=False),
+    Column("amount_micros", BigInteger, nullable=False),
+    Column("remaining_micros", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("warned", Boolean, nullable=False),
+    Column("parts", Integer, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "seq"),
+)
+
+# Spent lots stay for ever and nobody looks for them: only those with something left are in these two.
+_LEFT = text("remaining_micros > 0")
+Index("ix_lots_open", lots.c.tenant_id, sqlite_where=_LEFT, postgresql_where=_LEFT)
+Index("ix_lots_due", lots.c.expires_ms, sqlite_where=_LEFT, postgresql_where=_LEFT)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("amount_micros", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("customer", Text, nullable=False),
+    Column("payment_method", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("provider_id", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("asked_ms", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("due_ms", BigInteger),
+    Column("settled_ms", BigInteger),
+    Index(None, "tenant_id", "asked_ms"),
+    Index(None, "due_ms"),
+)
+
+recharges = Table(
+    "recharges",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("payment_key", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("retry_ms", BigInteger, nullable=False),
 )

@@ -7,6 +7,7 @@ from gateway.settlement.accounts import apply_money_in, settle_in
 from gateway.settlement.export import EXPORT_FORMATS, ExportFormat, export_usage, iso_time, usage_columns, usage_row
 from gateway.settlement.funding import FundingOutcome, fund
 from gateway.settlement.rebuild import Rebuilt, rebuild
+from gateway.settlement.recharge import Recharger, settle_payment
 from gateway.settlement.reconcile import Drift, compare, reconcile
 from gateway.settlement.repair import repair
 from gateway.settlement.settler import Settler
@@ -17,6 +18,7 @@ __all__ = [
     "ExportFormat",
     "FundingOutcome",
     "Rebuilt",
+    "Recharger",
     "Settler",
     "apply_money_in",
     "compare",
@@ -27,6 +29,7 @@ __all__ = [
     "reconcile",
     "repair",
     "settle_in",
+    "settle_payment",
     "usage_columns",
     "usage_row",
 ]

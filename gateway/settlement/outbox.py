@@ -17,7 +17,7 @@ from gateway.credit.admin import CreditAdmin
 from gateway.credit.streams import last_entries
 from gateway.credit.views import OutboxEntry, RefusedEntry
 from gateway.ledger import (
-    FUNDING_KINDS,
+    WITHDRAWAL_KINDS,
     BrokenEntry,
     CallEntry,
     Entry,
@@ -98,9 +98,10 @@ def to_ledger(entry: OutboxEntry) -> Entry:
     return BrokenEntry(origin, entry.record, f"its kind {entry.kind!r} or its fields are unknown", entry.tenant_id)
 
 
-def withdrawal_record(reference: str, kind: FundingKind, actor: str, reason: str = "") -> bytes:
+def withdrawal_record(reference: str, kind: FundingKind, actor: str, reason: str = "", lot: int = 0) -> bytes:
     """What a withdrawal carries through the outbox beside its amount."""
-    return json.dumps({"reference": reference, "kind": kind, "actor": actor, "reason": reason}).encode()
+    carried: dict[str, str | int] = {"reference": reference, "kind": kind, "actor": actor, "reason": reason}
+    return json.dumps(carried | ({"lot": lot} if lot else {})).encode()
 
 
 def withdrawal_id(tenant_id: str, reference: str) -> str:
@@ -112,12 +113,13 @@ def _withdrawal(entry: OutboxEntry, origin: str) -> Entry:
     try:
         record = json.loads(entry.record)
         kind: FundingKind = record["kind"]
-        if kind not in FUNDING_KINDS:
+        if kind not in WITHDRAWAL_KINDS:
             raise ValueError(f"unknown kind {kind!r}")
         reference, actor, reason = str(record["reference"]), str(record["actor"]), str(record.get("reason", ""))
+        lot = int(record.get("lot", 0))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return BrokenEntry(origin, entry.record, f"its withdrawal cannot be read: {error!r}", entry.tenant_id)
-    return WithdrawalEntry(reference, entry.tenant_id, entry.charge_micros, kind, actor, origin, reason)
+    return WithdrawalEntry(reference, entry.tenant_id, entry.charge_micros, kind, actor, origin, reason, lot)
 
 
 def withdrawn_reference(entry: OutboxEntry) -> str | None:

@@ -17,10 +17,12 @@ from gateway.credit.admin import CreditAdmin, StoreError, StoreStaleError, Store
 from gateway.ledger import EpochPassed, HeadFiles, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld, is_over
 from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
 from gateway.settlement.doubt import missing_accounts
+from gateway.settlement.expiry import expire_lots
 from gateway.settlement.gauges import Gauges
 from gateway.settlement.heads import keep_heads
 from gateway.settlement.outbox import READ_EACH, book_outbox, book_refused
 from gateway.settlement.rebuild import judge_late
+from gateway.settlement.recharge import Recharger
 from gateway.settlement.reconcile import DriftWatch
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.metrics import Meter
@@ -59,6 +61,12 @@ COUNTERS_S: Final = 3600.0
 NOTIFY_S: Final = 1.0
 """How late a tenant is told of what is booked."""
 
+EXPIRE_S: Final = 60.0
+"""How late a lot may be forfeited; what calls held of it then is looked at again as often."""
+
+RECHARGE_S: Final = 1.0
+"""How soon an account that fell below its trigger asks for money, and a payment that is due is asked about."""
+
 BACKOFF_MIN_S: Final = 0.1
 BACKOFF_MAX_S: Final = 1.0
 """A store that is back is noticed within a second."""
@@ -96,8 +104,12 @@ class Settler:
         meter: Meter | None = None,
         heads: HeadFiles | None = None,
         notifier: "Notifier | None" = None,
+        recharger: Recharger | None = None,
     ) -> None:
-        """``heads``: where the heads of the ledger's chains are kept, once a day; ``notifier`` tells tenants."""
+        """``heads``: where the heads of the ledger's chains are kept, once a day.
+
+        ``notifier`` tells tenants; ``recharger`` None: no recharges.
+        """
         self._ledger = ledger
         self._credit = credit
         self._notifier = notifier
@@ -117,7 +129,11 @@ class Settler:
             _Job("sweep", SWEEP_S, self._sweep),
             _Job("publish the directory", DIRECTORY_S, self._publish_directory, needs_settled=True),
             _Job("forget counters", COUNTERS_S, self._forget_counters, needs_settled=True),
+            _Job("expire lots", EXPIRE_S, lambda: expire_lots(ledger, credit), needs_settled=True),
         ]
+        if recharger:
+            self._jobs.append(_Job("watch for recharges", RECHARGE_S, recharger.watch, needs_settled=True))
+            self._jobs.append(_Job("ask for payments", RECHARGE_S, recharger.pay, needs_settled=True))
         if heads:
             self._jobs.append(_Job("keep heads", HEADS_S, lambda: keep_heads(ledger, heads), needs_settled=True))
 

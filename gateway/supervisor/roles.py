@@ -10,12 +10,15 @@ from gateway.config.kept_secret import KeptSecretError
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.ledger import HeadFiles, Ledger, LedgerAway, PartitionsFixed
+from gateway.settlement.payments import provider_of
+from gateway.settlement.recharge import Recharger
 from gateway.settlement.settler import Settler
 from gateway.telemetry import logs
 from gateway.telemetry.metrics import Meter
 from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.worker.ending import Ending
 from gateway.worker.plan import GIVEN_UP, Plan
+from policy.recharge import RechargeLimits
 
 if TYPE_CHECKING:
     from gateway.settlement.notify import Notifier
@@ -32,11 +35,18 @@ async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None])
             return GIVEN_UP
         credit = CreditAdmin(plan.redis_url, partitions=partitions)
         heads, notifier = HeadFiles(plan.settings.data_dir), _notifier(ledger, plan.settings, meter)
+        payments = plan.settings.payments
+        limits = RechargeLimits(payments.recharges_per_hour, payments.recharges_per_day)
+        provider = provider_of(payments)
+        recharger = Recharger(ledger, credit, provider, limits, meter)
         try:
-            working = asyncio.create_task(Settler(ledger, credit, meter, heads, notifier).run(ending.drain))
+            settler = Settler(ledger, credit, meter, heads, notifier, recharger)
+            working = asyncio.create_task(settler.run(ending.drain))
             say_ready()
             await working
         finally:
+            if provider is not None:
+                await provider.close()
             await credit.close()
             if notifier:
                 await notifier.close()
@@ -65,6 +75,7 @@ async def _begin(ledger: Ledger, settings: Settings) -> int:
         await ledger.migrate()
         partitions = await ledger.partitions(settings.redis.partitions)
         chosen = settings.credit.model_dump(mode="json", by_alias=True) | {"partitions": partitions}
+        chosen |= {"payments": settings.payments.model_dump(mode="json", exclude={"secret"})}
         await ledger.note_settings(settings.node.name, chosen)
     except LedgerAway as error:
         logs.get_logger("settler").warning("settings not in the audit log", why=str(error))

@@ -36,6 +36,7 @@ from loadtest.bench.__main__ import bench
 from policy import inbound, outbound
 from policy.case import CaseRule
 from policy.reasons import REASONS
+from policy.recharge import table_rows
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MARKED: Final = re.compile(r"(<!-- reference ([\w-]+) -->\n).*?(<!-- end -->)", re.S)
@@ -285,7 +286,14 @@ def machine(name: str) -> str:
     return table(("state", "event", "next state", "actions"), rows)
 
 
+def recharge_table() -> str:
+    """What each happening does to the recharge of an account."""
+    rows = ((state, happening, code(action), following) for state, happening, action, following in table_rows())
+    return table(("state", "what happens", "action", "next state"), rows)
+
+
 BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
+    "gateway/README.md": {"recharge-states": recharge_table},
     "gateway/call/README.md": {
         "states": lambda: f"```mermaid\n{drawing()}\n```",
         "crossing": crossing_table,

@@ -91,6 +91,16 @@ def test_files_of_heads_that_were_changed_are_named(funded: Shell, ledger_url: s
     assert funded("ledger", "verify", "--json", status=1).document["tenants"][0]["intact"], "the chain itself is well"
 
 
+def test_lots_that_do_not_add_up_to_the_balance_are_named(provisioned: Shell) -> None:
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    assert provisioned("ledger", "verify", "--json").document["intact"]
+    with closing(sqlite3.connect(provisioned.folder / "data" / "ledger.sqlite3")) as file:
+        file.execute("UPDATE lots SET remaining_micros = 1")
+        file.commit()
+    done = provisioned("ledger", "verify", "--json", status=1)
+    assert "contoso: its lots add up to 0.000001, and its balance is 5.000000" in done.document["problems"]
+
+
 def test_a_ledger_put_back_from_a_backup_is_told_from_the_one_that_was(provisioned: Shell) -> None:
     """SQLite's online copy while the gate runs; what was booked after it is missing, and that is said."""
     file, copy = provisioned.folder / "data" / "ledger.sqlite3", provisioned.folder / "copy.sqlite3"

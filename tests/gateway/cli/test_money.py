@@ -61,6 +61,47 @@ def test_the_same_reference_books_once_and_says_so(provisioned: Shell) -> None:
     assert provisioned("balance", "contoso", "--json").document["balance"] == "5.000000"
 
 
+def test_lots_are_shown_oldest_first(provisioned: Shell) -> None:
+    assert "there is no credit" in provisioned("lots", "contoso").out
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    provisioned("fund", "contoso", "7", "--reference", "r2", "--kind", "refund")
+    provisioned("fund", "contoso", "-6", "--reference", "r3", "--kind", "adjustment")
+    (second,) = provisioned("lots", "contoso", "--json").document
+    assert (second["id"], second["kind"], second["source"]) == ("2", "refund", "manual")
+    assert (second["amount"], second["remaining"], second["reference"]) == ("7.000000", "6.000000", "r2")
+    assert int(second["expires_at"][:4]) == int(second["purchased_at"][:4]) + 1
+    every = provisioned("lots", "contoso", "--spent", "--json").document
+    assert [lot["remaining"] for lot in every] == ["0.000000", "6.000000"]
+    assert "6.000000" in provisioned("lots", "contoso").out
+    assert provisioned("lots", "nobody", status=1).failed("there is no tenant 'nobody'")
+
+
+def test_what_may_not_be_funded_says_why(provisioned: Shell) -> None:
+    file = provisioned.folder / "tenants.toml"
+    text = file.read_text()
+    more = 'rate_deck = "standard"\nminimum_funding = "50"'
+    file.write_text(text.replace('rate_deck = "standard"', more))
+    provisioned("provision", "tenants.toml")
+    refused = provisioned("fund", "contoso", "49", "--reference", "r1", status=1)
+    assert refused.failed("BELOW_MINIMUM_FUNDING", "fund at least 50.000000")
+    file.write_text(text.replace('rate_deck = "standard"', more + '\nbilling_region = "DE"'))
+    provisioned("provision", "tenants.toml")
+    refused = provisioned("fund", "contoso", "50", "--reference", "r1", status=1)
+    assert refused.failed("REGION_MISMATCH", "billing_region")
+
+
+def test_how_a_recharge_stands_is_shown(provisioned: Shell) -> None:
+    shown = provisioned("recharge", "contoso", "--json").document
+    assert (shown["enabled"], shown["state"], shown["retry_at"], shown["payments"]) == (False, "idle", None, [])
+    file = provisioned.folder / "tenants.toml"
+    given = 'rate_deck = "standard"\nrecharge = { enabled = true, trigger = "50", amount = "200" }'
+    file.write_text(file.read_text().replace('rate_deck = "standard"', given))
+    provisioned("provision", "tenants.toml")
+    shown = provisioned("recharge", "contoso", "--json").document
+    assert (shown["enabled"], shown["trigger"], shown["amount"]) == (True, "50.000000", "200.000000")
+    assert "no payment was asked for yet" in provisioned("recharge", "contoso").out
+
+
 def test_only_an_adjustment_may_be_negative(provisioned: Shell) -> None:
     provisioned("fund", "contoso", "5", "--reference", "r1")
     assert provisioned("fund", "contoso", "-2", "--reference", "r2", status=1).failed("--kind adjustment")

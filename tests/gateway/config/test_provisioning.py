@@ -116,6 +116,14 @@ WRONG = [
     (tenant("limits = { max_call = 5 }"), 'tenant[0].limits.max_call = 5: unknown key; did you mean "max_calls"?'),
     (tenant('limits = { max_calls = "5" }'), "expected a whole number"),
     (tenant('recharge = { enabled = true, trigger = "5" }'), "expected an amount above 0"),
+    (
+        tenant('mode = "postpaid"\ncredit_limit = "5"\nrecharge = { enabled = true, amount = "5" }'),
+        'tenant[0].recharge.enabled = true: only with mode = "prepaid"',
+    ),
+    (
+        tenant('minimum_funding = "50"\nrecharge = { enabled = true, amount = "49.99" }'),
+        'tenant[0].recharge.amount = "49.99": expected at least minimum_funding, 50.00',
+    ),
     (tenant('notify = ["billing@example.org"]'), "expected a notification URL"),
     (tenant('time_zone = "Mars/Base"'), "expected an IANA time zone"),
     (tenant('dial_out_policy = "all"'), "expected a dial-out policy"),

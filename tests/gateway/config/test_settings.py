@@ -138,6 +138,10 @@ WRONG = [
     ("[sip]\nring_timeout_s = inf", "sip.ring_timeout_s = inf: expected a finite number"),
     ("[sip]\nadvertise = 3", "sip.advertise = 3: expected text in quotes"),
     ("[sip]\nfollow_redirects = 1", "sip.follow_redirects = 1: expected true or false"),
+    ('[payments]\nprovider = "webhook"\nsecret = "x"', "payments.url: expected the http:// or https:// URL"),
+    ('[payments]\nprovider = "webhook"\nurl = "ftp://x"\nsecret = "x"', "payments.url: expected a URL that starts"),
+    ('[payments]\nprovider = "stripe"', 'payments.secret: needed with provider = "stripe"'),
+    ("[payments]\nrecharges_per_hour = 0", "payments.recharges_per_hour = 0"),
     ("[redis]\nurl = 5", "redis.url = 5: expected a URL in quotes"),
     ('[redis]\nurl = "http://127.0.0.1"', "redis.url"),
     ('[redis]\nurl = "env:NOBODY_SETS_THIS"', "expected the environment variable NOBODY_SETS_THIS to be set"),
@@ -267,11 +271,9 @@ def test_a_lead_of_a_tick_or_more_is_clamped(tick_s: int, lead_s: float, used_s:
 
 def test_what_is_read_but_not_obeyed_yet_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PBX_PASSWORD", "xyzzy")
-    text = '[payments]\nprovider = "stripe"\n'
-    assert [notice.split(": not obeyed yet, ")[0] for notice in read(text + TRUNKS).notices] == [
+    assert [notice.split(": not obeyed yet, ")[0] for notice in read(TRUNKS).notices] == [
         "trunk[0].digest",
         "trunk[1].options_ping_s = 30",
-        'payments.provider = "stripe"',
     ]
     assert read(CONTRACT).notices == []
 

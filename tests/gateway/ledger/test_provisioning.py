@@ -31,7 +31,7 @@ CONTOSO: dict[str, Any] = {
     "minimum_funding": "50",
     "time_zone": "Europe/London",
     "limits": {"max_calls": 50, "spend_per_day": "200.00", "blocked_prefixes": ["+882", "+979"]},
-    "recharge": {"enabled": True, "trigger": "50", "amount": "200"},
+    "recharge": {"trigger": "50", "amount": "200"},
     "notify": ["mailto://billing@example.org"],
     "dial_plan": [{"pattern": r"^(\d{4})$", "translation": "+1425555$1"}],
     "purchased": [{"sku": "MCOPSTN1", "usage_country": "GB", "count": 7}],

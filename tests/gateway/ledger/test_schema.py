@@ -74,6 +74,9 @@ async def test_migrations_from_the_first_schema_keep_what_was_booked(bare_url: s
         async with ledger.database.read() as connection:
             assert await connection.run_sync(differences) == []
         assert await ledger.missing_triggers() == []
+        (lot,) = await ledger.lots("contoso")
+        assert (lot.seq, lot.remaining_micros, lot.expires_ms, lot.source) == (1, 500, 31_536_000_005, "manual")
+        assert await ledger.lot_faults() == []
         assert (await ledger.fund("contoso", 500, "r1")).repeated
         assert (await ledger.fund("contoso", 7, "r2", reason="more")).balance_micros == 507
         verdict = await ledger.verify_chain("contoso")
