@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import audit, books, calls, demo, export, money, notices, provision, rates, serve, trace
+from gateway.cli import audit, books, calls, demo, export, money, notices, provision, rates, serve, trace, usage
 from gateway.cli.common import ConfigFile
 from gateway.config.settings import FILE_VARIABLE
 from gateway.config.version import VERSION
@@ -48,7 +48,7 @@ app.add_typer(rates.app, name="rates")
 app.command()(rates.explain)
 app.command()(calls.calls)
 app.command()(calls.hangup)
-app.command()(calls.usage)
+app.command()(usage.usage)
 app.command()(trace.trace)
 app.add_typer(books.app, name="ledger")
 app.command()(money.reconcile)

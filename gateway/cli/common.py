@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 import typer
@@ -55,6 +56,10 @@ ConfigFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant's id.")]
 AnyTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
+
+FromDay = Annotated[str | None, typer.Option("--from", metavar="D", help="First date or time, UTC.")]
+ToDay = Annotated[str | None, typer.Option("--to", metavar="D", help="Last date (whole), or a time.")]
+OutputFile = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this file.")]
 
 P = ParamSpec("P")
 T = TypeVar("T")

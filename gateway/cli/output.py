@@ -5,8 +5,11 @@ done, 2 wrong use (CONTRACT 2).
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Final
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 import typer
 from rich.console import Console
@@ -81,3 +84,19 @@ def print_facts(document: Mapping[str, Any]) -> None:
         if not isinstance(value, list | dict):
             table.add_row(name.replace("_", " "), _shown(value))
     console().print(table)
+
+
+@contextmanager
+def opened(path: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that appears under its name only when it is whole."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    following = path.with_name(f".{path.name}.part")
+    try:
+        with following.open("wb") as out:
+            yield out
+        following.replace(path)
+    finally:
+        following.unlink(missing_ok=True)

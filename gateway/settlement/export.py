@@ -7,182 +7,149 @@ decimals, halves up, in Connection Fee and Charge and nowhere else; the exact ch
 import asyncio
 import csv
 import io
-import json
-from collections.abc import AsyncIterable, Callable, Iterator
+import re
+import uuid
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Any, BinaryIO, Final, Literal, Protocol
+from typing import Any, BinaryIO, Final
 
 from gateway.call.record import CallRecord
-from rating.money import format_cents
+from gateway.settlement.files import FORMS, ExportFormat, Value, open_rows
+from gateway.settlement.masking import NO_MASKING, Masking
 
-ExportFormat = Literal["csv", "json", "xlsx"]
-EXPORT_FORMATS: Final[tuple[ExportFormat, ...]] = ("csv", "json", "xlsx")
+FREE_CALL: Final = "FREECALL"
+"""The capability of a call that was given free because of a technical fault (DOMAIN 1)."""
 
-SHEET_ROWS: Final = 1_048_576
-"""Rows of one worksheet: Excel's own limit; what is more goes to the next sheet."""
+OBJECT_IDS: Final = uuid.UUID("5bd4be79-6d32-5d58-a5c6-6a0ac2b9f6b2")
+"""The name space of object ids: a tenant's user has the same one in every export and on every gate."""
 
-Value = str | int
+IDS_KEPT: Final = 10_000
+"""Object ids remembered: making one takes a hash, and a tenant's calls come from few users."""
+
+LATE: Final = ":late"
+"""Ends the charge id of talk that was proven after a sweep (MONEY 5)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the report; ``form`` says how a value is written, ``source`` where it comes from."""
+class UsageColumn:
+    """One column of the report; ``form`` says how a value is written, ``source`` where it comes from.
+
+    ``width`` is the most characters its type takes (0: any number); longer texts are cut.
+    """
 
     name: str
     description: str
     form: str
     source: str
+    width: int
 
 
 @cache
-def usage_columns() -> tuple[Column, ...]:
+def usage_columns() -> tuple[UsageColumn, ...]:
     """The columns in their order."""
     text = files("gateway.settlement").joinpath("data/usage_columns.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(io.StringIO(text))
-    return tuple(Column(row["name"], row["description"], row["form"], row["value"]) for row in rows)
+    return tuple(_column(row) for row in rows)
 
 
-def usage_row(record: CallRecord) -> list[Value]:
-    """The values of one record, in the order of the columns."""
-    return [cell(record) for cell in _cells()]
+def _column(row: dict[str, str]) -> UsageColumn:
+    width = re.fullmatch(r"nvarchar\((\d+)\)", row["sql_type"])
+    return UsageColumn(row["name"], row["description"], row["form"], row["value"], int(width[1]) if width else 0)
+
+
+def usage_row(record: CallRecord, masking: Masking = NO_MASKING) -> list[Value]:
+    """What CSV and JSON show of one record, in the order of the columns."""
+    values = usage_values(record, masking)
+    return [FORMS[column.form].plain(value) for column, value in zip(usage_columns(), values, strict=True)]
+
+
+def usage_values(record: CallRecord, masking: Masking = NO_MASKING) -> list[Any]:
+    """The values of one record, in the order of the columns, before their forms are applied."""
+    return [read(record, masking) for read in _readers()]
+
+
+_Reader = Callable[[CallRecord, Masking], Any]
 
 
 @cache
-def _cells() -> tuple[Callable[[CallRecord], Value], ...]:
-    return tuple(_cell(column) for column in usage_columns())
+def _readers() -> tuple[_Reader, ...]:
+    return tuple(_reader(column) for column in usage_columns())
 
 
-def _cell(column: Column) -> Callable[[CallRecord], Value]:
-    write = _FORMS[column.form]
-    read = _MADE.get(column.source)
-    if read is not None:
-        made = read
-        return lambda record: write(made(record))
-    name = column.source
-    return lambda record: write(getattr(record, name))
+def _reader(column: UsageColumn) -> _Reader:
+    read = _MADE.get(column.source) or _field(column.source)
+    if not column.width:
+        return read
+    width = column.width
+    return lambda record, masking: read(record, masking)[:width]
 
 
-def iso_time(unix_ms: int) -> str:
-    """A moment as ISO 8601 in UTC with milliseconds; empty for 0."""
-    if not unix_ms:
+def _field(name: str) -> _Reader:
+    return lambda record, masking: getattr(record, name)
+
+
+@lru_cache(IDS_KEPT)
+def object_id(tenant_id: str, user_id: str) -> str:
+    """A user's id as the GUID that the column takes: its own where it is one, else made of tenant and user id."""
+    if not user_id:
         return ""
-    moment = datetime.fromtimestamp(unix_ms // 1000, UTC).replace(microsecond=unix_ms % 1000 * 1000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    try:
+        return str(uuid.UUID(user_id))
+    except ValueError:
+        return str(uuid.uuid5(OBJECT_IDS, f"{tenant_id}/{user_id}"))
 
 
-_FORMS: Final[dict[str, Callable[[Any], Value]]] = {
-    "text": str,
-    "whole": int,
-    "moment": iso_time,
-    "seconds": lambda talk_ms: int(talk_ms) // 1000,
-    "cents": format_cents,
-}
+def _object_id(record: CallRecord, _masking: Masking) -> str:
+    """Empty for bots: "null/empty for bot call types (ucap_in, ucap_out)"."""
+    return "" if record.kind.startswith("ucap_") else object_id(record.tenant_id, record.user_id)
 
-_MADE: Final[dict[str, Callable[[CallRecord], Any]]] = {
+
+def _usage_id(record: CallRecord, _masking: Masking) -> str:
+    """The call's own id, a GUID; talk that was booked later is a row with one of its own."""
+    call_id = record.call_id.removesuffix(LATE)
+    return call_id if call_id == record.call_id else str(uuid.uuid5(OBJECT_IDS, record.call_id))
+
+
+def _scope(record: CallRecord, _masking: Masking) -> str:
+    """Empty for a call that was refused before its number was judged: neither can be said of it."""
+    if not (record.answered_ms or record.number_type):
+        return ""
+    return "domestic" if record.domestic else "international"
+
+
+def _capability(record: CallRecord, _masking: Masking) -> str:
+    """The licence used; FREECALL for talk that nobody could charge, because no gate was up while it was had."""
+    free = record.uncharged_micros > 0 and not record.charge_micros
+    return FREE_CALL if free else record.capability
+
+
+_MADE: Final[dict[str, _Reader]] = {
     # A call that nobody answered starts with its INVITE and takes no time.
-    "start_ms": lambda record: record.answered_ms or record.invited_ms,
-    "end_ms": lambda record: record.ended_ms or record.answered_ms or record.invited_ms,
-    # "null/empty for bot call types (ucap_in, ucap_out)".
-    "object_id": lambda record: "" if record.kind.startswith("ucap_") else record.user_id,
-    "scope": lambda record: "domestic" if record.domestic else "international",
+    "start_ms": lambda record, _: record.answered_ms or record.invited_ms,
+    "end_ms": lambda record, _: record.ended_ms or record.answered_ms or record.invited_ms,
+    "talk_s": lambda record, _: record.talk_ms // 1000,
+    "usage_id": _usage_id,
+    "object_id": _object_id,
+    "scope": _scope,
+    "capability": _capability,
+    "caller": lambda record, masking: masking.caller(record),
+    "number": lambda record, masking: masking.number(record),
+    "dialled": lambda record, masking: masking.dialled(record),
     # The fee is part of the charge; a call that cost nothing has none.
-    "fee_micros": lambda record: record.connect_micros if record.charge_micros else 0,
+    "fee_micros": lambda record, _: record.connect_micros if record.charge_micros else 0,
 }
 
 
-async def export_usage(records: AsyncIterable[CallRecord], out: BinaryIO, form: ExportFormat) -> int:
+async def export_usage(
+    records: AsyncIterable[CallRecord], out: BinaryIO, form: ExportFormat, masking: Masking = NO_MASKING
+) -> int:
     """Write ``records`` (``Ledger.usage``) to ``out``; how many rows.  Memory stays flat however many there are."""
-    writer = _WRITERS[form](out)
+    rows = open_rows(form, out, usage_columns(), "Usage")
     count = 0
     async for record in records:
-        writer.add(usage_row(record))
+        rows.add(usage_values(record, masking))
         count += 1
-    await asyncio.to_thread(writer.close)
+    await asyncio.to_thread(rows.close)
     return count
-
-
-class _Rows(Protocol):
-    def add(self, row: list[Value]) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _CsvRows:
-    """RFC 4180: first row names, CRLF, quotes where needed."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=False)
-        self._csv = csv.writer(self._text)
-        self._csv.writerow([column.name for column in usage_columns()])
-
-    def add(self, row: list[Value]) -> None:
-        self._csv.writerow(row)
-
-    def close(self) -> None:
-        self._text.flush()
-        self._text.detach()
-
-
-class _JsonRows:
-    """One array of objects, named as the columns."""
-
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self._names = [column.name for column in usage_columns()]
-        self._before = b"[\n"
-
-    def add(self, row: list[Value]) -> None:
-        named = dict(zip(self._names, row, strict=True))
-        self._out.write(self._before + json.dumps(named, ensure_ascii=False).encode())
-        self._before = b",\n"
-
-    def close(self) -> None:
-        self._out.write(b"[]\n" if self._before == b"[\n" else b"\n]\n")
-
-
-class _ExcelRows:
-    """A workbook whose rows go to a temporary file as they come.  Texts are texts: nothing a peer sent is a formula.
-
-    openpyxl is loaded here, for whoever wants a workbook: it takes longer to load than most commands run.
-    """
-
-    def __init__(self, out: BinaryIO) -> None:
-        from openpyxl import Workbook
-        from openpyxl.cell import WriteOnlyCell
-        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-
-        self._cell, self._illegal = WriteOnlyCell, ILLEGAL_CHARACTERS_RE
-        self._out = out
-        self._book = Workbook(write_only=True)
-        self._rows = 0
-        self._begin_sheet()
-
-    def _begin_sheet(self) -> None:
-        self._sheet = self._book.create_sheet(f"Usage {len(self._book.sheetnames) + 1}")
-        self._rows = 0
-        self.add([column.name for column in usage_columns()])
-
-    def add(self, row: list[Value]) -> None:
-        if self._rows == SHEET_ROWS:
-            self._begin_sheet()
-        self._sheet.append(list(self._excel_cells(row)))
-        self._rows += 1
-
-    def _excel_cells(self, row: list[Value]) -> Iterator[object]:
-        for value in row:
-            if isinstance(value, str):
-                cell = self._cell(self._sheet, self._illegal.sub("�", value))
-                cell.data_type = "s"
-                yield cell
-            else:
-                yield value
-
-    def close(self) -> None:
-        self._book.save(self._out)
-        self._book.close()
-
-
-_WRITERS: Final[dict[str, Callable[[BinaryIO], _Rows]]] = {"csv": _CsvRows, "json": _JsonRows, "xlsx": _ExcelRows}

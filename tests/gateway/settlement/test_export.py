@@ -5,14 +5,17 @@ import io
 import json
 import re
 import tracemalloc
+import uuid
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import openpyxl
 import pytest
 
 from gateway.call.record import CallRecord
-from gateway.settlement import export, export_usage, iso_time, usage_columns, usage_row
+from gateway.settlement import export_usage, files, iso_time, usage_columns, usage_row
+from gateway.settlement.export import object_id
 
 SOURCE_COLUMNS = [
     "UsageId",
@@ -107,8 +110,47 @@ def test_a_refused_call_costs_nothing_and_takes_no_time() -> None:
     assert (row["Reason Code"], row["SIP Status"]) == ("NO_CREDIT", 402)
 
 
-def test_voice_applications_have_no_object_id() -> None:
-    assert named(CallRecord("c", "t", "ucap_in", user_id="bot@contoso.com"))["AAD ObjectId"] == ""
+@pytest.mark.parametrize("kind", ["ucap_in", "ucap_out"])
+def test_voice_applications_have_no_object_id(kind: str) -> None:
+    row = named(CallRecord("c", "t", kind, user_id="bot@contoso.com"))
+    assert (row["AAD ObjectId"], row["UPN"]) == ("", "bot@contoso.com")
+
+
+def test_an_object_id_is_a_guid_that_stays_the_same() -> None:
+    row = named(ANSWERED)
+    assert uuid.UUID(str(row["AAD ObjectId"])) == uuid.UUID(object_id("contoso", "alice@contoso.com"))
+    assert row["UPN"] == "alice@contoso.com"
+    assert object_id("fabrikam", "alice@contoso.com") != row["AAD ObjectId"]
+    assert object_id("contoso", "ALICE@contoso.com") != row["AAD ObjectId"]
+    assert object_id("contoso", "0F0C0FB4-5B3C-4E2F-9A35-9C0F6A0C3C11") == "0f0c0fb4-5b3c-4e2f-9a35-9c0f6a0c3c11"
+    assert named(CallRecord("c", "contoso", "conf_in"))["AAD ObjectId"] == ""
+
+
+def test_talk_booked_later_has_a_usage_id_of_its_own() -> None:
+    call_id = "0190d5a8-6c7e-7a31-9b1a-0d6c6b1f6a11"
+    whole, late = (named(CallRecord(each, "t", "user_out")) for each in (call_id, f"{call_id}:late"))
+    assert (whole["UsageId"], whole["Charge ID"]) == (call_id, call_id)
+    assert uuid.UUID(str(late["UsageId"])) != uuid.UUID(call_id)
+    assert late["Charge ID"] == f"{call_id}:late"
+
+
+def test_talk_that_nobody_could_charge_is_a_free_call() -> None:
+    answered = {"capability": "MCOPSTNPP", "payer": "credits", "answered_ms": 1, "talk_ms": 60_000}
+    free = CallRecord("c", "t", "user_out", **answered, uncharged_micros=20_000)
+    partly = CallRecord("c", "t", "user_out", **answered, uncharged_micros=20_000, charge_micros=20_000)
+    assert (named(free)["Capability"], named(free)["Charge"]) == ("FREECALL", "0.00")
+    assert named(partly)["Capability"] == "MCOPSTNPP"
+
+
+def test_texts_fit_the_types_of_the_table() -> None:
+    long = CallRecord("c", "t", "user_out", sip_call_id="x" * 70, user_name="y" * 200)
+    assert (len(str(named(long)["Call ID"])), len(str(named(long)["User Display Name"]))) == (64, 128)
+
+
+def test_a_call_refused_before_its_number_was_judged_is_neither_domestic_nor_international() -> None:
+    assert named(REFUSED)["Domestic/International"] == ""
+    busy = CallRecord("c", "t", "user_out", number_type="subscriber", sip_status=486)
+    assert named(busy)["Domestic/International"] == "domestic"
 
 
 @pytest.mark.parametrize(
@@ -167,8 +209,36 @@ async def test_excel_takes_texts_for_texts(tmp_path: Path) -> None:
     book.close()
 
 
+async def test_excel_has_numbers_and_dates_where_the_report_has_them(tmp_path: Path) -> None:
+    with (tmp_path / "usage.xlsx").open("wb") as out:
+        await export_usage(stream(ANSWERED, REFUSED), out, "xlsx")
+    book = openpyxl.load_workbook(tmp_path / "usage.xlsx")
+    sheet = book.worksheets[0]
+    names = [cell.value for cell in sheet[1]]
+    row = dict(zip(names, sheet[2], strict=True))
+    assert abs(row["Start Time"].value - datetime(2025, 10, 9, 8, 53, 21, 1000)) < timedelta(milliseconds=1)
+    assert row["Start Time"].number_format == 'yyyy-mm-dd"T"hh:mm:ss.000"Z"'
+    assert (row["Charge"].value, row["Charge"].number_format, row["Charge"].data_type) == (0.13, "0.00", "n")
+    assert (row["Charge Micros"].value, row["Duration Seconds"].value) == (125_000, 60)
+    assert sheet.freeze_panes == "A2"
+    assert all(sheet.column_dimensions[row[name].column_letter].width > 24 for name in ("Start Time", "End Time"))
+    book.close()
+
+
+async def test_excel_keeps_what_it_cannot_hold_as_text(tmp_path: Path) -> None:
+    huge = CallRecord("c", "t", "user_out", user_name="x" * 40_000, charge_micros=10**15)
+    with (tmp_path / "usage.xlsx").open("wb") as out:
+        await export_usage(stream(huge, ANSWERED), out, "xlsx")
+    book = openpyxl.load_workbook(tmp_path / "usage.xlsx")
+    names = [cell.value for cell in book.worksheets[0][1]]
+    first, second = (dict(zip(names, book.worksheets[0][number], strict=True)) for number in (2, 3))
+    assert (first["Charge Micros"].value, first["Charge Micros"].data_type) == (str(10**15), "s")
+    assert (second["Charge Micros"].value, second["Charge Micros"].data_type) == (125_000, "n")
+    book.close()
+
+
 async def test_excel_goes_on_to_the_next_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "SHEET_ROWS", 3)
+    monkeypatch.setattr(files, "SHEET_ROWS", 3)
     with (tmp_path / "usage.xlsx").open("wb") as out:
         await export_usage(stream(*[ANSWERED] * 5), out, "xlsx")
     book = openpyxl.load_workbook(tmp_path / "usage.xlsx")
@@ -177,7 +247,7 @@ async def test_excel_goes_on_to_the_next_sheet(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
-async def test_memory_stays_flat(form: export.ExportFormat, tmp_path: Path) -> None:
+async def test_memory_stays_flat(form: files.ExportFormat, tmp_path: Path) -> None:
     async def many() -> AsyncIterator[CallRecord]:
         for _ in range(5_000):
             yield ANSWERED

@@ -1,0 +1,198 @@
+"""Rows into a file: CSV (RFC 4180), JSON or a workbook, row by row, so that memory stays flat however many there are.
+
+A row holds plain values (texts, whole numbers, micro-units, Unix milliseconds); the *form* of its column says how each
+is written.  CSV and people see money with two decimals, halves up; a program that reads JSON gets it exact, but in the
+usage report, whose two decimals are the source's own and whose exact charge stands in a column beside it.  In a
+workbook numbers are numbers and moments are dates, so that they can be added up and sorted.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, BinaryIO, Final, Literal, Protocol
+
+from rating.money import format_amount, format_cents
+
+ExportFormat = Literal["csv", "json", "xlsx"]
+EXPORT_FORMATS: Final[tuple[ExportFormat, ...]] = ("csv", "json", "xlsx")
+
+SHEET_ROWS: Final = 1_048_576
+"""Rows of one worksheet: Excel's own limit; what is more goes to the next sheet."""
+
+CELL_CHARACTERS: Final = 32_767
+"""Characters of one cell: Excel's own limit, beyond which it calls the file damaged."""
+
+EXACT_INTEGERS: Final = 10**15
+"""Excel keeps fifteen digits of a number; longer ones are written as texts."""
+
+EXCEL_EPOCH_DAYS: Final = 25_569
+"""Days from Excel's day 0 to 1970-01-01."""
+
+DAY_MS: Final = 86_400_000
+
+Value = str | int
+
+
+class Column(Protocol):
+    """A column as the writers need it: its name, and its form's name in :data:`FORMS`."""
+
+    @property
+    def name(self) -> str:
+        """What stands in the first row."""
+
+    @property
+    def form(self) -> str:
+        """How its values are written."""
+
+
+def iso_time(unix_ms: int) -> str:
+    """A moment as ISO 8601 in UTC with milliseconds; empty for 0."""
+    if not unix_ms:
+        return ""
+    moment = datetime.fromtimestamp(unix_ms // 1000, UTC).replace(microsecond=unix_ms % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How values are written: ``plain`` in CSV and for people, ``exact`` in JSON, ``excel`` in a workbook."""
+
+    plain: Callable[[Any], Value]
+    exact: Callable[[Any], Value]
+    excel: Callable[[Any], object]
+    number_format: str = "General"
+    width: int = 14
+    """Of the workbook's column, in characters."""
+
+
+def _excel_moment(unix_ms: int) -> object:
+    return unix_ms / DAY_MS + EXCEL_EPOCH_DAYS if unix_ms else None
+
+
+def _excel_cents(micros: int) -> object:
+    return Decimal(format_cents(micros))
+
+
+def _excel_whole(number: int) -> object:
+    return number if -EXACT_INTEGERS < number < EXACT_INTEGERS else str(number)
+
+
+FORMS: Final[dict[str, Form]] = {
+    "text": Form(str, str, str, width=22),
+    "whole": Form(int, int, _excel_whole),
+    "moment": Form(iso_time, iso_time, _excel_moment, 'yyyy-mm-dd"T"hh:mm:ss.000"Z"', 26),
+    "cents": Form(format_cents, format_cents, _excel_cents, "0.00"),
+    "money": Form(format_cents, format_amount, _excel_cents, "0.00"),
+}
+"""``cents`` and ``money`` are micro-units; ``cents`` has two decimals in JSON as well."""
+
+
+class Rows(Protocol):
+    """A file that is being written: rows in, and an end."""
+
+    def add(self, row: Sequence[Any]) -> None:
+        """One row, a value for each column."""
+
+    def close(self) -> None:
+        """Write what is left; the file stays open for its owner."""
+
+
+class CsvRows:
+    """RFC 4180: first row names, CRLF, quotes where needed."""
+
+    def __init__(self, out: BinaryIO, columns: Sequence[Column]) -> None:
+        self._forms = [FORMS[column.form].plain for column in columns]
+        self._text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=False)
+        self._csv = csv.writer(self._text)
+        self._csv.writerow([column.name for column in columns])
+
+    def add(self, row: Sequence[Any]) -> None:
+        """One line, or more where a text has line ends."""
+        self._csv.writerow([form(value) for form, value in zip(self._forms, row, strict=True)])
+
+    def close(self) -> None:
+        """Write what is left; the file stays open for its owner."""
+        self._text.flush()
+        self._text.detach()
+
+
+class JsonRows:
+    """One array of objects, named as the columns."""
+
+    def __init__(self, out: BinaryIO, columns: Sequence[Column]) -> None:
+        self._out = out
+        self._forms = [(column.name, FORMS[column.form].exact) for column in columns]
+        self._before = b"[\n"
+
+    def add(self, row: Sequence[Any]) -> None:
+        """One object on a line of its own."""
+        named = {name: form(value) for (name, form), value in zip(self._forms, row, strict=True)}
+        self._out.write(self._before + json.dumps(named, ensure_ascii=False).encode("utf-8", "replace"))
+        self._before = b",\n"
+
+    def close(self) -> None:
+        """End the array."""
+        self._out.write(b"[]\n" if self._before == b"[\n" else b"\n]\n")
+
+
+class ExcelRows:
+    """A workbook whose rows go to a temporary file as they come.  Texts are texts: nothing a peer sent is a formula.
+
+    openpyxl is loaded here, for whoever wants a workbook: it takes longer to load than most commands run.
+    """
+
+    def __init__(self, out: BinaryIO, columns: Sequence[Column], title: str) -> None:
+        from openpyxl import Workbook
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+        from openpyxl.utils import get_column_letter
+
+        self._illegal, self._letter = ILLEGAL_CHARACTERS_RE, get_column_letter
+        self._out, self._columns, self._title = out, columns, title
+        self._forms = [FORMS[column.form] for column in columns]
+        self._book = Workbook(write_only=True)
+        self._begin_sheet()
+
+    def _begin_sheet(self) -> None:
+        """A sheet with its first row, which stays in sight; one cell for each column, written anew for each row."""
+        from openpyxl.cell import WriteOnlyCell
+
+        number = len(self._book.sheetnames) + 1
+        self._sheet = self._book.create_sheet(f"{self._title} {number}")
+        self._sheet.freeze_panes = "A2"
+        for place, form in enumerate(self._forms, 1):
+            self._sheet.column_dimensions[self._letter(place)].width = form.width
+        self._sheet.append([column.name for column in self._columns])
+        self._cells = [WriteOnlyCell(self._sheet) for _ in self._forms]
+        for cell, form in zip(self._cells, self._forms, strict=True):
+            cell.number_format = form.number_format
+        self._rows = 1
+
+    def add(self, row: Sequence[Any]) -> None:
+        """One row, on the next sheet where this one is full."""
+        if self._rows == SHEET_ROWS:
+            self._begin_sheet()
+        for cell, form, value in zip(self._cells, self._forms, row, strict=True):
+            written = form.excel(value)
+            if isinstance(written, str):
+                cell.value = self._illegal.sub("�", written)[:CELL_CHARACTERS] or None
+                cell.data_type = "s" if cell.value else "n"
+            else:
+                cell.value = written
+        self._sheet.append(self._cells)
+        self._rows += 1
+
+    def close(self) -> None:
+        """Put the sheets together: the slowest part of a large workbook."""
+        self._book.save(self._out)
+        self._book.close()
+
+
+def open_rows(form: ExportFormat, out: BinaryIO, columns: Sequence[Column], title: str) -> Rows:
+    """Begin a file of this form in ``out``; ``title`` names a workbook's sheets (at most 20 characters)."""
+    if form == "xlsx":
+        return ExcelRows(out, columns, title)
+    return CsvRows(out, columns) if form == "csv" else JsonRows(out, columns)
