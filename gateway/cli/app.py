@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import audit, books, calls, demo, export, money, notices, provision, rates, serve, trace, usage
+from gateway.cli import audit, books, calls, demo, export, money, notices, provision, rates, reports, serve, trace, usage
 from gateway.cli.common import ConfigFile
 from gateway.config.settings import FILE_VARIABLE
 from gateway.config.version import VERSION
@@ -49,6 +49,8 @@ app.command()(rates.explain)
 app.command()(calls.calls)
 app.command()(calls.hangup)
 app.command()(usage.usage)
+app.add_typer(reports.app, name="report")
+app.command()(reports.advise)
 app.command()(trace.trace)
 app.add_typer(books.app, name="ledger")
 app.command()(money.reconcile)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger.engine import Database
@@ -67,9 +67,20 @@ async def write(connection: AsyncConnection, acts: Iterable[Act]) -> None:
         await connection.execute(insert(audit), rows)
 
 
-async def read(database: Database, tenant_id: str | None, from_ms: int | None, to_ms: int | None) -> AsyncIterator[Act]:
-    """Acts in [from, to) concerning one tenant or anybody (None), oldest first, as a stream.  Raises LedgerAway."""
+async def read(
+    database: Database,
+    tenant_id: str | None,
+    from_ms: int | None,
+    to_ms: int | None,
+    only: ColumnElement[bool] | None = None,
+) -> AsyncIterator[Act]:
+    """Acts in [from, to) concerning one tenant or anybody (None), oldest first, as a stream.  Raises LedgerAway.
+
+    ``only`` narrows them further.
+    """
     wanted = select(audit).order_by(audit.c.id).limit(READ_ROWS)
+    if only is not None:
+        wanted = wanted.where(only)
     if tenant_id is not None:
         wanted = wanted.where(audit.c.tenant_id == tenant_id)
     if from_ms is not None:

@@ -24,6 +24,7 @@ from gateway.ledger import (
     provisioning,
     reading,
     rebuilding,
+    reporting,
     schema,
     trial,
     verify,
@@ -403,6 +404,16 @@ class Ledger:
     async def call(self, call_id: str) -> CallRecord | None:
         """The record of a call that is over, answered or refused; None where the ledger has none."""
         return await reading.read_call(self.database, call_id)
+
+    def blockings(
+        self, tenant_id: str, from_ms: int | None = None, to_ms: int | None = None
+    ) -> AsyncIterator[audit.Act]:
+        """Acts that blocked a user of a tenant, or ended that, oldest first, as a stream."""
+        return reporting.read_blockings(self.database, tenant_id)
+
+    async def minimum_funding(self, tenant_id: str) -> int | None:
+        """A tenant's least funding in micro-units; None where it has none.  Raises UnknownTenant."""
+        return await reporting.minimum_funding(self.database, tenant_id)
 
     async def verify_chain(self, tenant_id: str, kept: verify.Kept | None = None) -> ChainVerdict:
         """Check a tenant's hash chain, running balances, call records, fundings, and heads kept outside.

@@ -9,6 +9,7 @@ workbook numbers are numbers and moments are dates, so that they can be added up
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ SHEET_ROWS: Final = 1_048_576
 CELL_CHARACTERS: Final = 32_767
 """Characters of one cell: Excel's own limit, beyond which it calls the file damaged."""
 
+NOT_IN_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no XML file can hold."""
+
 EXACT_INTEGERS: Final = 10**15
 """Excel keeps fifteen digits of a number; longer ones are written as texts."""
 
@@ -35,6 +39,8 @@ EXCEL_EPOCH_DAYS: Final = 25_569
 DAY_MS: Final = 86_400_000
 
 Value = str | int
+
+Cell = str | int | float | Decimal | None
 
 
 class Column(Protocol):
@@ -63,21 +69,21 @@ class Form:
 
     plain: Callable[[Any], Value]
     exact: Callable[[Any], Value]
-    excel: Callable[[Any], object]
+    excel: Callable[[Any], Cell]
     number_format: str = "General"
     width: int = 14
     """Of the workbook's column, in characters."""
 
 
-def _excel_moment(unix_ms: int) -> object:
+def _excel_moment(unix_ms: int) -> Cell:
     return unix_ms / DAY_MS + EXCEL_EPOCH_DAYS if unix_ms else None
 
 
-def _excel_cents(micros: int) -> object:
+def _excel_cents(micros: int) -> Cell:
     return Decimal(format_cents(micros))
 
 
-def _excel_whole(number: int) -> object:
+def _excel_whole(number: int) -> Cell:
     return number if -EXACT_INTEGERS < number < EXACT_INTEGERS else str(number)
 
 
@@ -142,52 +148,45 @@ class JsonRows:
 class ExcelRows:
     """A workbook whose rows go to a temporary file as they come.  Texts are texts: nothing a peer sent is a formula.
 
-    openpyxl is loaded here, for whoever wants a workbook: it takes longer to load than most commands run.
+    XlsxWriter is loaded here, for whoever wants a workbook: few commands do.
     """
 
     def __init__(self, out: BinaryIO, columns: Sequence[Column], title: str) -> None:
-        from openpyxl import Workbook
-        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-        from openpyxl.utils import get_column_letter
+        from xlsxwriter import Workbook
 
-        self._illegal, self._letter = ILLEGAL_CHARACTERS_RE, get_column_letter
-        self._out, self._columns, self._title = out, columns, title
+        self._columns, self._title = columns, title
+        self._book = Workbook(out, {"constant_memory": True, "use_zip64": True})
         self._forms = [FORMS[column.form] for column in columns]
-        self._book = Workbook(write_only=True)
+        self._formats = [self._book.add_format({"num_format": form.number_format}) for form in self._forms]
+        self._sheets = 0
         self._begin_sheet()
 
     def _begin_sheet(self) -> None:
-        """A sheet with its first row, which stays in sight; one cell for each column, written anew for each row."""
-        from openpyxl.cell import WriteOnlyCell
-
-        number = len(self._book.sheetnames) + 1
-        self._sheet = self._book.create_sheet(f"{self._title} {number}")
-        self._sheet.freeze_panes = "A2"
-        for place, form in enumerate(self._forms, 1):
-            self._sheet.column_dimensions[self._letter(place)].width = form.width
-        self._sheet.append([column.name for column in self._columns])
-        self._cells = [WriteOnlyCell(self._sheet) for _ in self._forms]
-        for cell, form in zip(self._cells, self._forms, strict=True):
-            cell.number_format = form.number_format
+        """A sheet with its first row, which stays in sight."""
+        self._sheets += 1
+        self._sheet = self._book.add_worksheet(f"{self._title} {self._sheets}")
+        self._sheet.freeze_panes(1, 0)
+        for place, form in enumerate(self._forms):
+            self._sheet.set_column(place, place, form.width)
+        for place, column in enumerate(self._columns):
+            self._sheet.write_string(0, place, column.name)
         self._rows = 1
 
     def add(self, row: Sequence[Any]) -> None:
-        """One row, on the next sheet where this one is full."""
+        """One row, on the next sheet where this one is full; an empty text leaves its cell empty."""
         if self._rows == SHEET_ROWS:
             self._begin_sheet()
-        for cell, form, value in zip(self._cells, self._forms, row, strict=True):
-            written = form.excel(value)
+        for place, value in enumerate(row):
+            written = self._forms[place].excel(value)
             if isinstance(written, str):
-                cell.value = self._illegal.sub("�", written)[:CELL_CHARACTERS] or None
-                cell.data_type = "s" if cell.value else "n"
-            else:
-                cell.value = written
-        self._sheet.append(self._cells)
+                if written:
+                    self._sheet.write_string(self._rows, place, NOT_IN_XML.sub("\ufffd", written)[:CELL_CHARACTERS])
+            elif written is not None:
+                self._sheet.write_number(self._rows, place, written, self._formats[place])
         self._rows += 1
 
     def close(self) -> None:
         """Put the sheets together: the slowest part of a large workbook."""
-        self._book.save(self._out)
         self._book.close()
 
 

@@ -221,7 +221,7 @@ async def test_excel_has_numbers_and_dates_where_the_report_has_them(tmp_path: P
     assert (row["Charge"].value, row["Charge"].number_format, row["Charge"].data_type) == (0.13, "0.00", "n")
     assert (row["Charge Micros"].value, row["Duration Seconds"].value) == (125_000, 60)
     assert sheet.freeze_panes == "A2"
-    assert all(sheet.column_dimensions[row[name].column_letter].width > 24 for name in ("Start Time", "End Time"))
+    assert sheet.column_dimensions[row["Start Time"].column_letter].width > 24
     book.close()
 
 
