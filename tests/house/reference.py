@@ -27,6 +27,7 @@ from gateway.config.later import LATER
 from gateway.config.problems import table_of
 from gateway.config.provisioning import Provisioning
 from gateway.config.settings import Settings
+from gateway.settlement import usage_columns
 from gateway.settlement.notify_events import EVENTS, Event
 from gateway.sip import transaction
 from gateway.sip.reasons import SIP_REASONS, q850_of
@@ -286,10 +287,17 @@ def machine(name: str) -> str:
     return table(("state", "event", "next state", "actions"), rows)
 
 
+<<<<<<< HEAD
 def recharge_table() -> str:
     """What each happening does to the recharge of an account."""
     rows = ((state, happening, code(action), following) for state, happening, action, following in table_rows())
     return table(("state", "what happens", "action", "next state"), rows)
+=======
+def usage_column_table() -> str:
+    """The columns of the usage report in their order."""
+    rows = ((str(place), each.name, each.description) for place, each in enumerate(usage_columns()))
+    return table(("n", "name", "what it is"), rows)
+>>>>>>> 91106c0 (Test the archive; report minute pools, as soon as there are any; measure exports)
 
 
 BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
@@ -311,6 +319,7 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
         "later": later_table,
     },
     "gateway/settlement/README.md": {"events": event_table},
+    "gateway/settlement/reports/README.md": {"usage-columns": usage_column_table},
     "gateway/telemetry/README.md": {"metrics": metric_table},
     "gateway/cli/README.md": {"commands": lambda: command_text(app, "callgate")},
     "policy/README.md": {"reasons": reason_table, "rules": rule_table},

@@ -2,15 +2,16 @@
 
 A ledger is filled through its own booking with one tenant for each number of CALLS, a year of calls each: SQLite in a
 temporary folder, or with ``--ledger postgres`` a PostgreSQL cluster made for the measurement, with ``fsync`` on as a
-customer's has it.  Then ``callgate usage`` writes each tenant's calls in each form, as a program of its own, and the
-advice and a report read them.  Told are its wall time, the size of the file and the most memory that it had (peak
-resident set, as the kernel counted it); the first line is the same program for a tenant without calls.  It is no test:
+customer's has it.  Then ``callgate usage`` writes each tenant's calls in each form, as a program of its own, and a
+report and the advice read them.  Told are wall time, processor time of all its threads, the most memory that it had
+(peak resident set) and the size of the file; the first lines are the same for a tenant without calls.  It is no test:
 a time depends on the machine.
 """
 
 import argparse
 import asyncio
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -75,17 +76,22 @@ async def fill(folder: Path, url: str, counts: list[int]) -> None:
     print(f"booked {sum(counts)} calls in {time.perf_counter() - began_s:.0f} s", flush=True)
 
 
-def run(folder: Path, *words: str) -> tuple[float, float]:
-    """One command as a program of its own: its wall time in seconds, its peak resident set in MB."""
+def run(folder: Path, *words: str) -> tuple[float, float, float]:
+    """One command as a program of its own: wall and processor time in seconds, its peak resident set in MB."""
     command = [sys.executable, "-m", "gateway.cli", *words, "--config", str(folder / "callgate.toml")]
-    began_s, peak_kb = time.perf_counter(), 0
+    began_s, before_s, peak_kb = time.perf_counter(), children_s(), 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
         while child.poll() is None:
             peak_kb = max(peak_kb, peak_of(child.pid))
             time.sleep(LOOK_S)
-        took_s = time.perf_counter() - began_s
     assert child.returncode == 0, words
-    return took_s, peak_kb / 1024
+    return time.perf_counter() - began_s, children_s() - before_s, peak_kb / 1024
+
+
+def children_s() -> float:
+    """User and system time of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def peak_of(pid: int) -> int:
@@ -94,20 +100,22 @@ def peak_of(pid: int) -> int:
     return int(found[1]) if (found := re.search(r"VmHWM:\s+(\d+)", status)) else 0
 
 
-def tell(what: str, took_s: float, peak_mb: float, count: int, size: int) -> None:
-    each = f"{took_s / count * 1e6:5.0f} us a call" if count else ""
-    print(f"{what:28} {took_s:7.1f} s {peak_mb:6.0f} MB of memory {size / 1e6:8.1f} MB of file  {each}", flush=True)
+def tell(what: str, took: tuple[float, float, float], count: int, size: int = 0) -> None:
+    wall_s, cpu_s, peak_mb = took
+    each = f"{cpu_s / count * 1e6:6.0f} us a call" if count else ""
+    file = f"{size / 1e6:8.1f} MB of file" if size else ""
+    print(f"{what:26} {wall_s:7.1f} s, {cpu_s:6.1f} s CPU {peak_mb:5.0f} MB of memory {each} {file}", flush=True)
 
 
 def measure(folder: Path, counts: list[int], forms: list[str]) -> None:
     for count in [0, *counts]:
         for form in forms:
             made = folder / f"usage.{form}"
-            took_s, peak_mb = run(folder, "usage", "--tenant", f"calls-{count}", "--format", form, "-o", str(made))
-            tell(f"usage {form} of {count}", took_s, peak_mb, count, made.stat().st_size)
+            took = run(folder, "usage", "--tenant", f"calls-{count}", "--format", form, "-o", str(made))
+            tell(f"usage {form} of {count}", took, count, made.stat().st_size)
             made.unlink()
-        for words in (("report", "spend", "--by", "destination"), ("advise", "--months", "2")):
-            tell(f"{' '.join(words[:2])} of {count}", *run(folder, *words, "--tenant", f"calls-{count}"), count, 0)
+        for words in (("report", "spend"), ("advise", "--months", "2")):
+            tell(f"{words[0]} of {count}", run(folder, *words, "--tenant", f"calls-{count}"), count)
 
 
 def main() -> None:
@@ -115,12 +123,14 @@ def main() -> None:
     words.add_argument("calls", nargs="*", type=int, default=[10_000, 100_000, 1_000_000])
     words.add_argument("--ledger", default="embedded", help="embedded, or postgres")
     words.add_argument("--forms", nargs="*", choices=FORMS, default=FORMS)
+    words.add_argument("--folder", type=Path, help="an embedded ledger is kept here, and used where it is filled")
     given = words.parse_args()
-    with tempfile.TemporaryDirectory() as name, ledger_at(given.ledger, Path(name)) as url:
-        folder = Path(name)
-        told = url.replace("+asyncpg", "").replace("+aiosqlite", "")
-        (folder / "callgate.toml").write_text(f'[node]\ndata_dir = "{folder}"\n[ledger]\nurl = "{told}"\n')
-        asyncio.run(fill(folder, url, given.calls))
+    with tempfile.TemporaryDirectory() as name, ledger_at(given.ledger, given.folder or Path(name)) as url:
+        folder = given.folder or Path(name)
+        if not (folder / "callgate.toml").exists():
+            asyncio.run(fill(folder, url, given.calls))
+            told = url.replace("+asyncpg", "").replace("+aiosqlite", "")
+            (folder / "callgate.toml").write_text(f'[node]\ndata_dir = "{folder}"\n[ledger]\nurl = "{told}"\n')
         measure(folder, given.calls, list(given.forms))
 
 
