@@ -13,6 +13,7 @@ from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any, BinaryIO, Final
 
 from gateway.call.record import CallRecord
@@ -67,27 +68,34 @@ def usage_row(record: CallRecord, masking: Masking = NO_MASKING) -> list[Value]:
 
 def usage_values(record: CallRecord, masking: Masking = NO_MASKING) -> list[Any]:
     """The values of one record, in the order of the columns, before their forms are applied."""
-    return [read(record, masking) for read in _readers()]
+    plan = _plan()
+    values = list(plan.fields(record))
+    for place, make in plan.made:
+        values[place] = make(record, masking)
+    for place, width in plan.widths:
+        if len(values[place]) > width:
+            values[place] = values[place][:width]
+    return values
 
 
-_Reader = Callable[[CallRecord, Masking], Any]
+_Made = Callable[[CallRecord, Masking], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a row is made, worked out once: all fields by one call, then what is made of several, then what is cut."""
+
+    fields: Callable[[CallRecord], tuple[Any, ...]]
+    made: tuple[tuple[int, _Made], ...]
+    widths: tuple[tuple[int, int], ...]
 
 
 @cache
-def _readers() -> tuple[_Reader, ...]:
-    return tuple(_reader(column) for column in usage_columns())
-
-
-def _reader(column: UsageColumn) -> _Reader:
-    read = _MADE.get(column.source) or _field(column.source)
-    if not column.width:
-        return read
-    width = column.width
-    return lambda record, masking: read(record, masking)[:width]
-
-
-def _field(name: str) -> _Reader:
-    return lambda record, masking: getattr(record, name)
+def _plan() -> _Plan:
+    columns = list(enumerate(usage_columns()))
+    names = ["call_id" if column.source in _MADE else column.source for _, column in columns]
+    made = tuple((place, _MADE[column.source]) for place, column in columns if column.source in _MADE)
+    return _Plan(attrgetter(*names), made, tuple((place, column.width) for place, column in columns if column.width))
 
 
 @lru_cache(IDS_KEPT)
@@ -125,7 +133,7 @@ def _capability(record: CallRecord, _masking: Masking) -> str:
     return FREE_CALL if free else record.capability
 
 
-_MADE: Final[dict[str, _Reader]] = {
+_MADE: Final[dict[str, _Made]] = {
     # A call that nobody answered starts with its INVITE and takes no time.
     "start_ms": lambda record, _: record.answered_ms or record.invited_ms,
     "end_ms": lambda record, _: record.ended_ms or record.answered_ms or record.invited_ms,

@@ -97,6 +97,18 @@ FORMS: Final[dict[str, Form]] = {
 """``cents`` and ``money`` are micro-units; ``cents`` has two decimals in JSON as well."""
 
 
+FORMED: Final = frozenset({"moment", "cents", "money"})
+"""Forms whose values are not written as they are."""
+
+
+def _formed(row: Sequence[Any], forms: Sequence[tuple[int, Callable[[Any], Value]]]) -> list[Any]:
+    """The row with the values at these places in their form."""
+    written = list(row)
+    for place, form in forms:
+        written[place] = form(written[place])
+    return written
+
+
 class Rows(Protocol):
     """A file that is being written: rows in, and an end."""
 
@@ -111,14 +123,14 @@ class CsvRows:
     """RFC 4180: first row names, CRLF, quotes where needed."""
 
     def __init__(self, out: BinaryIO, columns: Sequence[Column]) -> None:
-        self._forms = [FORMS[column.form].plain for column in columns]
+        self._formed = [(place, FORMS[each.form].plain) for place, each in enumerate(columns) if each.form in FORMED]
         self._text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=False)
         self._csv = csv.writer(self._text)
         self._csv.writerow([column.name for column in columns])
 
     def add(self, row: Sequence[Any]) -> None:
         """One line, or more where a text has line ends."""
-        self._csv.writerow([form(value) for form, value in zip(self._forms, row, strict=True)])
+        self._csv.writerow(_formed(row, self._formed))
 
     def close(self) -> None:
         """Write what is left; the file stays open for its owner."""
@@ -131,12 +143,13 @@ class JsonRows:
 
     def __init__(self, out: BinaryIO, columns: Sequence[Column]) -> None:
         self._out = out
-        self._forms = [(column.name, FORMS[column.form].exact) for column in columns]
+        self._names = [column.name for column in columns]
+        self._formed = [(place, FORMS[each.form].exact) for place, each in enumerate(columns) if each.form in FORMED]
         self._before = b"[\n"
 
     def add(self, row: Sequence[Any]) -> None:
         """One object on a line of its own."""
-        named = {name: form(value) for (name, form), value in zip(self._forms, row, strict=True)}
+        named = dict(zip(self._names, _formed(row, self._formed), strict=True))
         self._out.write(self._before + json.dumps(named, ensure_ascii=False).encode("utf-8", "replace"))
         self._before = b",\n"
 
