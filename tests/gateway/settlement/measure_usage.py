@@ -110,7 +110,7 @@ def tell(what: str, took: tuple[float, float, float], count: int, size: int = 0)
 def measure(folder: Path, counts: list[int], forms: list[str]) -> None:
     for count in [0, *counts]:
         for form in forms:
-            made = folder / f"usage.{form}"
+            made = folder / f"usage-{count}.{form}"
             took = run(folder, "usage", "--tenant", f"calls-{count}", "--format", form, "-o", str(made))
             tell(f"usage {form} of {count}", took, count, made.stat().st_size)
             made.unlink()
