@@ -3,6 +3,7 @@
 Each report is a command below ``report``: a table for people, with ``--json`` one document, with ``--format`` a file.
 """
 
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -26,9 +27,12 @@ from gateway.settlement.reports import (
     blocked_report,
     dial_out_report,
     spend_report,
+    tenant_pools,
 )
 
 app = typer.Typer(help="Reports about one tenant.", no_args_is_help=True)
+
+MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 STEP_COLUMNS: Final = ("step", "outcome")
 PRICE_COLUMNS: Final = ("destination", "calls", "minutes", "charge", "per_minute")
@@ -102,6 +106,24 @@ def dial_out(
 
 @app.command()
 @command
+def pools(
+    tenant: TenantOption,
+    month: Annotated[
+        str, typer.Option("--month", metavar="YYYY-MM", help="In the tenant's time zone; default now.")
+    ] = "",
+    form: FileForm = None,
+    output: OutputFile = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many included minutes a tenant has in a month, by pool, and how many are used."""
+    if month and not MONTH.fullmatch(month):
+        raise typer.BadParameter("expected a month such as 2026-11", param_hint="--month")
+    _show(load(config), lambda ledger: tenant_pools(ledger, tenant, month, _now_ms()), form, output, as_json)
+
+
+@app.command()
+@command
 def blocked(
     tenant: TenantOption,
     start: FromDay = None,
@@ -135,7 +157,7 @@ def advise(
 
     async def work() -> None:
         async with open_ledger(settings) as ledger:
-            found = advice_document(await advise_tenant(ledger, tenant, months, time.time_ns() // 1_000_000))
+            found = advice_document(await advise_tenant(ledger, tenant, months, _now_ms()))
         if as_json:
             print_json(found)
             return
@@ -148,6 +170,10 @@ def advise(
         print_table(found["destinations"][:DESTINATIONS_SHOWN], PRICE_COLUMNS, "no minute cost anything")
 
     wait(work())
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _period(start: str | None, end: str | None) -> tuple[int | None, int | None]:

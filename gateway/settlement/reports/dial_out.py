@@ -19,6 +19,7 @@ COLUMNS: Final = (
     ReportColumn("Credit Spent", "money"),
     ReportColumn("Currency"),
     ReportColumn("Calls", "whole"),
+    ReportColumn("Pool Minutes", "whole"),
 )
 """The five of the source, then ours."""
 
@@ -32,5 +33,8 @@ async def dial_out_report(records: AsyncIterable[CallRecord], currency: str) -> 
             sums.setdefault(record.user_id, Tally()).add(record)
             names[record.user_id] = record.user_name or names.get(record.user_id, "")
     found = sorted(sums.items(), key=lambda each: (-each[1].charge_micros, -each[1].minutes, each[0]))
-    rows = [(names[user], user, each.minutes, each.charge_micros, currency, each.calls) for user, each in found]
+    rows = [
+        (names[user], user, each.minutes, each.charge_micros, currency, each.calls, each.pool_minutes)
+        for user, each in found
+    ]
     return Report("Dial-out", COLUMNS, rows)

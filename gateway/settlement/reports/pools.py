@@ -5,9 +5,16 @@ more has a row too, without minutes; where licences went, more may be used than 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
+from gateway.config.facts import policy_facts
+from gateway.ledger import Ledger
 from gateway.settlement.reports.table import Report, ReportColumn
+from policy.directory import Directory
+from policy.facts import Facts
+from policy.funds import INTERNATIONAL, ZONE_A_POOL
 from policy.verdict import Pool
 
 COLUMNS: Final = (
@@ -25,12 +32,6 @@ COLUMNS: Final = (
 ZONE_A: Final = "Outbound Calls to Zone A Countries"
 """What the source calls the pool that conferences dial out from."""
 
-ZONE_A_PLACE: Final = "ZoneA"
-"""Stands for the country in the name of that pool, whose minutes are the tenant's wherever the organiser is."""
-
-INTERNATIONAL: Final = "international"
-"""Ends the name of a calling plan's minutes abroad."""
-
 
 def pools_report(month: str, pools: Sequence[Pool], used: Mapping[str, int], names: Mapping[str, str]) -> Report:
     """The pools of ``month`` ("2026-11") by name; ``used`` are minutes by pool, ``names`` describe capabilities."""
@@ -43,7 +44,7 @@ def _row(
     name: str, month: str, known: Mapping[str, Pool], used: Mapping[str, int], names: Mapping[str, str]
 ) -> Iterator[Any]:
     capability, country = (*name.split("/"), "")[:2]
-    pool = known.get(name) or Pool(name, capability, "" if country == ZONE_A_PLACE else country, 0)
+    pool = known.get(name) or Pool(name, capability, "" if country == ZONE_A_POOL else country, 0)
     minutes = used.get(name, 0)
     yield pool.usage_country
     yield _description(pool, names)
@@ -58,7 +59,30 @@ def _row(
 def _description(pool: Pool, names: Mapping[str, str]) -> str:
     """As the source words it: ``Domestic and International Calling Plan (600 international minutes)``."""
     parts = pool.name.split("/")[1:]
-    if ZONE_A_PLACE in parts[:1]:
+    if ZONE_A_POOL in parts[:1]:
         return ZONE_A
     reach = INTERNATIONAL if INTERNATIONAL in parts[1:] else "domestic"
     return f"{names.get(pool.capability, pool.capability)} ({pool.total_minutes} {reach} minutes)"
+
+
+async def tenant_pools(ledger: Ledger, tenant_id: str, month: str, now_ms: int) -> Report:
+    """A tenant's pools in a month of its time zone ("2026-11"; empty: now).  Raises UnknownTenant, LedgerAway.
+
+    The directory made here has this one tenant and no deck, which would take seconds to read.
+    """
+    tenant, people = await ledger.tenant(tenant_id), await ledger.users(tenant_id)
+    services = await ledger.service_numbers(tenant_id)
+    month = month or datetime.fromtimestamp(now_ms / 1000, ZoneInfo(tenant.time_zone)).strftime("%Y-%m")
+    directory = Directory(
+        tenants={tenant.id: tenant},
+        users={(each.tenant_id, each.id): each for each in people},
+        service_numbers={each.number: each for each in services},
+        facts=policy_facts(),
+    )
+    used = {each.pool: each.minutes for each in await ledger.pool_use(tenant_id, month)}
+    return pools_report(month, directory.pools_of(tenant_id), used, _names(directory.facts))
+
+
+def _names(facts: Facts) -> dict[str, str]:
+    """What licences of calling plans are called."""
+    return {capability: plans[0].name for capability, plans in facts.plans.items()}

@@ -24,12 +24,14 @@ class Tally:
 
     calls: int = 0
     minutes: int = 0
+    pool_minutes: int = 0
     charge_micros: int = 0
 
     def add(self, record: CallRecord) -> None:
         """One more record; talk that was booked later is part of a call that is counted already."""
         self.calls += not record.call_id.endswith(LATE)
         self.minutes += started_minutes(record.talk_ms)
+        self.pool_minutes += record.pool_minutes
         self.charge_micros += record.charge_micros
 
 
@@ -77,8 +79,9 @@ async def spend_report(records: AsyncIterable[CallRecord], by: SpendBy, currency
         *(ReportColumn(name) for name in _NAMES[by]),
         ReportColumn("Calls", "whole"),
         ReportColumn("Minutes", "whole"),
+        ReportColumn("Pool Minutes", "whole"),
         ReportColumn("Charge", "money"),
         ReportColumn("Currency"),
     )
-    rows = [(*key, each.calls, each.minutes, each.charge_micros, currency) for key, each in found]
+    rows = [(*key, each.calls, each.minutes, each.pool_minutes, each.charge_micros, currency) for key, each in found]
     return Report("Spend", columns, rows)

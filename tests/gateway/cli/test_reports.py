@@ -30,14 +30,28 @@ def test_spend_as_a_table_a_document_and_a_file(busy: Shell) -> None:
     table = busy(*words).out
     assert table.index("Zimbabwe") < table.index("United States")
     assert busy(*words, "--json").document == [
-        {"Destination Dialed": "Zimbabwe", "Calls": 1, "Minutes": 2, "Charge": "5.280000", "Currency": "USD"},
-        {"Destination Dialed": "United States", "Calls": 1, "Minutes": 2, "Charge": "0.610000", "Currency": "USD"},
+        {
+            "Destination Dialed": "Zimbabwe",
+            "Calls": 1,
+            "Minutes": 2,
+            "Pool Minutes": 0,
+            "Charge": "5.280000",
+            "Currency": "USD",
+        },
+        {
+            "Destination Dialed": "United States",
+            "Calls": 1,
+            "Minutes": 2,
+            "Pool Minutes": 0,
+            "Charge": "0.610000",
+            "Currency": "USD",
+        },
     ]
     (first, _) = csv.DictReader(io.StringIO(busy(*words, "--format", "csv").out))
     assert (first["Destination Dialed"], first["Charge"]) == ("Zimbabwe", "5.28")
     busy(*words, "--format", "xlsx", "-o", "spend.xlsx")
     book_ = openpyxl.load_workbook(busy.folder / "spend.xlsx")
-    assert [cell.value for cell in book_.worksheets[0][2]] == ["Zimbabwe", 1, 2, 5.28, "USD"]
+    assert [cell.value for cell in book_.worksheets[0][2]] == ["Zimbabwe", 1, 2, 0, 5.28, "USD"]
     book_.close()
 
 
@@ -45,8 +59,17 @@ def test_dial_out(busy: Shell) -> None:
     (row,) = busy("report", "dial-out", "--tenant", "contoso", "--json").document
     assert row == {
         "Organizer": "Alice", "Username": "alice@contoso.com", "Minutes": 2, "Credit Spent": "5.280000",
-        "Currency": "USD", "Calls": 1,
+        "Currency": "USD", "Calls": 1, "Pool Minutes": 0,
     }  # fmt: skip
+
+
+def test_pools(provisioned: Shell) -> None:
+    licensed = PROVISIONING.replace('number = "+14255550100"', 'number = "+14255550100"\nlicences = ["MCOPSTN5"]')
+    (provisioned.folder / "tenants.toml").write_text(licensed)
+    provisioned("provision", "tenants.toml")
+    (row,) = provisioned("report", "pools", "--tenant", "contoso", "--month", "2026-11", "--json").document
+    assert (row["Pool"], row["Total Minutes"], row["Minutes Used"]) == ("MCOPSTN5/US", 120, 0)
+    assert "expected a month" in provisioned("report", "pools", "--tenant", "contoso", "--month", "11", status=2).err
 
 
 def test_a_period_without_calls_is_told(busy: Shell) -> None:
@@ -65,7 +88,7 @@ def test_blocked(provisioned: Shell) -> None:
     assert row["Actor"].startswith("cli:")
 
 
-@pytest.mark.parametrize("name", ["spend", "dial-out", "blocked"])
+@pytest.mark.parametrize("name", ["spend", "dial-out", "blocked", "pools"])
 def test_an_unknown_tenant_is_told(provisioned: Shell, name: str) -> None:
     assert provisioned("report", name, "--tenant", "nobody", status=1).failed("nobody")
 

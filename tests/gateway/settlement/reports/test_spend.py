@@ -16,7 +16,7 @@ async def rows(ledger: Ledger, by: SpendBy) -> list[tuple[object, ...]]:
 
 
 async def a_day(book: Book) -> None:
-    await book("c1", talk_ms=60_001, charge_micros=36_000)
+    await book("c1", talk_ms=60_001, pool="MCOPSTN1/US", pool_minutes=2, charge_micros=36_000)
     await book("c2", kind="conf_out", destination="Zimbabwe", charge_micros=480_000)
     await book("c3", user_id="bob@contoso.com", user_name="Bob", answered_ms=START_MS + DAY_MS)
     await book("c3:late", user_id="bob@contoso.com", user_name="Bob", answered_ms=START_MS + DAY_MS, charge_micros=5)
@@ -27,12 +27,12 @@ async def a_day(book: Book) -> None:
     ("by", "found"),
     [
         ("user", [
-            ("alice@contoso.com", "Alice", 2, 3, 516_000, "USD"),
-            ("bob@contoso.com", "Bob", 1, 2, 18_005, "USD"),
+            ("alice@contoso.com", "Alice", 2, 3, 2, 516_000, "USD"),
+            ("bob@contoso.com", "Bob", 1, 2, 0, 18_005, "USD"),
         ]),
-        ("kind", [("conf_out", 1, 1, 480_000, "USD"), ("user_out", 2, 4, 54_005, "USD")]),
-        ("destination", [("Zimbabwe", 1, 1, 480_000, "USD"), ("France", 2, 4, 54_005, "USD")]),
-        ("day", [("2026-02-02", 2, 3, 516_000, "USD"), ("2026-02-03", 1, 2, 18_005, "USD")]),
+        ("kind", [("conf_out", 1, 1, 0, 480_000, "USD"), ("user_out", 2, 4, 2, 54_005, "USD")]),
+        ("destination", [("Zimbabwe", 1, 1, 0, 480_000, "USD"), ("France", 2, 4, 2, 54_005, "USD")]),
+        ("day", [("2026-02-02", 2, 3, 2, 516_000, "USD"), ("2026-02-03", 1, 2, 0, 18_005, "USD")]),
     ],
 )  # fmt: skip
 async def test_spending(ledger: Ledger, book: Book, by: SpendBy, found: list[tuple[object, ...]]) -> None:
