@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import audit, books, calls, demo, export, money, notices, provision, rates, reports, serve, trace, usage
+from gateway.cli import (
+    audit,
+    books,
+    calls,
+    demo,
+    export,
+    money,
+    notices,
+    provision,
+    rates,
+    reports,
+    serve,
+    trace,
+    usage,
+)
 from gateway.cli.common import ConfigFile
 from gateway.config.settings import FILE_VARIABLE
 from gateway.config.version import VERSION

@@ -13,7 +13,7 @@ from gateway.call.record import CallRecord, decode_record
 from gateway.credit.views import RefusedEntry
 from gateway.ledger import Ledger
 from gateway.ledger.notices import Notice
-from gateway.settlement.export import iso_time
+from gateway.settlement.files import iso_time
 from gateway.settlement.notify_targets import has_webhook
 
 EVENT: Final = "call.low_credit"

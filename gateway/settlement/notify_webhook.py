@@ -21,7 +21,7 @@ import httpx
 from gateway.config.version import VERSION
 from gateway.ledger.notices import Notice
 from gateway.redaction import redact
-from gateway.settlement.export import iso_time
+from gateway.settlement.files import iso_time
 
 SIGNATURE: Final = "Callgate-Signature"
 EVENT: Final = "Callgate-Event"
