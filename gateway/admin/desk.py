@@ -24,16 +24,15 @@ from gateway.admin.documents import (
     reconcile_document,
     tenant_document,
 )
-from gateway.config.facts import policy_facts
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import HangUp
 from gateway.credit.views import LiveCall
 from gateway.ledger import Act, Ledger, LedgerAway
 from gateway.settlement import Rebuilt, fund, reconcile, repair, settle_payment
+from gateway.settlement.minutes import tenant_pools
 from gateway.settlement.payments import check_signature, read_confirmation
 from gateway.telemetry.logs import get_logger
-from policy.directory import Directory
 from policy.terms import month_of
 from rating.money import format_amount
 
@@ -80,11 +79,8 @@ class Desk:
     async def _pools(self, tenant_id: str) -> list[Document]:
         """The tenant's pools in this month of its time zone."""
         tenant = await self.ledger.tenant(tenant_id)
-        users = {(tenant_id, user.id): user for user in await self.ledger.users(tenant_id)}
-        numbers = {each.number: each for each in await self.ledger.service_numbers(tenant_id)}
-        own = Directory(tenants={tenant_id: tenant}, users=users, service_numbers=numbers, facts=policy_facts())
         month, counters = month_of(tenant.time_zone, time.time_ns() // 1_000_000), await self.credit.counters(tenant_id)
-        return [pool_document(pool, month, counters) for pool in own.pools_of(tenant_id)]
+        return [pool_document(pool, month, counters) for pool in await tenant_pools(self.ledger, tenant)]
 
     async def fund(
         self, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str, reason: str = ""

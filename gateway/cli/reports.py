@@ -26,8 +26,8 @@ from gateway.settlement.reports import (
     advise_tenant,
     blocked_report,
     dial_out_report,
+    minute_pools,
     spend_report,
-    tenant_pools,
 )
 
 app = typer.Typer(help="Reports about one tenant.", no_args_is_help=True)
@@ -119,7 +119,7 @@ def pools(
     """Say how many included minutes a tenant has in a month, by pool, and how many are used."""
     if month and not MONTH.fullmatch(month):
         raise typer.BadParameter("expected a month such as 2026-11", param_hint="--month")
-    _show(load(config), lambda ledger: tenant_pools(ledger, tenant, month, _now_ms()), form, output, as_json)
+    _show(load(config), lambda ledger: minute_pools(ledger, tenant, month, _now_ms()), form, output, as_json)
 
 
 @app.command()

@@ -271,6 +271,6 @@ async def _fail(
     step = move(kept.standing, happening, now_ms)
     assert step is not None, "only what is pending is declined, and only what may ask is refused"
     await recharging.keep(connection, tenant_id, Kept(step[1]))
-    figures |= {"retry_at": iso_utc(step[1].retry_ms)}
+    figures |= {"next_try_at": iso_utc(step[1].retry_ms)}
     crossing = figures.get("reference", f"refused:{now_ms}")
     await notices.add(connection, [Notice(tenant_id, "recharge.failed", crossing, now_ms, cast(Any, figures))])

@@ -1,6 +1,6 @@
 """Pools of minutes at 80 and at 100 per cent: told once a month of each pool (DOMAIN 5).
 
-Totals are known to policy, what is used to the ledger; whoever has both may call :func:`pool_notices` at any time.
+Totals are known to policy, what is used to the ledger; ``minutes`` brings both together.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -20,6 +20,7 @@ from gateway.settlement.doubt import missing_accounts
 from gateway.settlement.expiry import expire_lots
 from gateway.settlement.gauges import Gauges
 from gateway.settlement.heads import keep_heads
+from gateway.settlement.minutes import PoolWatch
 from gateway.settlement.outbox import READ_EACH, book_outbox, book_refused
 from gateway.settlement.rebuild import judge_late
 from gateway.settlement.recharge import Recharger
@@ -57,6 +58,9 @@ HEADS_S: Final = 60.0
 
 COUNTERS_S: Final = 3600.0
 """How often counters of periods that are over are taken away: hours are the shortest of them."""
+
+POOLS_S: Final = 5.0
+"""How late a tenant is told that its minutes are used up, once the call that used them is booked."""
 
 NOTIFY_S: Final = 1.0
 """How late a tenant is told of what is booked."""
@@ -115,6 +119,7 @@ class Settler:
         self._notifier = notifier
         self._gauges = Gauges(meter or Meter())
         self._drift = DriftWatch(ledger, credit)
+        self._pools = PoolWatch(ledger)
         self._run_id = ""
         self._epoch = 0
         self._settled = asyncio.Event()
@@ -129,6 +134,7 @@ class Settler:
             _Job("sweep", SWEEP_S, self._sweep),
             _Job("publish the directory", DIRECTORY_S, self._publish_directory, needs_settled=True),
             _Job("forget counters", COUNTERS_S, self._forget_counters, needs_settled=True),
+            _Job("watch pools", POOLS_S, self._watch_pools, needs_settled=True),
             _Job("expire lots", EXPIRE_S, lambda: expire_lots(ledger, credit), needs_settled=True),
         ]
         if recharger:
@@ -281,6 +287,10 @@ class Settler:
         accounts = await self._ledger.accounts()
         await self._credit.forget_counters((each.tenant_id for each in accounts), lambda field: is_over(field, now_ms))
         await self._ledger.forget_hours()
+        return False
+
+    async def _watch_pools(self) -> bool:
+        await self._pools.look()
         return False
 
     async def _publish_directory(self) -> bool:

@@ -287,17 +287,16 @@ def machine(name: str) -> str:
     return table(("state", "event", "next state", "actions"), rows)
 
 
-<<<<<<< HEAD
 def recharge_table() -> str:
     """What each happening does to the recharge of an account."""
     rows = ((state, happening, code(action), following) for state, happening, action, following in table_rows())
     return table(("state", "what happens", "action", "next state"), rows)
-=======
+
+
 def usage_column_table() -> str:
     """The columns of the usage report in their order."""
     rows = ((str(place), each.name, each.description) for place, each in enumerate(usage_columns()))
     return table(("n", "name", "what it is"), rows)
->>>>>>> 91106c0 (Test the archive; report minute pools, as soon as there are any; measure exports)
 
 
 BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {

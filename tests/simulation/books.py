@@ -17,11 +17,13 @@ from gateway.ledger import (
     EpochPassed,
     LedgerAccount,
     LedgerAway,
+    LotView,
     MoneyIn,
     RebuildHeld,
     Source,
 )
 from gateway.ledger.entries import CallEntry, WithdrawalEntry
+from policy.directory import Tenant
 from policy.drawn import Minutes, Spent
 
 
@@ -140,6 +142,19 @@ class Books:
 
     async def open_counters(self) -> dict[str, dict[str, int]]:
         return {tenant: dict(counters) for tenant, counters in self._reach().counters.items()}
+
+    async def tenants(self) -> list[Tenant]:
+        """None whose pools are watched."""
+        self._reach()
+        return []
+
+    async def warn_of_lots(self) -> None:
+        self._reach()
+
+    async def expired_lots(self, _late_ms: int) -> list[LotView]:
+        """No money of a story is a year old."""
+        self._reach()
+        return []
 
     async def forget_hours(self) -> None:
         self._reach()

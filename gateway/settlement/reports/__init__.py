@@ -3,7 +3,7 @@
 from gateway.settlement.reports.advice import MOST_MONTHS, FundingAdvice, Prices, advise_tenant
 from gateway.settlement.reports.blocked import blocked_report
 from gateway.settlement.reports.dial_out import dial_out_report
-from gateway.settlement.reports.pools import pools_report, tenant_pools
+from gateway.settlement.reports.pools import minute_pools, pools_report
 from gateway.settlement.reports.spend import SpendBy, spend_report
 from gateway.settlement.reports.table import Report, ReportColumn
 
@@ -17,7 +17,7 @@ __all__ = [
     "advise_tenant",
     "blocked_report",
     "dial_out_report",
+    "minute_pools",
     "pools_report",
     "spend_report",
-    "tenant_pools",
 ]

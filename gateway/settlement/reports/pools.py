@@ -5,16 +5,15 @@ more has a row too, without minutes; where licences went, more may be used than 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from gateway.config.facts import policy_facts
 from gateway.ledger import Ledger
+from gateway.settlement.minutes import tenant_pools
 from gateway.settlement.reports.table import Report, ReportColumn
-from policy.directory import Directory
 from policy.facts import Facts
 from policy.funds import INTERNATIONAL, ZONE_A_POOL
+from policy.terms import month_of
 from policy.verdict import Pool
 
 COLUMNS: Final = (
@@ -65,22 +64,12 @@ def _description(pool: Pool, names: Mapping[str, str]) -> str:
     return f"{names.get(pool.capability, pool.capability)} ({pool.total_minutes} {reach} minutes)"
 
 
-async def tenant_pools(ledger: Ledger, tenant_id: str, month: str, now_ms: int) -> Report:
-    """A tenant's pools in a month of its time zone ("2026-11"; empty: now).  Raises UnknownTenant, LedgerAway.
-
-    The directory made here has this one tenant and no deck, which would take seconds to read.
-    """
-    tenant, people = await ledger.tenant(tenant_id), await ledger.users(tenant_id)
-    services = await ledger.service_numbers(tenant_id)
-    month = month or datetime.fromtimestamp(now_ms / 1000, ZoneInfo(tenant.time_zone)).strftime("%Y-%m")
-    directory = Directory(
-        tenants={tenant.id: tenant},
-        users={(each.tenant_id, each.id): each for each in people},
-        service_numbers={each.number: each for each in services},
-        facts=policy_facts(),
-    )
+async def minute_pools(ledger: Ledger, tenant_id: str, month: str, now_ms: int) -> Report:
+    """A tenant's pools in a month of its time zone ("2026-11"; empty: now).  Raises UnknownTenant, LedgerAway."""
+    tenant = await ledger.tenant(tenant_id)
+    month = month or month_of(tenant.time_zone, now_ms)
     used = {each.pool: each.minutes for each in await ledger.pool_use(tenant_id, month)}
-    return pools_report(month, directory.pools_of(tenant_id), used, _names(directory.facts))
+    return pools_report(month, await tenant_pools(ledger, tenant), used, _names(policy_facts()))
 
 
 def _names(facts: Facts) -> dict[str, str]:

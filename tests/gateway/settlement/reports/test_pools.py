@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gateway.config.provisioning import parse
 from gateway.ledger import CallEntry, Ledger
-from gateway.settlement.reports import pools_report, tenant_pools
+from gateway.settlement.reports import minute_pools, pools_report
 from policy.verdict import Pool
 
 NAMES = {"MCOPSTN2": "Domestic and International Calling Plan", "MCOMEETADD": "Audio Conferencing"}
@@ -57,7 +57,7 @@ async def test_totals_of_the_directory_and_use_of_the_ledger(ledger: Ledger) -> 
     entry = CallEntry("c1", "contoso", 0, b'{"kind":"user_out","invited_ms":1}')
     used = (("MCOPSTN5/GB", "2026-10", 11_998), ("MCOPSTN5/GB", "2026-11", 2))
     await ledger.book([replace(entry, minutes=used)])
-    october, november = [await tenant_pools(ledger, "contoso", month, NOVEMBER_MS) for month in ("", "2026-11")]
+    october, november = [await minute_pools(ledger, "contoso", month, NOVEMBER_MS) for month in ("", "2026-11")]
     assert [row[:7] for row in october.rows] == [
         ("", "Outbound Calls to Zone A Countries", 60, 0, 60, "MCOMEETADD", "2026-10"),
         ("GB", "Domestic Calling Plan 120 (12000 domestic minutes)", 12_000, 11_998, 2, "MCOPSTN5", "2026-10"),
