@@ -21,10 +21,11 @@ def test_keys_that_are_not_obeyed_yet_are_in_the_log_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(start, "_supervise", ended)
-    text = '[payments]\nprovider = "stripe"\n[telemetry]\nlog_format = "json"\n'
+    trunk = '[[trunk]]\nname = "carrier"\nrole = "carrier"\noptions_ping_s = 30\n'
+    text = f'[telemetry]\nlog_format = "json"\n{trunk}'
     assert start.serve(settings.parse(tomllib.loads(text), "", tmp_path), role="settler") == 0
     structlog.reset_defaults()
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["notice"].partition(":")[0] for line in told] == [
-        'payments.provider = "stripe"',
+        "trunk[0].options_ping_s = 30",
     ]
