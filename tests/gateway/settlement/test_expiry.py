@@ -127,7 +127,7 @@ async def test_the_outbox_books_what_a_dead_settler_took(wallet: Wallet, monkeyp
         with pytest.raises(LedgerAway):
             await wallet.expire()
     await wallet.book()
-    assert (await wallet.left(), await wallet.told()) == ([0], ["lot.expired"])
+    assert (await wallet.left(), await wallet.told()) == ([0], ["balance.zero", "lot.expired"])
     await wallet.expire()
     assert await clean(wallet)
 
@@ -137,7 +137,7 @@ async def test_an_overdrawn_tenant_forfeits_nothing(wallet: Wallet) -> None:
     await wallet.spend(20 * M)
     wallet.late("2027-01-10T09:00")
     await wallet.expire()
-    assert (await wallet.left(), await wallet.told()) == ([0], [])
+    assert (await wallet.left(), await wallet.told()) == ([0], ["balance.zero"])
 
 
 async def test_calls_after_the_expiry_use_the_younger_lot(wallet: Wallet) -> None:
