@@ -1,5 +1,7 @@
 -- A worker says what it was granted, after Redis may have lost it (MONEY 6): merged by (call, tick), the furthest
 -- wins; of one tick whoever granted more of it, for a worker may have granted it without Redis' answer (MONEY 8).
+-- Then it was by money, and Redis, whose answer nobody heard, may have drawn minutes for it: the worker's word stands,
+-- since that is what the call will be charged by, and the minutes go back.
 -- What was granted is held again even where available goes below 0: the talk is being had.
 -- A call that is over is said in the same way, with its charge: the ledger may have that, and until it is known
 -- whether it has, the money is held.  What has no lease is not counted as held, whatever is left of it.
@@ -37,18 +39,21 @@ if held < 0 or all_held + held > MOST then
 end
 redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3])
 if not call[1] then
-  redis.call('HSET', KEYS[3], 'tariff', ARGV[9], 'lease_s', ARGV[10], 'adoption', ARGV[14], 'usage', ARGV[15])
+  redis.call('HSET', KEYS[3], 'lease_s', ARGV[10], 'adoption', ARGV[14], 'usage', ARGV[15])
   if ARGV[19] ~= '' then
     redis.call('HSET', KEYS[3], 'terms', ARGV[19])
   end
 end
 local drawn = call[9] or ''
 local beyond = call[1] and tonumber(ARGV[5]) - tonumber(call[4])
-if beyond == 0 then
+if beyond == 0 and held <= tonumber(call[5]) then
   beyond = (tonumber(paid_s) or 0) - (tonumber(call[8]) or 0)
+elseif beyond == 0 then
+  beyond = 1
 end
 if not call[1] or beyond > 0 then
-  redis.call('HSET', KEYS[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', ARGV[8])
+  redis.call('HSET', KEYS[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', ARGV[8],
+    'tariff', ARGV[9])
   drawn = ARGV[20]
 else
   paid_s, held = call[8], tonumber(call[5])
@@ -58,7 +63,7 @@ if not counted or drawn ~= (call[9] or '') then
     count_drawn(KEYS[6], read_drawn(call[9]), -1)
   end
   count_drawn(KEYS[6], read_drawn(drawn), 1)
-  if drawn ~= '' then
+  if drawn ~= (call[9] or '') then
     redis.call('HSET', KEYS[3], 'drawn', drawn)
   end
 end

@@ -26,10 +26,10 @@ from gateway.credit import lua
 from gateway.credit.kept import Live
 from gateway.credit.keys import Keyspace
 from gateway.credit.requests import Requests, read_tariff
-from policy.drawn import minutes_used, money_tariff
+from policy.drawn import draw_money, minutes_used, money_tariff
 from policy.terms import write_terms
 from policy.verdict import Limits, LiveLimit, Pool, RateLimit, SpendLimit
-from rating.tariff import Tariff, tick_end_s
+from rating.tariff import Tariff, price_micros, tick_end_s
 from tests.gateway import drawing
 from tests.gateway.drawing import Tenant, Tick
 
@@ -164,6 +164,51 @@ def test_where_minutes_came_first_money_has_no_free_seconds(till: Till) -> None:
     till.say(reserve(pools(Pool("P", "P", "US", 1)), free))
     assert read_tariff(till.redis.hget(till.partition.call("c"), "tariff")) == Tariff(60_000, 500, 60, 60, 0, 0)
     assert till.say(renew(1, 60, 120))[1:3] == [120, 60_500]
+
+
+def test_minutes_after_money_that_was_granted_without_redis_are_no_more_than_they_are(till: Till) -> None:
+    """MONEY 8: no part was written down of talk that money paid from the beginning."""
+    till.fund(10**6)
+    one = reserve(pools(Pool("P", "P", "US", 1)))
+    assert till.say(Live(one, 60, 60_000, False)) == [b"MERGED"]
+    assert till.say(renew(1, 60, 120))[1:] == [120, 60_000, 0, "money 60\npool 120 P 2026-11"]
+    assert till.counters == {"held P 2026-11": 1}
+    assert till.say(Settle("c", "t", 90_000, 60_000, b"{}")) == [b"CLOSED"]
+    assert till.counters == {"used P 2026-11": 1}
+    assert till.money == (940_000, 0)
+
+
+@pytest.mark.parametrize("paid_s", [60, 40])
+def test_a_first_tick_of_minutes_that_was_granted_again_by_money_is_money(till: Till, paid_s: int) -> None:
+    """Redis hung and drew minutes when it woke; meanwhile the worker went on by money (MONEY 8)."""
+    till.fund(10**6)
+    free = Tariff(60_000, 500, 1, 1, 10, 0)
+    one = reserve(pools(Pool("P", "P", "US", 5)), free)
+    assert till.say(one)[4] == "pool 60 P 2026-11"
+    held = price_micros(free, paid_s)
+    for _ in range(2):
+        assert till.say(Live(one, paid_s, held, False)) == [b"MERGED"]
+        assert till.money == (10**6, held)
+        assert till.counters == {}
+    assert read_tariff(till.redis.hget(till.partition.call("c"), "tariff")) == free
+    assert till.say(Settle("c", "t", paid_s * 1000, held, b"{}")) == [b"CLOSED"]
+    assert till.counters == {}
+    assert till.money == (10**6 - held, 0)
+
+
+def test_a_later_tick_of_minutes_that_was_granted_again_by_money_is_money(till: Till) -> None:
+    till.fund(10**6)
+    one = reserve(pools(Pool("P", "P", "US", 5)))
+    first = till.say(one)[4]
+    assert till.say(renew(1, 60, 120))[4] == "pool 120 P 2026-11"
+    live = Live(one, 60, 0, False, first)
+    live.grant(1, 100, 40_000, False, draw_money(first, one.terms, HOUR, 100, 40_000))
+    assert till.say(live) == [b"MERGED"]
+    assert till.counters == {"held P 2026-11": 1}
+    assert till.say(renew(2, 100, 160))[1:] == [160, 40_000, 0, "pool 60 P 2026-11\nmoney 100\npool 160 P 2026-11"]
+    assert till.say(Settle("c", "t", 100_000, 40_000, b"{}")) == [b"CLOSED"]
+    assert till.counters == {"used P 2026-11": 1}
+    assert till.money == (960_000, 0)
 
 
 def test_a_spending_limit_trims_like_a_balance_and_gives_back(till: Till) -> None:

@@ -41,9 +41,13 @@ local function minutes_left(counters, terms, wanted)
   end
 end
 
--- A tick is granted: the call has drawn it, and the tenant's counters know.
+-- A tick is granted: the call has drawn it, and the tenant's counters know.  Talk before it that no part stands for was
+-- paid by money: it was granted while the store was away.
 local function draw(counters, terms, drawn, start_s, end_s, source, cost)
   if #terms.pools > 0 then
+    if #drawn.parts == 0 and start_s > 0 then
+      extend(drawn.parts, nil, start_s)
+    end
     extend(drawn.parts, source, end_s)
   end
   if source then
