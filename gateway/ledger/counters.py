@@ -33,6 +33,10 @@ OPEN: Final = {7: timedelta(days=40), 10: timedelta(days=3), 13: timedelta(days=
 now, and a call that lasts hours may end in the next one."""
 
 
+_OF_PERIODS: Final = frozenset({"used", "held", "spent"})
+"""Counters of Redis that are of a period; what calls hold of one that is over so long is nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolUse:
     """Minutes that were used of a pool in a month (``2026-11``)."""
@@ -75,28 +79,29 @@ async def read_pool_use(database: Database, tenant_id: str, month: str) -> list[
         return [PoolUse(*row) for row in rows]
 
 
-async def read_open(database: Database, now_ms: int) -> dict[str, dict[str, int]]:
+async def read_open(database: Database, now_ms: int, kind: str = "") -> dict[str, dict[str, int]]:
     """By tenant, the counters of periods that are not over, under the names they have in Redis
-    (gateway/credit/scripts/lib/drawn.lua)."""
+    (gateway/credit/scripts/lib/drawn.lua); of one ``kind`` where it is given."""
     found: dict[str, dict[str, int]] = {}
+    wanted = select(counters).where(_open(now_ms))
     async with database.read() as connection:
-        for row in await connection.execute(select(counters).where(_open(now_ms))):
+        for row in await connection.execute(wanted.where(counters.c.kind == kind) if kind else wanted):
             word = "used" if row.kind == MINUTES else "spent"
             found.setdefault(row.tenant_id, {})[f"{word} {row.name} {row.label}"] = row.amount
     return found
 
 
-async def forget_hours(database: Database, now_ms: int) -> None:
-    """Take away the counters of hours that are over: nobody asks for them, and there are many."""
+async def forget_spent(database: Database, now_ms: int) -> None:
+    """Take away what was counted against spending limits of periods that are over: nobody asks for it, and it is a row
+    for each user and hour, day or month.  Minutes stay, for reports."""
     async with database.write() as connection:
-        hours = func.length(counters.c.label) == max(OPEN)
-        await connection.execute(delete(counters).where(hours, counters.c.label < _bound(now_ms, max(OPEN))))
+        await connection.execute(delete(counters).where(counters.c.kind == SPENT, ~_open(now_ms)))
 
 
 def is_over(field: str, now_ms: int) -> bool:
     """Whether a counter of Redis, by its field there, is of a period that cannot matter any more."""
     label = field.rpartition(" ")[2]
-    return len(label) in OPEN and field.partition(" ")[0] in {"used", "spent"} and label < _bound(now_ms, len(label))
+    return len(label) in OPEN and field.partition(" ")[0] in _OF_PERIODS and label < _bound(now_ms, len(label))
 
 
 def _open(now_ms: int) -> ColumnElement[bool]:

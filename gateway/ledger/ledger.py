@@ -405,9 +405,7 @@ class Ledger:
         """The record of a call that is over, answered or refused; None where the ledger has none."""
         return await reading.read_call(self.database, call_id)
 
-    def blockings(
-        self, tenant_id: str, from_ms: int | None = None, to_ms: int | None = None
-    ) -> AsyncIterator[audit.Act]:
+    def blockings(self, tenant_id: str) -> AsyncIterator[audit.Act]:
         """Acts that blocked a user of a tenant, or ended that, oldest first, as a stream."""
         return reporting.read_blockings(self.database, tenant_id)
 
@@ -442,9 +440,13 @@ class Ledger:
         """By tenant, minutes and money of periods that are not over, under their names in Redis (counters)."""
         return await counters.read_open(self.database, self._now_ms())
 
-    async def forget_hours(self) -> None:
-        """Take away the counters of hours that are over."""
-        await counters.forget_hours(self.database, self._now_ms())
+    async def open_minutes(self) -> dict[str, dict[str, int]]:
+        """The same of minutes alone, which are few beside the money of each user and day."""
+        return await counters.read_open(self.database, self._now_ms(), counters.MINUTES)
+
+    async def forget_spent(self) -> None:
+        """Take away what was counted against spending limits of periods that are over."""
+        await counters.forget_spent(self.database, self._now_ms())
 
     async def totals(self, tenant_ids: Collection[str] | None = None) -> list[Totals]:
         """What each table adds up to, for the audit; reads every row."""

@@ -77,7 +77,7 @@ KEEPING: Final = (
     Right(rebuilds, "UPDATE", ("epoch", "holder", "until_ms")),
     Right(outbox_marks, "UPDATE", ("entry_id",)),
     Right(counters, "UPDATE", ("amount",)),
-    Right(counters, "DELETE"),  # of hours that are over
+    Right(counters, "DELETE"),  # what was spent in periods that are over
     Right(lots, "UPDATE", ("remaining_micros", "warned", "parts")),  # what was bought, and when, stays as it was
     Right(payments, "UPDATE", ("state", "provider_id", "why", "tries", "due_ms", "settled_ms")),
     Right(recharges, "UPDATE", ("state", "payment_key", "failures", "retry_ms")),

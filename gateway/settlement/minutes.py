@@ -36,6 +36,7 @@ class PoolWatch:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._version = 0
+        self._tenants: dict[str, Tenant] = {}
         self._totals: dict[str, dict[str, int]] = {}
         self._seen: dict[str, Mapping[str, int]] = {}
 
@@ -43,15 +44,15 @@ class PoolWatch:
         """Look at the tenants whose use has changed since the last look.  Raises LedgerAway."""
         version = await self._ledger.directory_version()
         if version != self._version:
-            self._version = version
+            self._tenants = {tenant.id: tenant for tenant in await self._ledger.tenants()}
             self._totals.clear()
             self._seen.clear()
-        counters = await self._ledger.open_counters()
-        for tenant in await self._ledger.tenants() if counters else ():
-            used = counters.get(tenant.id, {})
-            if used and self._seen.get(tenant.id) != used:
+            self._version = version
+        for tenant_id, used in (await self._ledger.open_minutes()).items():
+            tenant = self._tenants.get(tenant_id)
+            if tenant is not None and self._seen.get(tenant_id) != used:
                 await self._look_at(tenant, used)
-                self._seen[tenant.id] = used
+                self._seen[tenant_id] = used
 
     async def _look_at(self, tenant: Tenant, used: Mapping[str, int]) -> None:
         now_ms = time.time_ns() // 1_000_000

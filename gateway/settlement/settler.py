@@ -286,7 +286,7 @@ class Settler:
         now_ms = time.time_ns() // 1_000_000
         accounts = await self._ledger.accounts()
         await self._credit.forget_counters((each.tenant_id for each in accounts), lambda field: is_over(field, now_ms))
-        await self._ledger.forget_hours()
+        await self._ledger.forget_spent()
         return False
 
     async def _watch_pools(self) -> bool:

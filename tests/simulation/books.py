@@ -143,6 +143,9 @@ class Books:
     async def open_counters(self) -> dict[str, dict[str, int]]:
         return {tenant: dict(counters) for tenant, counters in self._reach().counters.items()}
 
+    async def open_minutes(self) -> dict[str, dict[str, int]]:
+        return await self.open_counters()
+
     async def tenants(self) -> list[Tenant]:
         """None whose pools are watched."""
         self._reach()
@@ -156,7 +159,7 @@ class Books:
         self._reach()
         return []
 
-    async def forget_hours(self) -> None:
+    async def forget_spent(self) -> None:
         self._reach()
 
     async def tenants_charged(self, tenant_ids: Collection[str]) -> set[str]:

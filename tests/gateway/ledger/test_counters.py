@@ -44,7 +44,22 @@ async def test_periods_that_are_over_do_not_matter_any_more(ledger: Ledger, call
     over = {label for label in labels if is_over(f"spent tenant/some {label}", clock.ms)}
     assert over == {"2025-12", "2026-02-16", "2026-02-18T11"}
     assert not is_over("live user/2025", clock.ms)
-    assert not is_over("held P 2025-12", clock.ms)
-    await ledger.forget_hours()
-    assert await ledger.pool_use("contoso", "2025-12") == [PoolUse("P", "2025-12", 1)]
-    assert len((await ledger.open_counters())["contoso"]) == 5
+    assert is_over("held P 2025-12", clock.ms)
+    assert not is_over("held P 2026-02", clock.ms)
+
+
+async def test_money_of_periods_that_are_over_is_forgotten_and_minutes_are_kept(
+    ledger: Ledger, call: Call, clock: Any
+) -> None:
+    clock.ms = int(datetime(2026, 2, 20, 12, tzinfo=UTC).timestamp() * 1000)
+    labels = ("2025-12", "2026-02", "2026-02-16", "2026-02-20", "2026-02-18T11", "2026-02-20T12")
+    spent = tuple(Spent("user/a/some", label, 1) for label in labels)
+    await ledger.book([replace(call(), spent=spent, minutes=(Minutes("P", "2025-12", 1), Minutes("P", "2026-02", 1)))])
+    await ledger.forget_spent()
+    assert await ledger.open_minutes() == {"contoso": {"used P 2026-02": 1}}
+    clock.ms = 0  # nothing is over then
+    kept = (await ledger.open_counters())["contoso"]
+    assert sorted(kept) == sorted(
+        ["used P 2025-12", "used P 2026-02",
+         *(f"spent user/a/some {label}" for label in ("2026-02", "2026-02-20", "2026-02-20T12"))]
+    )  # fmt: skip
