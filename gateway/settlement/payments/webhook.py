@@ -6,8 +6,10 @@ and where it likes ``id`` and ``why``.  Asked again with the same key the server
 It may also say so by itself, by a signed POST to ``/api/v1/payments/KEY`` of the gate.
 """
 
+import asyncio
 import json
 import time
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
@@ -27,13 +29,21 @@ LATER: Final = frozenset({408, 409, 425, 429})
 """Statuses of 4xx that say to ask again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An HTTP answer: its status and its body, of which no more is read than makes it too long."""
+
+    status: int
+    content: bytes
+
+
 class Webhook:
-    """Asks the server at ``url``; ``secret`` signs, ``timeout_s`` bounds one attempt."""
+    """Asks the server at ``url``; ``secret`` signs, ``timeout_s`` bounds one attempt, however slowly it is answered."""
 
     name = "webhook"
 
     def __init__(self, url: str, secret: str, timeout_s: float) -> None:
-        self._url, self._secret = url, secret
+        self._url, self._secret, self._timeout_s = url, secret, timeout_s
         self._client = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False)
 
     async def close(self) -> None:
@@ -49,10 +59,20 @@ class Webhook:
             SIGNATURE: signature_of(self._secret, body, int(time.time())),
         }
         try:
-            response = await self._client.post(self._url, content=body, headers=headers)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            async with asyncio.timeout(self._timeout_s):
+                said = await self._post(body, headers)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise ProviderAway(f"the payment server does not answer: {type(error).__name__}") from error
-        return _answer(response, first=payment.tries == 0)
+        return _answer(said, first=payment.tries == 0)
+
+    async def _post(self, body: bytes, headers: dict[str, str]) -> _Said:
+        content = b""
+        async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > ANSWER_BYTES_MAX:
+                    break
+        return _Said(response.status_code, content)
 
 
 def _request(payment: Payment) -> dict[str, str]:
@@ -66,26 +86,26 @@ def _request(payment: Payment) -> dict[str, str]:
     }
 
 
-def _answer(response: httpx.Response, *, first: bool) -> Answer:
-    """What a response says.  A refusal of the request itself is a decline only at the first attempt: later ones may be
+def _answer(response: _Said, *, first: bool) -> Answer:
+    """What an answer says.  A refusal of the request itself is a decline only at the first attempt: later ones may be
     refused although an earlier one was taken."""
-    said = _said(response)
-    status = said.get("status")
+    said, code = _fields(response.content), response.status
+    status, refused = said.get("status"), 400 <= code < 500
     provider_id, why = str(said.get("id", "")), str(said.get("why", ""))
-    if response.status_code == PAYMENT_REQUIRED or (response.is_client_error and status == "declined"):
+    if code == PAYMENT_REQUIRED or (refused and status == "declined"):
         return Answer("declined", provider_id, why or "declined")
-    if response.is_success and status in ("paid", "declined", "pending"):
+    if 200 <= code < 300 and status in ("paid", "declined", "pending"):
         return Answer(status, provider_id, why)
-    if response.is_client_error and response.status_code not in LATER and first:
-        return Answer("declined", provider_id, why or f"the payment server answers {response.status_code}")
-    raise ProviderAway(f"the payment server answers {response.status_code} and not what became of the payment")
+    if refused and code not in LATER and first:
+        return Answer("declined", provider_id, why or f"the payment server answers {code}")
+    raise ProviderAway(f"the payment server answers {code} and not what became of the payment")
 
 
-def _said(response: httpx.Response) -> dict[str, Any]:
-    if len(response.content) > ANSWER_BYTES_MAX:
+def _fields(content: bytes) -> dict[str, Any]:
+    if len(content) > ANSWER_BYTES_MAX:
         return {}
     try:
-        said = json.loads(response.content)
+        said = json.loads(content)
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}

@@ -1,5 +1,6 @@
 """Payment servers of the test's own: real HTTP on a real socket, with answers that the test gives them."""
 
+import contextlib
 import json
 import threading
 import time
@@ -32,7 +33,7 @@ class Heard:
 class Script:
     """What a server answers, request by request; ``answer`` takes the request and gives status and document.
 
-    A status of 0 hangs and says nothing.
+    A status of 0 hangs and says nothing; an iterator of bytes is sent piece by piece, as slowly as it yields.
     """
 
     answer: Callable[[Heard], tuple[int, Any]] = lambda _heard: (200, {"status": "paid"})
@@ -65,12 +66,24 @@ class _Conversation(BaseHTTPRequestHandler):
             time.sleep(HANG_S)
             self.close_connection = True
             return
+        if isinstance(document, Iterator):
+            self._drip(status, document)
+            return
         content = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _drip(self, status: int, pieces: Iterator[bytes]) -> None:
+        self.send_response(status)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # whoever asked has had enough
+            for piece in pieces:
+                self.wfile.write(piece)
 
     def log_message(self, *_words: Any) -> None:
         """The test looks at what was heard instead."""

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -56,6 +56,33 @@ async def test_what_does_not_say_it_is_asked_again(webhook: Webhook, script: Scr
     script.answer = lambda _heard: (status, said)
     with pytest.raises(ProviderAway):
         await webhook.ask(payment())
+
+
+async def test_an_answer_that_comes_for_ever_is_left_in_time(webhook: Webhook, script: Script) -> None:
+    """Each piece comes well before a reader's patience ends."""
+
+    def drip() -> Iterator[bytes]:
+        for _ in range(100):
+            time.sleep(PATIENCE_S / 5)
+            yield b" "
+
+    script.answer = lambda _heard: (200, drip())
+    with pytest.raises(ProviderAway, match="TimeoutError"):
+        await webhook.ask(payment())
+
+
+async def test_no_more_is_read_than_an_answer_may_have(webhook: Webhook, script: Script) -> None:
+    written = []
+
+    def flood() -> Iterator[bytes]:
+        for _ in range(1_000):
+            written.append(1)
+            yield b" " * 65_536
+
+    script.answer = lambda _heard: (200, flood())
+    with pytest.raises(ProviderAway, match="200 and not"):
+        await webhook.ask(payment())
+    assert len(written) < 1_000
 
 
 async def test_a_refusal_of_a_later_attempt_is_no_decline(webhook: Webhook, script: Script) -> None:
