@@ -116,7 +116,7 @@ class Settler:
         """
         self._ledger = ledger
         self._credit = credit
-        self._notifier = notifier
+        self._notifier, self._recharger = notifier, recharger
         self._gauges = Gauges(meter or Meter())
         self._drift = DriftWatch(ledger, credit)
         self._pools = PoolWatch(ledger)
@@ -139,7 +139,6 @@ class Settler:
         ]
         if recharger:
             self._jobs.append(_Job("watch for recharges", RECHARGE_S, recharger.watch, needs_settled=True))
-            self._jobs.append(_Job("ask for payments", RECHARGE_S, recharger.pay, needs_settled=True))
         if heads:
             self._jobs.append(_Job("keep heads", HEADS_S, lambda: keep_heads(ledger, heads), needs_settled=True))
 
@@ -149,15 +148,21 @@ class Settler:
         The ledger is migrated first.  At the stop it books what waits, for at most LAST_TURN_S.
         """
         async with asyncio.TaskGroup() as jobs:
-            for job in [*self._jobs, *self._telling(stop)]:
+            for job in [*self._jobs, *self._waiting_for_others(stop)]:
                 jobs.create_task(self._keep_doing(job, stop))
         if self._settled.is_set():
             await self._last_turn()
 
-    def _telling(self, stop: asyncio.Event) -> list[_Job]:
-        """Messages wait for other people's servers, and so are broken off at the stop; Redis may be away."""
-        notifier = self._notifier
-        return [_Job("tell tenants", NOTIFY_S, lambda: _unless(stop, notifier.deliver()))] if notifier else []
+    def _waiting_for_others(self, stop: asyncio.Event) -> list[_Job]:
+        """Messages and payments wait for other people's servers, and so are broken off at the stop: the last charges
+        are booked after it.  Tenants are told while Redis is away, too."""
+        notifier, recharger, jobs = self._notifier, self._recharger, list[_Job]()
+        if notifier:
+            jobs.append(_Job("tell tenants", NOTIFY_S, lambda: _unless(stop, notifier.deliver())))
+        if recharger:
+            paying = _Job("ask for payments", RECHARGE_S, lambda: _unless(stop, recharger.pay()), needs_settled=True)
+            jobs.append(paying)
+        return jobs
 
     async def _keep_doing(self, job: _Job, stop: asyncio.Event) -> None:
         while not stop.is_set():

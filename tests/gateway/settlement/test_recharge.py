@@ -10,14 +10,14 @@ import pytest
 from gateway.config.provisioning import parse
 from gateway.credit.admin import CreditAdmin, StoreUnreachableError
 from gateway.ledger import Ledger, LedgerAway, Payment
-from gateway.settlement import Recharger, reconcile
+from gateway.settlement import Recharger, Settler, reconcile
 from gateway.settlement.payments import Answer, ProviderAway
 from gateway.settlement.payments.simulated import Simulated
 from gateway.telemetry.metrics import Meter
 from policy.recharge import HOUR_MS, RechargeLimits, State
 
 from .conftest import Caller, two_tenants
-from .wallet import Clock, M, Wallet
+from .wallet import WAIT_S, Clock, M, Wallet
 
 RECHARGE = {"enabled": True, "trigger": "50", "amount": "200"}
 
@@ -301,3 +301,29 @@ async def test_what_came_of_recharges_is_counted(wallet: Wallet) -> None:
     wallet.clock.ms += HOUR_MS
     await fresh.pay()
     assert meter.counters["recharge"].values == {("asked",): 1.0, ("away",): 1.0, ("declined",): 1.0}
+
+
+class Hung(Bank):
+    """It takes the money and never says so."""
+
+    async def ask(self, payment: Payment) -> Answer:
+        await super().ask(payment)
+        await asyncio.Event().wait()
+        raise AssertionError("nobody wakes it")
+
+
+async def test_a_settler_that_ends_does_not_wait_for_a_payment_service(wallet: Wallet) -> None:
+    bank, stop = Hung(), asyncio.Event()
+    await wallet.fund(49 * M)
+    working = asyncio.create_task(
+        Settler(wallet.ledger, wallet.credit, recharger=recharger(wallet, bank)).run(stop),
+    )
+    async with asyncio.timeout(WAIT_S):
+        while not bank.asked:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await working
+    after = Bank()
+    await turn(wallet, after)
+    assert after.asked == bank.asked
+    assert await wallet.balance() == 249 * M
