@@ -104,8 +104,13 @@ def hour_of(terms: str, unix_ms: int) -> str:
 @lru_cache(LABELS_KEPT)
 def hour_label(zone: str, quarter: int) -> str:
     """The hour in ``zone`` of a quarter of an hour since 1970."""
-    moment = datetime.fromtimestamp(quarter * QUARTER_MS // 1000, _zone(zone))
+    moment = datetime.fromtimestamp(quarter * QUARTER_MS // 1000, zone_of(zone))
     return moment.strftime("%Y-%m-%dT%H")
+
+
+def day_of(zone: str, unix_ms: int) -> str:
+    """The day of a moment in a time zone, ``2026-11-30``."""
+    return hour_label(zone, unix_ms // QUARTER_MS)[: _DIGITS["day"]]
 
 
 def month_of(zone: str, unix_ms: int) -> str:
@@ -122,8 +127,8 @@ _DIGITS: Final = {"hour": 13, "day": 10, "month": 7}
 
 
 @lru_cache(1_024)
-def _zone(name: str) -> tzinfo:
-    """Names are checked when they are provisioned; one that this machine does not know counts as UTC."""
+def zone_of(name: str) -> tzinfo:
+    """A time zone; names are checked when they are provisioned, and one that this machine does not know is UTC."""
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError):

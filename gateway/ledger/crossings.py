@@ -11,9 +11,7 @@ Its record may be booked after money that came later, so the money is looked for
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +22,7 @@ from gateway.ledger.entries import Change
 from gateway.ledger.notices import Notice, add
 from gateway.ledger.tables import fundings, postings, tenants
 from policy.reasons import REASONS
+from policy.terms import day_of
 from rating.money import format_amount
 
 NO_CREDIT: Final = "NO_CREDIT"
@@ -150,8 +149,7 @@ def _limits(halts: Iterable[Stopped], terms: Mapping[str, Any]) -> Iterator[Noti
     """Each limit once a day of the tenant's zone."""
     for each in halts:
         if each.reason.startswith(LIMIT) and each.tenant_id in terms:
-            zone = ZoneInfo(terms[each.tenant_id].time_zone)
-            day = datetime.fromtimestamp(each.at_ms / 1000, zone).date().isoformat()
+            day = day_of(terms[each.tenant_id].time_zone, each.at_ms)
             figures = {"limit": each.reason, "day": day} | ({"user": each.user_id} if each.user_id else {})
             yield Notice(each.tenant_id, "limit.hit", f"{each.reason} {day}", each.at_ms, figures)
 

@@ -19,7 +19,6 @@ from functools import cache
 from importlib.resources import files
 from string import Formatter
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_skeleton
@@ -28,6 +27,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_currency, format_decimal
 
 from gateway.ledger.notices import Contacts, Notice
+from policy.terms import zone_of
 
 Figures = Mapping[str, str | int]
 
@@ -208,7 +208,7 @@ class Language:
             cents = Decimal(value).quantize(Decimal("0.01"), ROUND_HALF_UP)
             return str(format_currency(cents, str(notice.figures.get("currency", tenant.currency)), locale=self.locale))
         if name.endswith("_at"):
-            moment = datetime.fromisoformat(value).astimezone(ZoneInfo(tenant.time_zone))
+            moment = datetime.fromisoformat(value).astimezone(zone_of(tenant.time_zone))
             return str(format_datetime(moment, "medium", locale=self.locale))
         if name == "day":
             return str(format_date(date.fromisoformat(value), "long", locale=self.locale))

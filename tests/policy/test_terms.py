@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from policy.terms import has_pools, hour_of, live_scopes, period_label, spend_scopes, terms_of, write_terms
+from policy.terms import day_of, has_pools, hour_of, live_scopes, period_label, spend_scopes, terms_of, write_terms
 from policy.verdict import Allow, Limits, LiveLimit, Pool, SpendLimit
 
 DOMESTIC = Pool("MCOPSTN2/US", "MCOPSTN2", "US", 3_000, (("MCOPSTN2/US/international", 600),))
@@ -62,3 +62,9 @@ def test_without_terms_no_hour() -> None:
 )
 def test_a_counter_is_labelled_with_its_period(scope: str, label: str) -> None:
     assert period_label(scope, "2026-11-30T14") == label
+
+
+def test_a_day_is_that_of_the_zone_and_of_utc_where_the_zone_is_unknown() -> None:
+    late = unix_ms("2026-12-01T22:30")
+    assert day_of("Asia/Taipei", late) == "2026-12-02"
+    assert day_of("Atlantis/Capital", late) == "2026-12-01"

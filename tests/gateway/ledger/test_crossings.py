@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from gateway.config.provisioning import Provisioning
 from gateway.ledger import CallEntry, Ledger, WithdrawalEntry
 from gateway.ledger.notices import Notice, read_latest
+from gateway.ledger.tables import tenants
 from rating.money import format_amount
 
 from .conftest import Clock
@@ -133,6 +135,17 @@ async def test_a_limit_is_told_once_a_day_of_the_tenant(
         "LIMIT_CALLS 2026-12-01", "LIMIT_CALLS 2026-12-02", "LIMIT_SPEND 2026-12-01", "LIMIT_SPEND 2026-12-02",
     ]  # fmt: skip
     assert {str(each.figures.get("user", "")) for each in await told(empty_ledger)} == {"", "alice"}
+
+
+async def test_a_time_zone_that_this_machine_does_not_know_keeps_nothing_from_being_booked(
+    ledger: Ledger, call: Call, clock: Clock
+) -> None:
+    """It was provisioned by another machine, whose tables are newer."""
+    async with ledger.database.write() as connection:
+        await connection.execute(update(tenants).values(time_zone="Atlantis/Capital"))
+    clock.ms = 1_796_137_200_000
+    assert (await ledger.book([refusal(call, clock, "LIMIT_SPEND"), call()])).booked == 2
+    assert [each.crossing for each in await told(ledger, "limit.hit")] == ["LIMIT_SPEND 2026-12-01"]
 
 
 @pytest.mark.parametrize("at_ms", [10**18, -5])

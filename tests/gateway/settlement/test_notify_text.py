@@ -83,3 +83,9 @@ def test_figures_that_are_not_what_they_should_be_are_shown_as_they_are() -> Non
     assert said.body.startswith("much of the credit of Contoso {Ltd} expires on soon.")
     assert told("pool.80").subject == "Contoso {Ltd}: 80 % of the included minutes are used"
     assert told("balance.low").subject == "Contoso {Ltd}: balance.low"
+
+
+def test_moments_of_a_time_zone_that_is_not_known_here_are_those_of_utc() -> None:
+    tenant = Contacts("contoso", "Contoso", "USD", "Atlantis/Capital")
+    figures = {"amount": "5.000000", "expires_at": "2026-12-01T09:30:00Z"}
+    assert "9:30" in compose(Notice("contoso", "lot.expiring", "1", 0, figures), tenant).body
