@@ -125,7 +125,7 @@ async def _check_fundable(connection: AsyncConnection, tenant_id: str, amount_mi
 _TERMS = select(
     *(tenants.c[name] for name in ("id", "country", "currency", "mode", "minimum_funding_micros")),
     *(tenants.c[name] for name in ("billing_region", "recharge")),
-)  # not ``more``, which the settler may not read (gateway.ledger.roles)
+)
 
 
 async def read_terms(connection: AsyncConnection, tenant_id: str) -> Any:

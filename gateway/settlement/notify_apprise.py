@@ -88,12 +88,12 @@ def _listening() -> Iterator[list[str]]:
     logger, thread = logging.getLogger("apprise"), threading.get_ident()
     logger.propagate = False
     heard: list[str] = []
-    handler = _Ear(thread, heard.append)
-    logger.addHandler(handler)
+    ear = _Ear(thread, heard.append)
+    logger.addHandler(ear)
     try:
         yield heard
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(ear)
 
 
 class _Ear(logging.Handler):

@@ -1,10 +1,9 @@
 """Webhooks: what a tenant's own program is sent, and how it knows that it came from the gate and is new.
 
 The body is one JSON object: ``id`` (the same whenever the message is repeated), ``event``, ``tenant``, ``at``
-(ISO 8601 UTC), the figures beside them, and ``text`` for people.  ``Callgate-Signature: t=T,v1=H`` signs it: T is the
-moment of sending in Unix seconds, H the HMAC-SHA256 in hexadecimal of T, a full stop and the body as it was sent, by
-the tenant's key.  A receiver computes it over the bytes it got, compares in constant time, refuses what is older than
-five minutes, and does nothing for an ``id`` that it has seen: so nothing can be forged, changed, or sent again by
+(ISO 8601 UTC), the figures beside them, and ``text`` for people.  It is signed with the tenant's key
+(gateway.settlement.signing).  A receiver computes the signature over the bytes it got, compares in constant time,
+refuses what is older than five minutes, and does nothing for an ``id`` that it has seen: so nothing can be forged, changed, or sent again by
 others.  Any status 2xx says that the message was taken; the answer's body is not read.
 
 Each tenant has a key of its own, an HMAC of its id by the gate's one secret: who checks messages with a key could sign
@@ -22,8 +21,8 @@ from gateway.config.version import VERSION
 from gateway.ledger.notices import Notice
 from gateway.redaction import redact
 from gateway.settlement.files import iso_time
+from gateway.settlement.signing import SIGNATURE, signature_of
 
-SIGNATURE: Final = "Callgate-Signature"
 EVENT: Final = "Callgate-Event"
 
 _KEY_LABEL: Final = b"callgate webhook key of tenant "
@@ -48,12 +47,6 @@ def webhook_body(notice: Notice, text: str) -> bytes:
     return json.dumps({**known, **figures, "text": text}, ensure_ascii=False).encode()
 
 
-def signature(key: str, body: bytes, at_s: int) -> str:
-    """The value of SIGNATURE for a body sent at ``at_s`` (Unix seconds)."""
-    digest = hmac.new(key.encode(), b"%d." % at_s + body, hashlib.sha256).hexdigest()
-    return f"t={at_s},v1={digest}"
-
-
 async def send_webhook(client: httpx.AsyncClient, url: str, key: str, notice: Notice, text: str, at_s: int) -> None:
     """Send a message once.  Raises NotTaken."""
     body = webhook_body(notice, text)
@@ -61,7 +54,7 @@ async def send_webhook(client: httpx.AsyncClient, url: str, key: str, notice: No
         "Content-Type": "application/json",
         "User-Agent": f"callgate/{VERSION}",
         EVENT: notice.event,
-        SIGNATURE: signature(key, body, at_s),
+        SIGNATURE: signature_of(key, body, at_s),
     }
     try:
         async with client.stream("POST", url, content=body, headers=headers) as answer:

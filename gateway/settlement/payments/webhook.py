@@ -1,4 +1,4 @@
-"""A payment server of the customer's own, asked by a signed POST (gateway.settlement.payments.signing).
+"""A payment server of the customer's own, asked by a signed POST (gateway.settlement.signing).
 
 The body is JSON: ``key``, ``tenant``, ``amount`` (a decimal string), ``currency``, ``customer``, ``payment_method``;
 the key stands in ``Idempotency-Key`` too.  The answer is JSON with ``status`` ``paid``, ``declined`` or ``pending``,
@@ -16,7 +16,7 @@ import httpx
 
 from gateway.ledger import Payment
 from gateway.settlement.payments.protocol import Answer, ProviderAway
-from gateway.settlement.payments.signing import SIGNATURE, signature_of
+from gateway.settlement.signing import SIGNATURE, signature_of
 from rating.money import format_amount
 
 ANSWER_BYTES_MAX: Final = 65_536

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settlement.notify_webhook import signature
+from gateway.settlement.signing import signature_of
 
 from .conftest import Shell
 
@@ -63,7 +63,7 @@ def test_a_test_message_reaches_everybody_and_says_whom_it_does_not(shell: Shell
     assert "sent" in shell("notices", "test", "--tenant", "contoso").out
     key = shell("notices", "key", "--tenant", "contoso", "--json").document["key"]
     ((_, signed, body),) = receiver.got
-    assert signature(key, body, int(signed.partition(",")[0].removeprefix("t="))) == signed
+    assert signature_of(key, body, int(signed.partition(",")[0].removeprefix("t="))) == signed
     assert json.loads(body)["event"] == "test"
     provision(shell, f'notify = ["{receiver.url("/bad")}", "{receiver.url("/hook")}"]')
     tried = shell("notices", "test", "--tenant", "contoso", "--json", status=1).document

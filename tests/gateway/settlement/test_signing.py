@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.settlement.payments import BadSignature, check_signature, signature_of
-from gateway.settlement.payments.signing import TOLERANCE_S
+from gateway.settlement.signing import TOLERANCE_S
 
 BODY, NOW = b'{"key": "x"}', 1_767_225_600
 

@@ -1,8 +1,9 @@
-"""Signed messages between the gate and a payment server: HMAC-SHA256 over moment and body, in one header.
+"""Signed messages between the gate and other people's servers: HMAC-SHA256 over moment and body, in one header.
 
 ``Callgate-Signature: t=1767225600,v1=HEX``: ``t`` is the sender's Unix time in seconds, ``HEX`` the HMAC-SHA256 of
-``t``, a dot and the body as it is sent, keyed with the shared secret.  A message older than TOLERANCE_S is refused, so
-one that was overheard cannot be used later; within that time it says what it said before, and that is booked once.
+``t``, a dot and the body as it is sent, keyed with the shared secret: that of ``[payments]`` with a payment server,
+the tenant's key with its webhooks.  A message older than TOLERANCE_S is refused, so one that was overheard cannot be
+used later; within that time it says what it said before, and that is booked once.
 """
 
 import hashlib
