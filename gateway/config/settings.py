@@ -250,7 +250,7 @@ class NotificationsSettings(Table):
     webhook_secret: Secret = Field(
         default=SecretStr(""),
         description="what tenants' webhook keys are made from, or env:NAME or file:PATH; empty: made at the first "
-        "message, kept in data_dir (gates that share a ledger need the same)",
+        "start, kept in data_dir (gates that share a ledger need the same)",
     )
     mail: MailUrl = Field(
         default="",

@@ -122,7 +122,7 @@ def _licences(text: str) -> tuple[str, ...]:
 
 
 _TENANT_COLUMNS = tuple(tenants.c[field.name] for field in fields(Tenant))
-"""Only what policy needs: the user who keeps the books may not read all of a tenant (gateway.ledger.roles)."""
+"""Only what policy needs: whom to tell, whose addresses hold secrets, is in no worker's memory or snapshot."""
 
 
 def _tenant(row: RowMapping) -> Tenant:

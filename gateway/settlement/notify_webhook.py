@@ -1,10 +1,10 @@
 """Webhooks: what a tenant's own program is sent, and how it knows that it came from the gate and is new.
 
-The body is one JSON object: ``id`` (the same whenever the message is repeated), ``event``, ``tenant``, ``at``
-(ISO 8601 UTC), the figures beside them, and ``text`` for people.  It is signed with the tenant's key
+The body is one JSON object: ``id`` (the same whenever the message is repeated), ``event``, ``tenant``, ``at`` (ISO 8601
+UTC), the figures beside them, and ``text`` for people.  It is signed with the tenant's key
 (gateway.settlement.signing).  A receiver computes the signature over the bytes it got, compares in constant time,
-refuses what is older than five minutes, and does nothing for an ``id`` that it has seen: so nothing can be forged, changed, or sent again by
-others.  Any status 2xx says that the message was taken; the answer's body is not read.
+refuses what is older than five minutes, and does nothing for an ``id`` that it has seen: so nothing can be forged,
+changed, or sent again by others.  Any status 2xx says that the message was taken; the answer's body is not read.
 
 Each tenant has a key of its own, an HMAC of its id by the gate's one secret: who checks messages with a key could sign
 with it too, and so must not hold another tenant's.

@@ -32,7 +32,8 @@ what live calls have drawn.
 
 **What is merged how.**  Reservations: the furthest tick of Redis and worker; what nobody says again stays until its
 lease runs out.  Markers: the ledger decides.  Balance, applied: the ledger's.  Held, calls: counted.  Tokens of calls
-per second: left as they are.  Orders, the directory's version, claims: their writers say them again.
+per second: a tenant's are left as they are, a user's begin full.  Orders, the directory's version, claims: their
+writers say them again.
 
 **Who is heard later** (its link was cut for longer than HEAR_MAX_S) adopts its calls even where available falls below
 zero: at most what they hold beyond what was granted meanwhile.  Its charges are judged by the settler in the open epoch
