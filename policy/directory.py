@@ -6,7 +6,7 @@ decision never sees half of a change and never asks a database.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from policy.facts import ANYWHERE, Facts
 from policy.funds import Funds, Holder, Place, Purchased, all_pools, index_funds, personal
@@ -16,8 +16,26 @@ from rating.deck import Deck
 
 
 @dataclass(frozen=True, slots=True)
+class CountedLimits:
+    """Limits that the credit store counts with the money (MONEY 3); None: unlimited."""
+
+    max_calls: int | None = None
+    calls_per_second: int | None = None
+    spend_per_hour_micros: int | None = None
+    spend_per_day_micros: int | None = None
+    spend_per_month_micros: int | None = None
+
+
+NOT_COUNTED: Final = CountedLimits()
+"""Nothing is counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trunk:
-    """A peer that sends or takes calls (CONTRACT 3).  ``prefixes`` with ``+``; empty: every number."""
+    """A peer that sends or takes calls (CONTRACT 3).  ``prefixes`` with ``+``; empty: every number.
+
+    ``limits`` are those of an access trunk, counted for each tenant that calls from it by itself.
+    """
 
     name: str
     role: Literal["access", "carrier"]
@@ -27,21 +45,25 @@ class Trunk:
     numbers: Literal["e164", "national"] = "e164"
     prefixes: tuple[str, ...] = ()
     emergency: bool = False
+    limits: CountedLimits = NOT_COUNTED
 
 
 @dataclass(frozen=True, slots=True)
-class TenantLimits:
-    """Limits of a tenant or user (CONTRACT 4); None: unlimited."""
+class TenantLimits(CountedLimits):
+    """Limits of a tenant or user (CONTRACT 4); None: unlimited.
 
-    max_calls: int | None = None
-    calls_per_second: int | None = None
-    spend_per_hour_micros: int | None = None
-    spend_per_day_micros: int | None = None
-    spend_per_month_micros: int | None = None
+    ``classes`` are a tenant's limits of calls to one number class each (policy.plan).
+    """
+
     max_rate_micros_per_min: int | None = None
     max_connect_micros: int | None = None
     max_call_s: int | None = None
     blocked_prefixes: tuple[str, ...] = ()
+    classes: tuple[tuple[str, CountedLimits], ...] = ()
+
+
+NO_LIMITS: Final = TenantLimits()
+"""Everything is unlimited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +88,7 @@ class User:
     blocked: bool = False
     barred_toll_free: bool = False
     spend_limit_per_month_micros: int | None = None
-    limits: TenantLimits = TenantLimits()
+    limits: TenantLimits = NO_LIMITS
     dial_plan: tuple[DialRule, ...] = ()
 
 
@@ -102,7 +124,7 @@ class Tenant:
     dial_out_policy: str = ANYWHERE
     failure_policy: Literal["", "terminate", "continue", "retry"] = ""
     time_zone: str = "UTC"
-    limits: TenantLimits = TenantLimits()
+    limits: TenantLimits = NO_LIMITS
     dial_plan: tuple[DialRule, ...] = ()
     purchased: tuple[Purchased, ...] = ()
     unassigned: tuple[UnassignedRule, ...] = ()

@@ -6,12 +6,13 @@ credit and no directory beyond a carrier trunk.  The order of the rest is that o
 
 from typing import Final
 
-from policy.case import NO_USER, NOBODY, Case, CaseRule, allow, check_rate_limit, find_funds, find_rate
+from policy.case import NOBODY, Case, CaseRule, allow, check_rate_limit, find_funds, find_rate
 from policy.dial_out import dial_out_policy, policy_name
 from policy.dial_plan import translate
 from policy.dialling import bare, is_emergency_service, to_e164
 from policy.directory import DialRule, ServiceNumber, User
 from policy.licences import licence, pools, told_licence, told_pools
+from policy.limits import NO_USER
 from policy.premium import number_class
 from policy.reasons import REASONS, Reason
 from policy.routing import carrier_routes, emergency_routes, tenant_routes, trunk_routes

@@ -18,6 +18,14 @@ class Reason:
     text: str
 
 
+LIMIT: Final = "LIMIT_"
+
+
+def is_limit(code: str) -> bool:
+    """Whether the code says that a limit of the tenant, a user, a class or a trunk was reached."""
+    return code.startswith(LIMIT)
+
+
 def _table(*reasons: Reason) -> dict[str, Reason]:
     return {reason.code: reason for reason in reasons}
 
@@ -38,9 +46,9 @@ REASONS: Final = _table(
     Reason("NO_LICENCE", 403, 21, "the user has no licence for this call"),
     Reason("BARRED_TOLL_FREE", 403, 21, "the organiser's conferences cannot be joined by toll-free numbers"),
     Reason("RATE_TOO_HIGH", 403, 21, "the rate is above the tenant's limit"),
-    # limits of a tenant or user
-    Reason("LIMIT_CALLS", 403, 21, "the tenant has as many live calls as its limit allows"),
-    Reason("LIMIT_CALLS_PER_SECOND", 403, 21, "the tenant starts more calls a second than its limit allows"),
+    # limits of a tenant, user, number class or trunk
+    Reason("LIMIT_CALLS", 403, 21, "as many calls are live as the limit allows"),
+    Reason("LIMIT_CALLS_PER_SECOND", 403, 21, "more calls a second begin than the limit allows"),
     Reason("LIMIT_SPEND", 403, 21, "the spending limit is reached"),
     # money
     Reason("NO_CREDIT", 402, 21, "credit exhausted"),

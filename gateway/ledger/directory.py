@@ -20,7 +20,17 @@ from gateway.ledger import decks
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.schema import directory_version
 from gateway.ledger.tables import service_numbers, tenants, users
-from policy.directory import DialRule, Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
+from policy.directory import (
+    NO_LIMITS,
+    CountedLimits,
+    DialRule,
+    Directory,
+    ServiceNumber,
+    Tenant,
+    TenantLimits,
+    Trunk,
+    User,
+)
 from policy.funds import Purchased
 from policy.unassigned import UnassignedRule
 from rating.deck import Deck
@@ -108,7 +118,9 @@ def _limits(text: str) -> TenantLimits:
     values = json.loads(text)
     if "blocked_prefixes" in values:
         values["blocked_prefixes"] = tuple(values["blocked_prefixes"])
-    return TenantLimits(**values)
+    if "classes" in values:
+        values["classes"] = tuple((name, CountedLimits(**each)) for name, each in values["classes"])
+    return TenantLimits(**values) if values else NO_LIMITS
 
 
 @lru_cache(TEXTS_KEPT)

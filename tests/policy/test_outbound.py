@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from policy.decide import decide
-from policy.directory import DialRule, Directory, Tenant, TenantLimits, Trunk, User
+from policy.directory import CountedLimits, DialRule, Directory, Tenant, TenantLimits, Trunk, User
 from policy.plan import NumberPlan
-from policy.verdict import Allow, CallRequest, Deny, Limits, Route, Verdict
+from policy.verdict import Allow, CallRequest, Deny, Limits, Route, SpendLimit, Verdict
 from rating.deck import Deck, RateRow
 from rating.tariff import Tariff
 from rating.validity import Validity
@@ -250,6 +250,22 @@ def test_limits_are_passed_on_to_the_reserve_script(directory: Directory, plan: 
     assert (verdict.max_call_s, verdict.failure_policy) == (3600, "retry")
     alice = replace(directory.users[("contoso", "alice")], limits=TenantLimits(max_call_s=60))
     assert allowed(decide(with_user(limited, alice), plan, ask("+33123456789"))).max_call_s == 60
+
+
+def test_limits_of_a_class_and_a_trunk_are_for_calls_to_the_outside(directory: Directory, plan: NumberPlan) -> None:
+    every = tuple((name, CountedLimits(max_calls=2)) for name in ("fixed", "fixed_or_mobile", "mobile", "toll_free"))
+    limited = with_tenant(directory, "contoso", limits=TenantLimits(classes=every))
+    pbx = replace(limited.trunks["pbx"], limits=CountedLimits(spend_per_hour_micros=5))
+    limited = replace(limited, trunks={**limited.trunks, "pbx": pbx})
+    abroad, at_home, inside = [
+        allowed(decide(limited, plan, ask(number))).limits
+        for number in ("+33123456789", "+14255550111", "+442079460000")
+    ]
+    assert [limit.scope for limit in abroad.live] == ["class/fixed"]
+    assert [limit.scope for limit in at_home.live] == ["class/fixed_or_mobile"]
+    assert inside.live == (), "a colleague is no destination"
+    assert abroad.spend == inside.spend == (SpendLimit("trunk/pbx", "hour", 5),)
+    assert allowed(decide(limited, plan, ask("+18005550199", trunk="carrier"))).limits == Limits()
 
 
 def test_the_gates_failure_policy_serves_tenants_without_one(directory: Directory, plan: NumberPlan) -> None:

@@ -1,4 +1,5 @@
--- Reserve the first tick of a call: limits, then money; a refusal leaves no trace (MONEY 2, 3).
+-- Reserve the first tick of a call: limits, then money; a refusal leaves no trace (MONEY 2, 3).  One by a limit says
+-- whose it is: its scope, of money with the period behind it.
 -- KEYS: epoch, account, call, leases, counters
 -- ARGV: epoch, owner, generation, member 'ID TENANT', tariff ('' where nobody pays), end_s, lease_s,
 --       max_calls ('' unlimited), calls_per_second ('' unlimited), adoption, usage, terms ('' the balance alone pays),
@@ -55,19 +56,19 @@ local account = redis.call('HMGET', KEYS[2], 'balance', 'held', 'calls', 'bucket
 local held, calls, now = tonumber(account[2] or 0), tonumber(account[3] or 0), now_ms()
 local milli = nil
 if ARGV[8] ~= '' and calls >= tonumber(ARGV[8]) and live_calls(calls, now) >= tonumber(ARGV[8]) then
-  return {'LIMIT_CALLS'}
+  return {'LIMIT_CALLS', 'tenant'}
 end
 if ARGV[9] ~= '' then
   milli = take_token(tonumber(ARGV[9]), account[4], account[5], now)
   if not milli then
-    return {'LIMIT_CALLS_PER_SECOND'}
+    return {'LIMIT_CALLS_PER_SECOND', 'tenant'}
   end
 end
 
 local terms = ARGV[12] == '' and NO_TERMS or read_terms(ARGV[12], ARGV[13])
 for _, limit in ipairs(terms.live) do
   if tonumber(redis.call('HGET', KEYS[5], 'live ' .. limit.scope) or 0) >= limit.most then
-    return {'LIMIT_CALLS'}
+    return {'LIMIT_CALLS', limit.scope}
   end
 end
 
@@ -76,7 +77,7 @@ for _, limit in ipairs(terms.rate) do
   local level, filled_ms = string.match(redis.call('HGET', KEYS[5], 'bucket ' .. limit.scope) or '', '^(%d+) (%d+)$')
   local left = take_token(limit.most, level, filled_ms, now)
   if not left then
-    return {'LIMIT_CALLS_PER_SECOND'}
+    return {'LIMIT_CALLS_PER_SECOND', limit.scope}
   end
   buckets['bucket ' .. limit.scope] = whole(left) .. ' ' .. whole(now)
 end
@@ -86,7 +87,7 @@ local drawn, paid_s, cost, final, source, trimmed = {parts = {}, spent = {}, liv
 if tariff ~= '' or #terms.pools > 0 then
   paid_s, cost, source, trimmed = tick(tariff, terms, drawn.parts, KEYS[5], 0, tonumber(ARGV[6]), balance, held, 0)
   if not paid_s then
-    return cost == 'ALERT' and {'ALERT', 'AVAILABLE_BELOW_ZERO'} or {cost}
+    return cost == 'ALERT' and {'ALERT', 'AVAILABLE_BELOW_ZERO'} or {cost, source}
   end
   final = trimmed and 1 or 0
   if source then -- where minutes came first, money has no free seconds (MONEY 2)

@@ -8,6 +8,7 @@ import pytest
 from gateway.config import provisioning
 from gateway.config.problems import ConfigError
 from gateway.config.provisioning import ROLES, Provisioning
+from policy.directory import CountedLimits
 
 CONTRACT = r"""
 [[rate_deck]]
@@ -88,6 +89,12 @@ def test_every_key_of_the_contract_is_read(folder: Path) -> None:
     assert user.limits.max_calls == 1
     assert tenant.admin[0].roles == ("Billing", "Teams Service", "Global")
     assert tenant.service_number[0].deliver_to == "pbx"
+
+
+def test_limits_of_number_classes(folder: Path) -> None:
+    text = '[[tenant]]\nid = "t"\nrate_deck = "d"\nclass_limits = [{ number_class = "premium", max_calls = 2 }]\n'
+    (entry,) = read(text, folder).tenant[0].class_limits
+    assert (entry.number_class, entry.counted()) == ("premium", CountedLimits(max_calls=2))
 
 
 def test_what_is_left_out_is_unlimited(folder: Path) -> None:

@@ -171,8 +171,8 @@ def test_a_spending_limit_trims_like_a_balance_and_gives_back(till: Till) -> Non
     limit = write_terms((), (SpendLimit("tenant", "day", 70_000),), (), 0, "UTC")
     assert till.say(reserve(limit))[1:] == [60, 60_000, 0, "spent 60000 tenant/day 2026-11-30"]
     assert till.say(renew(1, 60, 120))[1:4] == [70, 70_000, 1]
-    assert till.say(renew(2, 70, 130)) == [b"LIMIT_SPEND"]
-    assert till.say(reserve(limit, call="d")) == [b"LIMIT_SPEND"]
+    assert till.say(renew(2, 70, 130)) == [b"LIMIT_SPEND", b"tenant/day"]
+    assert till.say(reserve(limit, call="d")) == [b"LIMIT_SPEND", b"tenant/day"]
     assert till.say(renew(2, 70, 130, "2026-12-01T00"))[1:4] == [130, 130_000, 0]
     assert till.say(Settle("c", "t", 65_000, 65_000, b"{}")) == [b"CLOSED"]
     assert till.counters == {"spent tenant/day 2026-11-30": 65_000}
@@ -184,7 +184,7 @@ def test_a_limit_of_live_calls_counts_calls(till: Till) -> None:
     two = write_terms((), (), (LiveLimit("user/alice", 2),), 0, "UTC")
     assert till.say(reserve(two, call="a"))[4] == "live user/alice"
     till.say(reserve(two, call="b"))
-    assert till.say(reserve(two, call="c")) == [b"LIMIT_CALLS"]
+    assert till.say(reserve(two, call="c")) == [b"LIMIT_CALLS", b"user/alice"]
     till.say(Release("a", "t", b"{}"))
     assert till.say(reserve(two, call="c"))[0] == b"GRANT"
 
@@ -193,10 +193,22 @@ def test_calls_a_second_of_a_user_are_a_bucket(till: Till) -> None:
     till.fund(10**6)
     one = write_terms((), (), (), 0, "UTC", (RateLimit("user/alice", 1),))
     assert till.say(reserve(one, call="a"))[0] == b"GRANT"
-    assert till.say(reserve(one, call="b")) == [b"LIMIT_CALLS_PER_SECOND"]
+    assert till.say(reserve(one, call="b")) == [b"LIMIT_CALLS_PER_SECOND", b"user/alice"]
     level, filled_ms = till.redis.hget(till.tenant.counters, "bucket user/alice").split(" ")
     till.redis.hset(till.tenant.counters, "bucket user/alice", f"{level} {int(filled_ms) - 1_000}")
     assert till.say(reserve(one, call="b"))[0] == b"GRANT"
+
+
+def test_a_refusal_says_whose_limit_leaves_least(till: Till) -> None:
+    till.fund(10**6)
+    mobile = SpendLimit("class/mobile", "hour", 60_000)
+    both = write_terms((), (SpendLimit("tenant", "day", 90_000), mobile, SpendLimit("trunk/pbx", "month", 10**6)),
+                       (LiveLimit("tenant/x", 9), LiveLimit("trunk/pbx", 1)), 0, "UTC")  # fmt: skip
+    assert till.say(reserve(both, call="a"))[1:4] == [60, 60_000, 0]
+    assert till.say(renew(1, 60, 120, call="a")) == [b"LIMIT_SPEND", b"class/mobile/hour"]
+    assert till.say(reserve(both, call="b")) == [b"LIMIT_CALLS", b"trunk/pbx"]
+    assert till.say(renew(1, 60, 120, "2026-11-30T15", call="a"))[1:4] == [90, 90_000, 1]
+    assert till.say(renew(2, 90, 150, "2026-11-30T16", call="a")) == [b"LIMIT_SPEND", b"tenant/day"]
 
 
 def test_a_postpaid_tenant_talks_down_to_its_credit_limit(till: Till) -> None:
@@ -237,11 +249,14 @@ some_terms = st.builds(
     write_terms,
     st.lists(st.sampled_from(POOLS), max_size=2, unique=True).map(tuple),
     st.lists(
-        st.builds(SpendLimit, st.sampled_from(("tenant", "user/u")), st.sampled_from(("hour", "day", "month")),
-                  st.sampled_from((50_000, 300_000))),
-        max_size=2, unique_by=lambda limit: limit[:2],
+        st.builds(SpendLimit, st.sampled_from(("tenant", "user/u", "class/mobile")),
+                  st.sampled_from(("hour", "day", "month")), st.sampled_from((50_000, 300_000))),
+        max_size=3, unique_by=lambda limit: limit[:2],
     ).map(tuple),
-    st.lists(st.just(LiveLimit("user/u", 2)), max_size=1).map(tuple),
+    st.lists(
+        st.sampled_from((LiveLimit("user/u", 2), LiveLimit("class/mobile", 1), LiveLimit("trunk/pbx", 3))),
+        max_size=2, unique=True,
+    ).map(tuple),
     st.sampled_from((0, 0, 150_000)),
     st.just("UTC"),
 )  # fmt: skip
@@ -297,12 +312,12 @@ class Machine(RuleBasedStateMachine):
         call_id, hour, tenant = f"call-{self.count}", HOURS[self.now] if terms else "", self.tenants[name]
         end = tick_end_s(tariff, 0, tick_s) if tariff else tick_s
         reply = self.say(Reserve(call_id, name, tariff, end, 90, Limits(), b"a", b"{}", terms=terms, hour=hour))
-        if tenant.live_limit(terms):
-            assert reply == [b"LIMIT_CALLS"]
+        if scope := tenant.live_limit(terms):
+            assert reply == [b"LIMIT_CALLS", scope.encode()]
             return
         tick = tenant.tick(tariff, terms, hour, "", 0, end, 0)
         if isinstance(tick, str):
-            assert reply == [tick.encode()], (reply, tick)
+            assert reply == tick.encode().split(b" "), (reply, tick)
             return
         drawn = drawing.draw("", terms, hour, tick) if terms else ""
         talk = Talk(name, terms, money_tariff(tariff, drawn), tick.end_s, tick.cost, drawn, hour)
@@ -324,7 +339,7 @@ class Machine(RuleBasedStateMachine):
         reply = self.say(Renew(call_id, talk.tenant, talk.tick + 1, talk.paid, end, proven_s, hour))
         tick = tenant.tick(talk.tariff, talk.terms, hour, talk.drawn, talk.paid, end, talk.held)
         if isinstance(tick, str):
-            assert reply == [tick.encode()], (reply, tick)
+            assert reply == tick.encode().split(b" "), (reply, tick)
             return
         tenant.hold(talk.drawn, -1)
         talk.drawn = drawing.draw(talk.drawn, talk.terms, hour, tick) if talk.terms else ""

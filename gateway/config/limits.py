@@ -1,0 +1,69 @@
+"""Limits as both files write them: of a tenant, a user, a number class (provisioning) and a trunk (settings).
+
+What is left out is unlimited.  Amounts are micro-units; those of a trunk are in the currency of each tenant that calls
+from it.  How they are counted: policy/limits.py.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.config.values import MicrosNotNegative, Prefix, Table, Whole
+from policy.directory import CountedLimits
+
+
+class CountedLimitsEntry(Table):
+    """Limits that are counted with the money; what is left out is unlimited."""
+
+    max_calls: Whole | None = Field(default=None, ge=0, description="live calls")
+    calls_per_second: Whole | None = Field(default=None, ge=1, description="new calls a second")
+    spend_per_hour_micros: MicrosNotNegative | None = Field(
+        default=None, alias="spend_per_hour", description="money an hour"
+    )
+    spend_per_day_micros: MicrosNotNegative | None = Field(
+        default=None, alias="spend_per_day", description="money a day"
+    )
+    spend_per_month_micros: MicrosNotNegative | None = Field(
+        default=None, alias="spend_per_month", description="money a calendar month"
+    )
+
+    def counted(self) -> CountedLimits:
+        """The same as policy's value."""
+        return CountedLimits(**self.model_dump(by_alias=False, include=set(CountedLimits.__dataclass_fields__)))
+
+
+class LimitsEntry(CountedLimitsEntry):
+    """Limits of a tenant or user; what is left out is unlimited."""
+
+    max_rate_micros_per_min: MicrosNotNegative | None = Field(
+        default=None, alias="max_rate_per_minute", description="dearest rate a minute that may be called"
+    )
+    max_connect_micros: MicrosNotNegative | None = Field(
+        default=None, alias="max_connect", description="dearest connect fee that may be called"
+    )
+    max_call_s: Whole | None = Field(default=None, ge=1, description="longest call in seconds")
+    blocked_prefixes: tuple[Prefix, ...] = Field(
+        default=(), max_length=1000, description="numbers that may not be called"
+    )
+
+
+class ClassLimitsEntry(CountedLimitsEntry):
+    """Limits of a tenant's calls to numbers of one class."""
+
+    number_class: Literal[
+        "fixed",
+        "mobile",
+        "fixed_or_mobile",
+        "toll_free",
+        "premium",
+        "shared_cost",
+        "voip",
+        "personal",
+        "pager",
+        "uan",
+        "voicemail",
+        "unknown",
+    ] = Field(
+        description="class of the number called, as `explain` names it; where fixed and mobile numbers look alike "
+        "(+1) it is fixed_or_mobile"
+    )
