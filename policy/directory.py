@@ -52,7 +52,8 @@ class Trunk:
 class TenantLimits(CountedLimits):
     """Limits of a tenant or user (CONTRACT 4); None: unlimited.
 
-    ``classes`` are a tenant's limits of calls to one number class each (policy.plan).
+    A tenant's alone: ``classes``, its limits of calls to one number class each (policy.plan), and ``open_high_risk``,
+    what it opens of the high-risk ranges.
     """
 
     max_rate_micros_per_min: int | None = None
@@ -60,6 +61,7 @@ class TenantLimits(CountedLimits):
     max_call_s: int | None = None
     blocked_prefixes: tuple[str, ...] = ()
     classes: tuple[tuple[str, CountedLimits], ...] = ()
+    open_high_risk: tuple[str, ...] = ()
 
 
 NO_LIMITS: Final = TenantLimits()

@@ -146,6 +146,13 @@ def blocked_prefix(case: Case) -> Reason | None:
     return REASONS["BLOCKED_PREFIX"] if closed and case.number.startswith(closed) else None
 
 
+def high_risk(case: Case) -> Reason | None:
+    """Ranges of satellites, international networks and world premium numbers are closed unless the tenant opens them."""
+    if not case.number.startswith(case.directory.facts.high_risk):
+        return None
+    return None if case.number.startswith(case.tenant.limits.open_high_risk) else REASONS["HIGH_RISK"]
+
+
 def rate(case: Case) -> Reason | None:
     """The tenant's deck must have a price for the number where the balance may have to pay."""
     return None if find_rate(case, "out") is None or not case.credit else REASONS["NO_RATE"]
@@ -163,6 +170,10 @@ def _told_rate(case: Case) -> str:
     return f"{format_amount(case.row.tariff.rate_micros_per_min)} a minute by prefix {case.row.prefix}"
 
 
+def _told_risk(case: Case) -> str:
+    return "opened by the tenant" if case.number.startswith(case.directory.facts.high_risk) else "no high-risk range"
+
+
 RULES: Final = (
     CaseRule("emergency", emergency, lambda case: "emergency call" if case.emergency else "no emergency number"),
     CaseRule("payer", payer, lambda case: f"tenant {case.tenant.id}, user {case.user.id or 'none'}"),
@@ -170,6 +181,7 @@ RULES: Final = (
     CaseRule("blocked_user", blocked_user, lambda case: "not blocked"),
     CaseRule("on_net", on_net, lambda case: "own number, free" if case.kind == "on_net" else "outside number"),
     CaseRule("blocked_prefix", blocked_prefix, lambda case: "not blocked"),
+    CaseRule("high_risk", high_risk, _told_risk),
     CaseRule("dial_out_policy", dial_out_policy, policy_name),
     CaseRule("number_class", number_class, lambda case: "credits alone pay" if case.premium else "ordinary number"),
     CaseRule("pools", pools, told_pools),

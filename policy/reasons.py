@@ -40,6 +40,7 @@ REASONS: Final = _table(
     Reason("NO_RATE", 404, 1, "the rate deck has no price for this number"),
     Reason("NO_ROUTE", 404, 3, "no carrier trunk takes this number"),
     Reason("BLOCKED_PREFIX", 403, 21, "the tenant blocks this destination"),
+    Reason("HIGH_RISK", 403, 21, "the tenant has not opened this high-risk range"),
     Reason("BLOCKED_USER", 403, 21, "the user is blocked"),
     Reason("DIAL_OUT_POLICY", 403, 21, "the dial-out policy does not allow this destination"),
     Reason("NUMBER_CLASS", 403, 21, "numbers of this class may not be called from this country"),

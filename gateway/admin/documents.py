@@ -54,6 +54,7 @@ def tenant_document(tenant: Tenant) -> Document:
             "max_connect": amount_or_none(limits.max_connect_micros),
             "max_call_s": limits.max_call_s,
             "blocked_prefixes": list(limits.blocked_prefixes),
+            "open_high_risk": list(limits.open_high_risk),
         },
         "class_limits": [{"number_class": name} | counted_document(each) for name, each in limits.classes],
     }

@@ -33,7 +33,7 @@ class CountedLimitsEntry(Table):
 
 
 class LimitsEntry(CountedLimitsEntry):
-    """Limits of a tenant or user; what is left out is unlimited."""
+    """Limits of a user; what is left out is unlimited."""
 
     max_rate_micros_per_min: MicrosNotNegative | None = Field(
         default=None, alias="max_rate_per_minute", description="dearest rate a minute that may be called"
@@ -44,6 +44,16 @@ class LimitsEntry(CountedLimitsEntry):
     max_call_s: Whole | None = Field(default=None, ge=1, description="longest call in seconds")
     blocked_prefixes: tuple[Prefix, ...] = Field(
         default=(), max_length=1000, description="numbers that may not be called"
+    )
+
+
+class TenantLimitsEntry(LimitsEntry):
+    """Limits of a tenant; what is left out is unlimited."""
+
+    open_high_risk: tuple[Prefix, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="which of the high-risk ranges (+870, +878, +881, +882, +883, +888, +979) may be called",
     )
 
 

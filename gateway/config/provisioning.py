@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, PlainValidator, StrictStr
 
-from gateway.config.limits import ClassLimitsEntry, LimitsEntry
+from gateway.config.limits import ClassLimitsEntry, LimitsEntry, TenantLimitsEntry
 from gateway.config.problems import WrongValue, read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.values import (
@@ -219,7 +219,7 @@ class TenantEntry(Table):
     minimum_funding_micros: MicrosNotNegative | None = Field(
         default=None, alias="minimum_funding", description="least amount of one funding; left out: none"
     )
-    limits: LimitsEntry = Field(default=LimitsEntry(), description="limits of the tenant")
+    limits: TenantLimitsEntry = Field(default=TenantLimitsEntry(), description="limits of the tenant")
     class_limits: tuple[ClassLimitsEntry, ...] = Field(
         default=(), max_length=32, description="limits of its calls to numbers of one class"
     )

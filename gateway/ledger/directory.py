@@ -116,8 +116,9 @@ def _read_packed(name: str, packed: Packed) -> Deck:
 @lru_cache(TEXTS_KEPT)
 def _limits(text: str) -> TenantLimits:
     values = json.loads(text)
-    if "blocked_prefixes" in values:
-        values["blocked_prefixes"] = tuple(values["blocked_prefixes"])
+    for name in ("blocked_prefixes", "open_high_risk"):
+        if name in values:
+            values[name] = tuple(values[name])
     if "classes" in values:
         values["classes"] = tuple((name, CountedLimits(**each)) for name, each in values["classes"])
     return TenantLimits(**values) if values else NO_LIMITS

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from policy.decide import decide
-from policy.directory import CountedLimits, DialRule, Directory, Tenant, TenantLimits, Trunk, User
+from policy.directory import NO_LIMITS, CountedLimits, DialRule, Directory, Tenant, TenantLimits, Trunk, User
 from policy.plan import NumberPlan
 from policy.verdict import Allow, CallRequest, Deny, Limits, Route, SpendLimit, Verdict
 from rating.deck import Deck, RateRow
@@ -250,6 +250,22 @@ def test_limits_are_passed_on_to_the_reserve_script(directory: Directory, plan: 
     assert (verdict.max_call_s, verdict.failure_policy) == (3600, "retry")
     alice = replace(directory.users[("contoso", "alice")], limits=TenantLimits(max_call_s=60))
     assert allowed(decide(with_user(limited, alice), plan, ask("+33123456789"))).max_call_s == 60
+
+
+@pytest.mark.parametrize("number", ["+870771234567", "+881612345678", "+883510012345", "+979123456789"])
+def test_high_risk_ranges_are_closed_unless_the_tenant_opens_them(
+    directory: Directory, plan: NumberPlan, number: str
+) -> None:
+    closed = with_tenant(directory, "contoso", limits=NO_LIMITS)
+    assert refused(decide(closed, plan, ask(number))) == ("HIGH_RISK", 403)
+    other = with_tenant(directory, "contoso", limits=TenantLimits(open_high_risk=(number[:4] + "0", "+882")))
+    opened = with_tenant(directory, "contoso", limits=TenantLimits(open_high_risk=("+882", number[:5])))
+    codes = [
+        verdict.reason.code
+        for verdict in (decide(world, plan, ask(number)) for world in (other, opened))
+        if isinstance(verdict, Deny)
+    ]
+    assert codes == ["HIGH_RISK", "NUMBER_CLASS" if number.startswith("+979") else "NO_RATE"]
 
 
 def test_limits_of_a_class_and_a_trunk_are_for_calls_to_the_outside(directory: Directory, plan: NumberPlan) -> None:

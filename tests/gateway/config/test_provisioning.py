@@ -103,6 +103,7 @@ def test_what_is_left_out_is_unlimited(folder: Path) -> None:
     assert {name: getattr(limits, name) for name in type(limits).model_fields} == {
         **dict.fromkeys(type(limits).model_fields),
         "blocked_prefixes": (),
+        "open_high_risk": (),
     }
     assert (tenant.mode, tenant.licensing, tenant.minimum_funding_micros) == ("prepaid", "none", None)
 
