@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 
 from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
 from policy.funds import NO_FUNDS, Funds
-from policy.limits import NO_USER, UNLIMITED, call_limits, least
+from policy.limits import NO_USER, UNLIMITED, call_limits, least, watched
 from policy.plan import NumberClass, NumberPlan
 from policy.reasons import REASONS, Reason
 from policy.verdict import Allow, CallRequest, Deny, Limits, Pool, Route
@@ -139,8 +139,10 @@ def _limits(case: Case) -> Limits:
         return UNLIMITED
     if case.trunk.role == "carrier":
         return call_limits(case.tenant)
-    number_class = case.number_class.name if case.kind != "on_net" else ""
-    return call_limits(case.tenant, case.user, case.trunk, number_class)
+    if case.kind == "on_net":
+        return call_limits(case.tenant, case.user, case.trunk)
+    limits = call_limits(case.tenant, case.user, case.trunk, case.number_class.name)
+    return watched(limits, case.tenant, case.number, case.request.at_unix_ms)
 
 
 def deny(case: Case, reason: Reason) -> Deny:

@@ -26,6 +26,10 @@ class CountedLimits:
     spend_per_month_micros: int | None = None
 
 
+RANGE_DIGITS: Final = 6
+"""A range is so many digits where nothing else is said: one area or operator of most countries.
+The rate deck's prefixes would not do: all of North America may be one, and they change with the deck."""
+
 NOT_COUNTED: Final = CountedLimits()
 """Nothing is counted."""
 
@@ -53,7 +57,8 @@ class TenantLimits(CountedLimits):
     """Limits of a tenant or user (CONTRACT 4); None: unlimited.
 
     A tenant's alone: ``classes``, its limits of calls to one number class each (policy.plan), and ``open_high_risk``,
-    what it opens of the high-risk ranges.
+    what it opens of the high-risk ranges; ``numbers_per_range_per_hour``, how many numbers with the same first
+    ``range_digits`` digits it may call within an hour.
     """
 
     max_rate_micros_per_min: int | None = None
@@ -62,6 +67,8 @@ class TenantLimits(CountedLimits):
     blocked_prefixes: tuple[str, ...] = ()
     classes: tuple[tuple[str, CountedLimits], ...] = ()
     open_high_risk: tuple[str, ...] = ()
+    numbers_per_range_per_hour: int | None = None
+    range_digits: int = RANGE_DIGITS
 
 
 NO_LIMITS: Final = TenantLimits()

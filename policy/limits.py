@@ -10,13 +10,16 @@ are counted apart: their accounts may stand in two partitions, and no script tou
 | ``user/ID`` | calls of the user to the outside and to colleagues |
 | ``class/NAME`` | the tenant's calls to numbers of that class (policy.plan) outside |
 | ``trunk/NAME`` | the tenant's calls that come in by that access trunk |
+| ``range/PREFIX`` | different numbers with these first digits that the tenant called within an hour |
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from policy.directory import NO_LIMITS, NOT_COUNTED, CountedLimits, Tenant, Trunk, User
-from policy.verdict import Limits, LiveLimit, RateLimit, SpendLimit
+from policy.terms import QUARTER_MS, hour_label
+from policy.verdict import Limits, LiveLimit, RateLimit, SpendLimit, Velocity
 
 UNLIMITED: Final = Limits()
 
@@ -82,6 +85,19 @@ def _spend(scope: str, limits: CountedLimits, monthly_micros: int | None) -> Ite
         yield SpendLimit(scope, "day", limits.spend_per_day_micros)
     if monthly_micros is not None:
         yield SpendLimit(scope, "month", monthly_micros)
+
+
+def watched(limits: Limits, tenant: Tenant, number: str, at_unix_ms: int) -> Limits:
+    """The same, with how many numbers of one range may be called where the tenant limits that."""
+    most = tenant.limits.numbers_per_range_per_hour
+    if most is None:
+        return limits
+    day = hour_label(tenant.time_zone, at_unix_ms // QUARTER_MS)[:DAY_DIGITS]
+    return replace(limits, velocity=Velocity(number[: tenant.limits.range_digits + 1], number, most, day))
+
+
+DAY_DIGITS: Final = 10
+"""``2026-11-30``."""
 
 
 def least(*limits: int | None) -> int | None:

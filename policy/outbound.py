@@ -147,7 +147,7 @@ def blocked_prefix(case: Case) -> Reason | None:
 
 
 def high_risk(case: Case) -> Reason | None:
-    """Ranges of satellites, international networks and world premium numbers are closed unless the tenant opens them."""
+    """Satellites, international networks and the world's premium numbers are closed unless the tenant opens them."""
     if not case.number.startswith(case.directory.facts.high_risk):
         return None
     return None if case.number.startswith(case.tenant.limits.open_high_risk) else REASONS["HIGH_RISK"]

@@ -55,6 +55,8 @@ def tenant_document(tenant: Tenant) -> Document:
             "max_call_s": limits.max_call_s,
             "blocked_prefixes": list(limits.blocked_prefixes),
             "open_high_risk": list(limits.open_high_risk),
+            "numbers_per_range_per_hour": limits.numbers_per_range_per_hour,
+            "range_digits": limits.range_digits,
         },
         "class_limits": [{"number_class": name} | counted_document(each) for name, each in limits.classes],
     }

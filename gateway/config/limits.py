@@ -4,12 +4,15 @@ What is left out is unlimited.  Amounts are micro-units; those of a trunk are in
 from it.  How they are counted: policy/limits.py.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from gateway.config.values import MicrosNotNegative, Prefix, Table, Whole
-from policy.directory import CountedLimits
+from policy.directory import RANGE_DIGITS, CountedLimits
+
+RANGE_NUMBERS_MAX: Final = 10_000
+"""The store remembers so many numbers of a range for an hour, some 1 MB; who calls more does not look for fraud so."""
 
 
 class CountedLimitsEntry(Table):
@@ -54,6 +57,16 @@ class TenantLimitsEntry(LimitsEntry):
         default=(),
         max_length=1000,
         description="which of the high-risk ranges (+870, +878, +881, +882, +883, +888, +979) may be called",
+    )
+    numbers_per_range_per_hour: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=RANGE_NUMBERS_MAX,
+        description="different numbers with the same first digits that may be called within an hour; one more closes "
+        "the range until the day is over or it is released",
+    )
+    range_digits: Whole = Field(
+        default=RANGE_DIGITS, ge=1, le=15, description="how many first digits, country code included, make a range"
     )
 
 

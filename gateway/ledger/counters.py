@@ -95,8 +95,8 @@ async def forget_hours(database: Database, now_ms: int) -> None:
 
 def is_over(field: str, now_ms: int) -> bool:
     """Whether a counter of Redis, by its field there, is of a period that cannot matter any more."""
-    label = field.rpartition(" ")[2]
-    return len(label) in OPEN and field.partition(" ")[0] in {"used", "spent"} and label < _bound(now_ms, len(label))
+    word, label = field.partition(" ")[0], field.rpartition(" ")[2]
+    return len(label) in OPEN and word in {"used", "spent", "closed"} and label < _bound(now_ms, len(label))
 
 
 def _open(now_ms: int) -> ColumnElement[bool]:

@@ -4,11 +4,12 @@ The same text that the scripts read and write goes in and out, so that whoever h
 compare them word for word.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from policy.drawn import held_counters, minutes_used, money_s, money_tariff, read_parts
 from policy.terms import has_pools, live_scopes, period_label
+from policy.verdict import Velocity
 from rating.tariff import Tariff, affordable_end_s, price_micros
 
 
@@ -29,6 +30,9 @@ class Tenant:
     balance: int = 0
     held: int = 0
     counters: Counter[str] = field(default_factory=Counter)
+    called: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    closed: set[str] = field(default_factory=set)
+    """``RANGE DAY`` of closed ranges; ``called`` are the numbers of each range within the hour."""
 
     def tick(
         self, tariff: Tariff | None, terms: str, hour: str, drawn: str, start_s: int, end_s: int, call_held: int
@@ -64,6 +68,19 @@ class Tenant:
         """The scope of the first limit of live calls that is reached."""
         reached = (scope for scope, most in _rows(terms, "live") if self.counters[f"live {scope}"] >= int(most))
         return next(reached, "")
+
+    def closes(self, velocity: Velocity | None) -> str:
+        """The scope of the range that is closed or closes by this number; empty: neither."""
+        if velocity is None:
+            return ""
+        prefix, number, most, day = velocity
+        known = self.called[prefix]
+        if f"{prefix} {day}" not in self.closed:
+            if number in known or len(known) < most:
+                return ""
+            self.closed.add(f"{prefix} {day}")
+            known.clear()
+        return f"range/{prefix}"
 
     def hold(self, drawn: str, sign: int = 1) -> None:
         """A live call holds what it has drawn, or not any more."""

@@ -8,7 +8,7 @@ import pytest
 from policy.decide import decide
 from policy.directory import NO_LIMITS, CountedLimits, DialRule, Directory, Tenant, TenantLimits, Trunk, User
 from policy.plan import NumberPlan
-from policy.verdict import Allow, CallRequest, Deny, Limits, Route, SpendLimit, Verdict
+from policy.verdict import Allow, CallRequest, Deny, Limits, Route, SpendLimit, Velocity, Verdict
 from rating.deck import Deck, RateRow
 from rating.tariff import Tariff
 from rating.validity import Validity
@@ -266,6 +266,22 @@ def test_high_risk_ranges_are_closed_unless_the_tenant_opens_them(
         if isinstance(verdict, Deny)
     ]
     assert codes == ["HIGH_RISK", "NUMBER_CLASS" if number.startswith("+979") else "NO_RATE"]
+
+
+def test_how_many_numbers_of_a_range_may_be_called(directory: Directory, plan: NumberPlan) -> None:
+    limits = TenantLimits(numbers_per_range_per_hour=20, range_digits=4)
+    world = with_tenant(directory, "contoso", limits=limits, time_zone="Asia/Taipei")
+    late = AT_MS // 86_400_000 * 86_400_000 + 16 * 3_600_000  # midnight in Taipei
+    days = [
+        velocity.day
+        for at_ms in (late - 1, late)
+        if (velocity := allowed(decide(world, plan, ask("+33123456789", at_unix_ms=at_ms))).limits.velocity)
+    ]
+    found = allowed(decide(world, plan, ask("+33123456789", at_unix_ms=late))).limits.velocity
+    assert found == Velocity("+3312", "+33123456789", 20, days[1])
+    assert days[0] < days[1]
+    for mine in (ask("+442079460000"), ask("911"), ask("+18005550199", trunk="carrier")):
+        assert allowed(decide(world, plan, mine)).limits.velocity is None
 
 
 def test_limits_of_a_class_and_a_trunk_are_for_calls_to_the_outside(directory: Directory, plan: NumberPlan) -> None:

@@ -104,6 +104,7 @@ def test_what_is_left_out_is_unlimited(folder: Path) -> None:
         **dict.fromkeys(type(limits).model_fields),
         "blocked_prefixes": (),
         "open_high_risk": (),
+        "range_digits": 6,
     }
     assert (tenant.mode, tenant.licensing, tenant.minimum_funding_micros) == ("prepaid", "none", None)
 

@@ -28,7 +28,7 @@ from gateway.credit.keys import Keyspace
 from gateway.credit.requests import Requests, read_tariff
 from policy.drawn import minutes_used, money_tariff
 from policy.terms import write_terms
-from policy.verdict import Limits, LiveLimit, Pool, RateLimit, SpendLimit
+from policy.verdict import Limits, LiveLimit, Pool, RateLimit, SpendLimit, Velocity
 from rating.tariff import Tariff, tick_end_s
 from tests.gateway import drawing
 from tests.gateway.drawing import Tenant, Tick
@@ -211,6 +211,48 @@ def test_a_refusal_says_whose_limit_leaves_least(till: Till) -> None:
     assert till.say(renew(2, 90, 150, "2026-11-30T16", call="a")) == [b"LIMIT_SPEND", b"tenant/day"]
 
 
+def watched(number: str, call: str, most: int = 2, day: str = "2026-11-30") -> Reserve:
+    limits = Limits(velocity=Velocity("+88213", number, most, day))
+    return Reserve(call, "t", SECONDS, 1, 90, limits, b"a", b"{}")
+
+
+def test_many_numbers_of_one_range_close_it_for_the_day(till: Till) -> None:
+    till.fund(10**6)
+    for call, number in enumerate(("+8821301", "+8821302", "+8821301")):
+        assert till.say(watched(number, f"c{call}"))[0] == b"GRANT"
+    closed = [b"LIMIT_VELOCITY", b"range/+88213"]
+    assert till.say(watched("+8821303", "d")) == closed
+    assert till.say(watched("+8821301", "e")) == closed, "a range is closed as a whole"
+    assert list(till.counters) == ["closed +88213 2026-11-30"]
+    assert till.say(watched("+8821303", "c0"))[0] == b"GRANT", "a call that is live already is not asked again"
+    assert till.say(watched("+8821303", "f", day="2026-12-01"))[0] == b"GRANT"
+
+
+def test_numbers_called_an_hour_ago_count_no_more_and_go(till: Till) -> None:
+    till.fund(10**6)
+    till.say(watched("+8821301", "a", most=1))
+    numbers = till.partition.range("t", "+88213")
+    assert 3_590_000 < till.redis.pttl(numbers) <= 3_600_000
+    till.redis.zincrby(numbers, -3_600_001, "+8821301")
+    assert till.say(watched("+8821302", "b", most=1))[0] == b"GRANT"
+    assert till.redis.zrange(numbers, 0, -1) == ["+8821302"]
+
+
+def test_what_is_refused_for_want_of_money_counts_no_number(till: Till) -> None:
+    assert till.say(watched("+8821301", "a")) == [b"NO_CREDIT"]
+    assert not till.redis.exists(till.partition.range("t", "+88213"))
+
+
+def test_a_range_that_was_closed_stays_closed_when_counters_are_made_anew(till: Till) -> None:
+    till.redis.hset(till.tenant.counters, mapping={"closed +88213 2026-11-30": 1, "used P 2026-11": 5})
+    till.redis.set(till.partition.epoch, "2 counting")
+    places = [till.partition.epoch, till.tenant.counters]
+    assert till.wire.call(lua.RECOUNT, places, ["2 counting", "used P 2026-11", 3]) == [b"RECOUNTED"]
+    assert till.counters == {"closed +88213 2026-11-30": 1, "used P 2026-11": 3}
+    till.wire.call(lua.RECOUNT, places, ["2 counting"])
+    assert till.counters == {"closed +88213 2026-11-30": 1}
+
+
 def test_a_postpaid_tenant_talks_down_to_its_credit_limit(till: Till) -> None:
     postpaid = write_terms((), (), (), 90_000, "UTC")
     assert till.say(reserve(postpaid))[1:4] == [60, 60_000, 0]
@@ -303,22 +345,31 @@ class Machine(RuleBasedStateMachine):
         terms=some_terms,
         tariff=st.sampled_from(TARIFFS),
         tick_s=st.sampled_from((5, 60, 150)),
+        number=st.sampled_from(("", "", "+88211", "+88212", "+88213", "+44201")),
+        most=st.sampled_from((1, 2)),
     )
-    def call(self, name: str, terms: str, tariff: Tariff | None, tick_s: int) -> None:
+    def call(self, name: str, terms: str, tariff: Tariff | None, tick_s: int, number: str, most: int) -> None:
         if tariff is None and "\npool " not in terms:
             return
         terms = terms if "\n" in terms else ""
         self.count += 1
         call_id, hour, tenant = f"call-{self.count}", HOURS[self.now] if terms else "", self.tenants[name]
         end = tick_end_s(tariff, 0, tick_s) if tariff else tick_s
-        reply = self.say(Reserve(call_id, name, tariff, end, 90, Limits(), b"a", b"{}", terms=terms, hour=hour))
+        velocity = Velocity(number[:5], number, most, HOURS[self.now][:10]) if number else None
+        limits = Limits(velocity=velocity)
+        reply = self.say(Reserve(call_id, name, tariff, end, 90, limits, b"a", b"{}", terms=terms, hour=hour))
         if scope := tenant.live_limit(terms):
             assert reply == [b"LIMIT_CALLS", scope.encode()]
+            return
+        if scope := tenant.closes(velocity):
+            assert reply == [b"LIMIT_VELOCITY", scope.encode()]
             return
         tick = tenant.tick(tariff, terms, hour, "", 0, end, 0)
         if isinstance(tick, str):
             assert reply == tick.encode().split(b" "), (reply, tick)
             return
+        if velocity:
+            tenant.called[velocity.range].add(number)
         drawn = drawing.draw("", terms, hour, tick) if terms else ""
         talk = Talk(name, terms, money_tariff(tariff, drawn), tick.end_s, tick.cost, drawn, hour)
         self.grant(call_id, talk, reply, tick)
@@ -447,6 +498,11 @@ class Machine(RuleBasedStateMachine):
             stored = self.redis.hmget(keys.account, "balance", "held")
             assert [int(value or 0) for value in stored] == [tenant.balance, tenant.held]
             counters = {name: int(value) for name, value in self.redis.hgetall(keys.counters).items() if int(value)}
+            closed = {name.partition(" ")[2] for name in counters if name.startswith("closed ")}
+            assert closed == tenant.closed
+            counters = {name: value for name, value in counters.items() if not name.startswith("closed ")}
+            for prefix, numbers in tenant.called.items():
+                assert set(self.redis.zrange(self.partition.range(name, prefix), 0, -1)) == numbers
             assert counters == {name: value for name, value in tenant.counters.items() if value}
             for pool in POOLS if not self.late else ():
                 for month in ("2026-11", "2026-12"):
