@@ -53,12 +53,29 @@ class Trunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Night:
+    """What holds at night besides, for calls that begin in it: from minute ``begins`` of the day, in the tenant's time
+    zone, to before minute ``ends``, which may be the next day's."""
+
+    begins: int
+    ends: int
+    spend_per_hour_micros: int | None = None
+    blocked_prefixes: tuple[str, ...] = ()
+
+    def holds(self, minute: int) -> bool:
+        """Whether a minute of the day is in the night."""
+        if self.begins < self.ends:
+            return self.begins <= minute < self.ends
+        return minute >= self.begins or minute < self.ends
+
+
+@dataclass(frozen=True, slots=True)
 class TenantLimits(CountedLimits):
     """Limits of a tenant or user (CONTRACT 4); None: unlimited.
 
     A tenant's alone: ``classes``, its limits of calls to one number class each (policy.plan), and ``open_high_risk``,
     what it opens of the high-risk ranges; ``numbers_per_range_per_hour``, how many numbers with the same first
-    ``range_digits`` digits it may call within an hour.
+    ``range_digits`` digits it may call within an hour, and ``night``.
     """
 
     max_rate_micros_per_min: int | None = None
@@ -69,6 +86,7 @@ class TenantLimits(CountedLimits):
     open_high_risk: tuple[str, ...] = ()
     numbers_per_range_per_hour: int | None = None
     range_digits: int = RANGE_DIGITS
+    night: Night | None = None
 
 
 NO_LIMITS: Final = TenantLimits()

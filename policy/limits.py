@@ -10,6 +10,7 @@ are counted apart: their accounts may stand in two partitions, and no script tou
 | ``user/ID`` | calls of the user to the outside and to colleagues |
 | ``class/NAME`` | the tenant's calls to numbers of that class (policy.plan) outside |
 | ``trunk/NAME`` | the tenant's calls that come in by that access trunk |
+| ``night`` | calls to the outside that began at night |
 | ``range/PREFIX`` | different numbers with these first digits that the tenant called within an hour |
 """
 
@@ -17,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from policy.directory import NO_LIMITS, NOT_COUNTED, CountedLimits, Tenant, Trunk, User
-from policy.terms import QUARTER_MS, hour_label
+from policy.directory import NO_LIMITS, NOT_COUNTED, CountedLimits, Night, Tenant, Trunk, User
+from policy.terms import QUARTER_MS, hour_label, minute_of
 from policy.verdict import Limits, LiveLimit, RateLimit, SpendLimit, Velocity
 
 UNLIMITED: Final = Limits()
@@ -87,8 +88,24 @@ def _spend(scope: str, limits: CountedLimits, monthly_micros: int | None) -> Ite
         yield SpendLimit(scope, "month", monthly_micros)
 
 
+def is_night(tenant: Tenant, at_unix_ms: int) -> bool:
+    """Whether the tenant's night rule holds."""
+    night = tenant.limits.night
+    return night is not None and night.holds(minute_of(tenant.time_zone, at_unix_ms))
+
+
+def at_night(limits: Limits, night: Night) -> Limits:
+    """The same, with what may be spent an hour on calls that begin at night."""
+    if night.spend_per_hour_micros is None:
+        return limits
+    return replace(limits, spend=(*limits.spend, SpendLimit("night", "hour", night.spend_per_hour_micros)))
+
+
 def watched(limits: Limits, tenant: Tenant, number: str, at_unix_ms: int) -> Limits:
-    """The same, with how many numbers of one range may be called where the tenant limits that."""
+    """The same, with what a call to the outside is watched for where the tenant wants it: nights, and how many numbers
+    of one range are called."""
+    if tenant.limits.night is not None and is_night(tenant, at_unix_ms):
+        limits = at_night(limits, tenant.limits.night)
     most = tenant.limits.numbers_per_range_per_hour
     if most is None:
         return limits

@@ -12,7 +12,7 @@ from policy.dial_plan import translate
 from policy.dialling import bare, is_emergency_service, to_e164
 from policy.directory import DialRule, ServiceNumber, User
 from policy.licences import licence, pools, told_licence, told_pools
-from policy.limits import NO_USER
+from policy.limits import NO_USER, is_night
 from policy.premium import number_class
 from policy.reasons import REASONS, Reason
 from policy.routing import carrier_routes, emergency_routes, tenant_routes, trunk_routes
@@ -153,6 +153,14 @@ def high_risk(case: Case) -> Reason | None:
     return None if case.number.startswith(case.tenant.limits.open_high_risk) else REASONS["HIGH_RISK"]
 
 
+def night(case: Case) -> Reason | None:
+    """Destinations that the tenant closed at night, in its own time zone."""
+    rule = case.tenant.limits.night
+    if rule is None or not case.number.startswith(rule.blocked_prefixes):
+        return None
+    return REASONS["LIMIT_NIGHT"] if is_night(case.tenant, case.request.at_unix_ms) else None
+
+
 def rate(case: Case) -> Reason | None:
     """The tenant's deck must have a price for the number where the balance may have to pay."""
     return None if find_rate(case, "out") is None or not case.credit else REASONS["NO_RATE"]
@@ -182,6 +190,7 @@ RULES: Final = (
     CaseRule("on_net", on_net, lambda case: "own number, free" if case.kind == "on_net" else "outside number"),
     CaseRule("blocked_prefix", blocked_prefix, lambda case: "not blocked"),
     CaseRule("high_risk", high_risk, _told_risk),
+    CaseRule("night", night, lambda case: "not closed now"),
     CaseRule("dial_out_policy", dial_out_policy, policy_name),
     CaseRule("number_class", number_class, lambda case: "credits alone pay" if case.premium else "ordinary number"),
     CaseRule("pools", pools, told_pools),

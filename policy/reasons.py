@@ -52,6 +52,7 @@ REASONS: Final = _table(
     Reason("LIMIT_CALLS_PER_SECOND", 403, 21, "more calls a second begin than the limit allows"),
     Reason("LIMIT_SPEND", 403, 21, "the spending limit is reached"),
     Reason("LIMIT_VELOCITY", 403, 21, "too many different numbers of one range were called; the range is closed"),
+    Reason("LIMIT_NIGHT", 403, 21, "the tenant closes this destination at night"),
     # money
     Reason("NO_CREDIT", 402, 21, "credit exhausted"),
     Reason("NO_MINUTES", 403, 21, "the included minutes are used up, and no licence lets the balance pay"),

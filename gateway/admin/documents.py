@@ -13,7 +13,7 @@ from gateway.credit.views import AccountView, Counters, LiveCall
 from gateway.ledger import Act, Kept, LedgerAccount, LotView, Payment, Posting, Recharging
 from gateway.ledger.notices import Told
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
-from policy.directory import CountedLimits, Tenant
+from policy.directory import CountedLimits, Night, Tenant
 from policy.drawn import money_ms
 from policy.recharge import RechargeRule
 from policy.verdict import Pool
@@ -57,8 +57,20 @@ def tenant_document(tenant: Tenant) -> Document:
             "open_high_risk": list(limits.open_high_risk),
             "numbers_per_range_per_hour": limits.numbers_per_range_per_hour,
             "range_digits": limits.range_digits,
+            "night": None if limits.night is None else night_document(limits.night),
         },
         "class_limits": [{"number_class": name} | counted_document(each) for name, each in limits.classes],
+    }
+
+
+def night_document(night: Night) -> Document:
+    """What holds at night."""
+    begins, ends = (f"{minute // 60:02}:{minute % 60:02}" for minute in (night.begins, night.ends))
+    return {
+        "begins": begins,
+        "ends": ends,
+        "spend_per_hour": amount_or_none(night.spend_per_hour_micros),
+        "blocked_prefixes": list(night.blocked_prefixes),
     }
 
 

@@ -1,7 +1,7 @@
 """A tenant's limits beside what is counted against them now: what ``callgate limits`` shows.
 
 Each limit is a row: its scope (policy.limits), what it limits, the most, what is used (money reserved and spent
-together) and until when it counts, None for live calls and rates.  Of users only those with limits of their own are shown.
+together) and until when it counts, None for live calls and rates.  Of users only those with limits are shown.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from gateway.admin.documents import Document, iso
 from gateway.credit.views import AccountView, Counters
 from policy.directory import Tenant, Trunk, User
-from policy.limits import call_limits
+from policy.limits import UNLIMITED, at_night, call_limits
 from policy.terms import QUARTER_MS, hour_label, period_label
 from policy.verdict import Limits
 from rating.money import format_amount
@@ -49,6 +49,8 @@ def limits_document(
 
 def _by_scope(tenant: Tenant, users: Sequence[User], trunks: Sequence[Trunk]) -> Iterator[Limits]:
     yield call_limits(tenant)
+    if tenant.limits.night is not None:
+        yield at_night(UNLIMITED, tenant.limits.night)
     for name, _ in tenant.limits.classes:
         yield call_limits(tenant, number_class=name)
     for trunk in trunks:

@@ -4,9 +4,10 @@ What is left out is unlimited.  Amounts are micro-units; those of a trunk are in
 from it.  How they are counted: policy/limits.py.
 """
 
-from typing import Final, Literal
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from gateway.config.values import MicrosNotNegative, Prefix, Table, Whole
 from policy.directory import RANGE_DIGITS, CountedLimits
@@ -50,6 +51,30 @@ class LimitsEntry(CountedLimitsEntry):
     )
 
 
+def parse_minute(value: object) -> int:
+    """``22:00`` as a minute of the day."""
+    match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('expected a time of day such as "22:00"')
+    return int(match[1]) * 60 + int(match[2])
+
+
+TimeOfDay = Annotated[int, PlainValidator(parse_minute)]
+
+
+class NightEntry(Table):
+    """What holds at night besides, for calls that begin in it."""
+
+    begins: TimeOfDay = Field(description='when the night begins, such as "22:00", in the tenant\'s time zone')
+    ends: TimeOfDay = Field(description='when it is over, such as "06:00"; another time than it begins')
+    spend_per_hour_micros: MicrosNotNegative | None = Field(
+        default=None, alias="spend_per_hour", description="money an hour, for calls that begin at night"
+    )
+    blocked_prefixes: tuple[Prefix, ...] = Field(
+        default=(), max_length=1000, description="numbers that may not be called at night"
+    )
+
+
 class TenantLimitsEntry(LimitsEntry):
     """Limits of a tenant; what is left out is unlimited."""
 
@@ -68,6 +93,7 @@ class TenantLimitsEntry(LimitsEntry):
     range_digits: Whole = Field(
         default=RANGE_DIGITS, ge=1, le=15, description="how many first digits, country code included, make a range"
     )
+    night: NightEntry | None = Field(default=None, description="what holds at night besides")
 
 
 class ClassLimitsEntry(CountedLimitsEntry):

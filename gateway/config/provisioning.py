@@ -325,6 +325,7 @@ def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str])
         _user_ids(key, tenant),
         _organisers(key, tenant),
         _classes(key, tenant),
+        _night(key, tenant),
         _credit_limit(key, tenant),
         _deck_currency(key, tenant, currencies),
         _recharge(key, tenant),
@@ -354,6 +355,12 @@ def _classes(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
     yield from _twice(
         key + ".class_limits[{}].number_class", readable(tenant.class_limits, lambda each: each.number_class)
     )
+
+
+def _night(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    night = tenant.limits.night
+    if night is not None and night.begins == night.ends:
+        yield f"{key}.limits.night.ends", "", "expected another time than the one at which the night begins"
 
 
 def _credit_limit(key: str, tenant: TenantEntry) -> Iterator[Conflict]:

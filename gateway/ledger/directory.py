@@ -25,6 +25,7 @@ from policy.directory import (
     CountedLimits,
     DialRule,
     Directory,
+    Night,
     ServiceNumber,
     Tenant,
     TenantLimits,
@@ -119,6 +120,9 @@ def _limits(text: str) -> TenantLimits:
     for name in ("blocked_prefixes", "open_high_risk"):
         if name in values:
             values[name] = tuple(values[name])
+    if "night" in values:
+        night = values["night"]
+        values["night"] = Night(**night | {"blocked_prefixes": tuple(night.get("blocked_prefixes", ()))})
     if "classes" in values:
         values["classes"] = tuple((name, CountedLimits(**each)) for name, each in values["classes"])
     return TenantLimits(**values) if values else NO_LIMITS

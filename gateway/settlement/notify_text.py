@@ -140,6 +140,7 @@ LIMITS: Final = {
     "LIMIT_CALLS_PER_SECOND": N_("the number of new calls a second"),
     "LIMIT_SPEND": N_("the money that may be spent"),
     "LIMIT_VELOCITY": N_("the different numbers of one range that may be called within an hour"),
+    "LIMIT_NIGHT": N_("numbers that are closed at night"),
     "LIMIT_REACHED": N_("the money that may be spent, while it was under way"),
 }
 """Limits in words; one that is not here is named by its code."""
@@ -149,6 +150,7 @@ SCOPES: Final = {
     "user": N_("calls of the user {name}"),
     "class": N_("calls to numbers of the class {name}"),
     "trunk": N_("calls that come in by the trunk {name}"),
+    "night": N_("calls that begin at night"),
     "range": N_("calls to numbers that begin with {name}; they are closed until the end of the day or until released"),
 }
 """Whose limit it is (policy.limits), in words; a scope that is not here is shown as it is."""

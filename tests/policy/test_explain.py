@@ -45,6 +45,7 @@ def test_every_rule_tried_is_named_in_order(directory: Directory, plan: NumberPl
         ("on_net", "outside number"),
         ("blocked_prefix", "not blocked"),
         ("high_risk", "no high-risk range"),
+        ("night", "not closed now"),
         ("dial_out_policy", "DialoutCPCandPSTNInternational"),
         ("number_class", "ordinary number"),
         ("pools", "no minutes"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from policy.decide import decide
-from policy.directory import NO_LIMITS, CountedLimits, DialRule, Directory, Tenant, TenantLimits, Trunk, User
+from policy.directory import NO_LIMITS, CountedLimits, DialRule, Directory, Night, Tenant, TenantLimits, Trunk, User
 from policy.plan import NumberPlan
 from policy.verdict import Allow, CallRequest, Deny, Limits, Route, SpendLimit, Velocity, Verdict
 from rating.deck import Deck, RateRow
@@ -282,6 +282,24 @@ def test_how_many_numbers_of_a_range_may_be_called(directory: Directory, plan: N
     assert days[0] < days[1]
     for mine in (ask("+442079460000"), ask("911"), ask("+18005550199", trunk="carrier")):
         assert allowed(decide(world, plan, mine)).limits.velocity is None
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "hour", "night"),
+    [(22, 6, 21, False), (22, 6, 22, True), (22, 6, 3, True), (22, 6, 6, False), (1, 5, 1, True), (1, 5, 23, False)],
+)
+def test_the_night_closes_numbers_and_limits_money(
+    directory: Directory, plan: NumberPlan, begins: int, ends: int, hour: int, night: bool
+) -> None:
+    rule = Night(begins * 60, ends * 60, 5_000_000, ("+44",))
+    world = with_tenant(directory, "contoso", limits=TenantLimits(night=rule), time_zone="Asia/Kathmandu")
+    midnight = AT_MS // 86_400_000 * 86_400_000 + (18 * 60 + 15) * 60_000  # in Kathmandu
+    at = {"at_unix_ms": midnight + hour * 3_600_000}
+    closed = decide(world, plan, ask("+442079461234", **at))
+    found = allowed(decide(world, plan, ask("+33123456789", **at))).limits.spend
+    assert found == ((SpendLimit("night", "hour", 5_000_000),) if night else ())
+    assert (refused(closed) == ("LIMIT_NIGHT", 403)) if night else allowed(closed)
+    assert allowed(decide(world, plan, ask("+442079460000", **at))).limits == Limits(), "a colleague may be called"
 
 
 def test_limits_of_a_class_and_a_trunk_are_for_calls_to_the_outside(directory: Directory, plan: NumberPlan) -> None:

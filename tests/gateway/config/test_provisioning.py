@@ -97,6 +97,23 @@ def test_limits_of_number_classes(folder: Path) -> None:
     assert (entry.number_class, entry.counted()) == ("premium", CountedLimits(max_calls=2))
 
 
+@pytest.mark.parametrize(
+    ("night", "words"),
+    [
+        ('begins = "22:00", ends = "22:00"', "another time than"),
+        ('begins = "24:00", ends = "06:00"', "a time of day"),
+        ('begins = 22, ends = "06:00"', "a time of day"),
+    ],
+)
+def test_a_night_begins_and_ends(folder: Path, night: str, words: str) -> None:
+    text = '[[tenant]]\nid = "t"\nrate_deck = "d"\nlimits = { night = { %s } }\n'
+    (tenant,) = read(text % 'begins = "22:00", ends = "06:30"', folder).tenant
+    assert tenant.limits.night is not None
+    assert (tenant.limits.night.begins, tenant.limits.night.ends) == (1320, 390)
+    with pytest.raises(ConfigError, match=words):
+        read(text % night, folder)
+
+
 def test_what_is_left_out_is_unlimited(folder: Path) -> None:
     (tenant,) = read('[[tenant]]\nid = "t"\nrate_deck = "d"\n', folder).tenant
     limits = tenant.limits
