@@ -4,25 +4,22 @@ Rules are plain functions over a case, listed in the order in which they are tri
 Each returns the Reason to refuse for, the verdict itself where it needs no further rule, or None to go on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from policy.directory import Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
+from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
 from policy.funds import NO_FUNDS, Funds
+from policy.limits import NO_USER, UNLIMITED, call_limits, least, watched
 from policy.plan import NumberClass, NumberPlan
 from policy.reasons import REASONS, Reason
-from policy.verdict import Allow, CallRequest, Deny, Limits, LiveLimit, Pool, RateLimit, Route, SpendLimit
+from policy.verdict import Allow, CallRequest, Deny, Limits, Pool, Route
 from rating.row import RateRow
 
 NOBODY: Final = Tenant(id="", country="", currency="")
 """Stands for the tenant as long as none is known."""
 
-NO_USER: Final = User(id="", tenant_id="")
-"""Stands for the user where the call is nobody's in particular."""
-
 UNKNOWN_CLASS: Final = NumberClass("", "unknown")
-UNLIMITED: Final = Limits()
 
 
 @dataclass(slots=True)
@@ -125,7 +122,7 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         destination=destination(case),
         conference=case.request.x_conference,
         capability=pools[0].capability if pools else case.capability if tariff is None else case.credit,
-        limits=UNLIMITED if case.emergency else call_limits(tenant, user if case.trunk.role == "access" else NO_USER),
+        limits=_limits(case),
         max_call_s=None if case.emergency else longest_call_s(case),
         failure_policy=case.directory.failure_policy_of(tenant.id),
         trunk=case.trunk.name,
@@ -134,6 +131,18 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         credit_limit_micros=tenant.credit_limit_micros if tenant.mode == "postpaid" else 0,
         time_zone=tenant.time_zone,
     )
+
+
+def _limits(case: Case) -> Limits:
+    """A user's, a class's and a trunk's are for calls to the outside; a call from there counts for the tenant alone."""
+    if case.emergency:
+        return UNLIMITED
+    if case.trunk.role == "carrier":
+        return call_limits(case.tenant)
+    if case.kind == "on_net":
+        return call_limits(case.tenant, case.user, case.trunk)
+    limits = call_limits(case.tenant, case.user, case.trunk, case.number_class.name)
+    return watched(limits, case.tenant, case.number, case.request.at_unix_ms)
 
 
 def deny(case: Case, reason: Reason) -> Deny:
@@ -159,43 +168,9 @@ def destination(case: Case) -> str:
     return case.row.destination if case.row is not None and case.row.destination else case.number_class.region
 
 
-def call_limits(tenant: Tenant, user: User) -> Limits:
-    """The limits of the tenant and of who calls that the reserve script checks with the money (MONEY 3).
-
-    A user's own are for calls to the outside (DOMAIN 4); a call to his conference counts for the tenant alone.
-    """
-    limits, own = tenant.limits, user.limits
-    if limits == own == _NO_LIMITS and user.spend_limit_per_month_micros is None:
-        return UNLIMITED
-    monthly = _least(own.spend_per_month_micros, user.spend_limit_per_month_micros)
-    spend = (
-        *_spend_limits("tenant", limits, limits.spend_per_month_micros),
-        *_spend_limits(f"user/{user.id}", own, monthly),
-    )
-    live = () if own.max_calls is None else (LiveLimit(f"user/{user.id}", own.max_calls),)
-    rate = () if own.calls_per_second is None else (RateLimit(f"user/{user.id}", own.calls_per_second),)
-    return Limits(limits.max_calls, limits.calls_per_second, spend, live, rate)
-
-
-_NO_LIMITS: Final = TenantLimits()
-
-
-def _least(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _spend_limits(scope: str, limits: TenantLimits, monthly_micros: int | None) -> Iterator[SpendLimit]:
-    if limits.spend_per_hour_micros is not None:
-        yield SpendLimit(scope, "hour", limits.spend_per_hour_micros)
-    if limits.spend_per_day_micros is not None:
-        yield SpendLimit(scope, "day", limits.spend_per_day_micros)
-    if monthly_micros is not None:
-        yield SpendLimit(scope, "month", monthly_micros)
-
-
 def longest_call_s(case: Case) -> int | None:
     """The shorter of the tenant's and the user's longest call; None: neither limits it."""
-    return _least(case.tenant.limits.max_call_s, case.user.limits.max_call_s)
+    return least(case.tenant.limits.max_call_s, case.user.limits.max_call_s)
 
 
 _HOME: Final = {"CA": "US", "PR": "US"}

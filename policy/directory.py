@@ -6,7 +6,7 @@ decision never sees half of a change and never asks a database.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from policy.facts import ANYWHERE, Facts
 from policy.funds import Funds, Holder, Place, Purchased, all_pools, index_funds, personal
@@ -16,8 +16,30 @@ from rating.deck import Deck
 
 
 @dataclass(frozen=True, slots=True)
+class CountedLimits:
+    """Limits that the credit store counts with the money (MONEY 3); None: unlimited."""
+
+    max_calls: int | None = None
+    calls_per_second: int | None = None
+    spend_per_hour_micros: int | None = None
+    spend_per_day_micros: int | None = None
+    spend_per_month_micros: int | None = None
+
+
+RANGE_DIGITS: Final = 6
+"""A range is so many digits where nothing else is said: one area or operator of most countries.
+The rate deck's prefixes would not do: all of North America may be one, and they change with the deck."""
+
+NOT_COUNTED: Final = CountedLimits()
+"""Nothing is counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trunk:
-    """A peer that sends or takes calls (CONTRACT 3).  ``prefixes`` with ``+``; empty: every number."""
+    """A peer that sends or takes calls (CONTRACT 3).  ``prefixes`` with ``+``; empty: every number.
+
+    ``limits`` are those of an access trunk, counted for each tenant that calls from it by itself.
+    """
 
     name: str
     role: Literal["access", "carrier"]
@@ -27,21 +49,48 @@ class Trunk:
     numbers: Literal["e164", "national"] = "e164"
     prefixes: tuple[str, ...] = ()
     emergency: bool = False
+    limits: CountedLimits = NOT_COUNTED
 
 
 @dataclass(frozen=True, slots=True)
-class TenantLimits:
-    """Limits of a tenant or user (CONTRACT 4); None: unlimited."""
+class Night:
+    """What holds at night besides, for calls that begin in it: from minute ``begins`` of the day, in the tenant's time
+    zone, to before minute ``ends``, which may be the next day's."""
 
-    max_calls: int | None = None
-    calls_per_second: int | None = None
+    begins: int
+    ends: int
     spend_per_hour_micros: int | None = None
-    spend_per_day_micros: int | None = None
-    spend_per_month_micros: int | None = None
+    blocked_prefixes: tuple[str, ...] = ()
+
+    def holds(self, minute: int) -> bool:
+        """Whether a minute of the day is in the night."""
+        if self.begins < self.ends:
+            return self.begins <= minute < self.ends
+        return minute >= self.begins or minute < self.ends
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLimits(CountedLimits):
+    """Limits of a tenant or user (CONTRACT 4); None: unlimited.
+
+    A tenant's alone: ``classes``, its limits of calls to one number class each (policy.plan), and ``open_high_risk``,
+    what it opens of the high-risk ranges; ``numbers_per_range_per_hour``, how many numbers with the same first
+    ``range_digits`` digits it may call within an hour, and ``night``.
+    """
+
     max_rate_micros_per_min: int | None = None
     max_connect_micros: int | None = None
     max_call_s: int | None = None
     blocked_prefixes: tuple[str, ...] = ()
+    classes: tuple[tuple[str, CountedLimits], ...] = ()
+    open_high_risk: tuple[str, ...] = ()
+    numbers_per_range_per_hour: int | None = None
+    range_digits: int = RANGE_DIGITS
+    night: Night | None = None
+
+
+NO_LIMITS: Final = TenantLimits()
+"""Everything is unlimited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +115,7 @@ class User:
     blocked: bool = False
     barred_toll_free: bool = False
     spend_limit_per_month_micros: int | None = None
-    limits: TenantLimits = TenantLimits()
+    limits: TenantLimits = NO_LIMITS
     dial_plan: tuple[DialRule, ...] = ()
 
 
@@ -102,7 +151,7 @@ class Tenant:
     dial_out_policy: str = ANYWHERE
     failure_policy: Literal["", "terminate", "continue", "retry"] = ""
     time_zone: str = "UTC"
-    limits: TenantLimits = TenantLimits()
+    limits: TenantLimits = NO_LIMITS
     dial_plan: tuple[DialRule, ...] = ()
     purchased: tuple[Purchased, ...] = ()
     unassigned: tuple[UnassignedRule, ...] = ()

@@ -16,7 +16,7 @@ from policy.dialling import bare, to_e164
 from policy.directory import Directory, Tenant, Trunk
 from policy.plan import NumberPlan
 from policy.reasons import REASONS, Reason
-from policy.verdict import Allow, CallRequest, Pool, Rule, Verdict
+from policy.verdict import Allow, CallRequest, LiveLimit, Pool, Rule, Verdict
 from rating.money import format_amount
 from rating.tariff import SECONDS_PER_MINUTE, Tariff, max_talk_s, price_micros
 
@@ -95,27 +95,53 @@ class _Reach:
     seconds: int
     pays: list[Document]
     rules: list[Rule]
+    limit: str = ""
+    """The spending limit, as ``SCOPE/PERIOD``, that leaves less than is available."""
 
 
 def document(
-    verdict: Verdict, available_micros: int, cap_s: int, minutes_left: Mapping[str, int] | None = None
+    verdict: Verdict,
+    available_micros: int,
+    cap_s: int,
+    minutes_left: Mapping[str, int] | None = None,
+    counted: Mapping[str, int] | None = None,
 ) -> Document:
     """The document of CONTRACT 2; ``available_micros`` as MONEY 1 has it, ``cap_s`` the longest call there can be.
 
     ``minutes_left`` are the minutes that this month still has in each pool, by its name; a pool that is not named is
-    full.  A call that policy allows but that nothing can pay for is shown as the refusal it would meet.
+    full.  ``counted`` are micro-units counted against limits in this hour, day or month, by ``SCOPE/PERIOD``, and live
+    calls by scope (policy.limits).  A call that policy allows but that nothing can pay for, or that a limit stops, is
+    shown as the refusal it would meet.
     """
     if not isinstance(verdict, Allow):
         return _page(verdict, verdict.reason, None, 0, [], verdict.rules)
     longest_s = cap_s if verdict.max_call_s is None else min(cap_s, verdict.max_call_s)
+    full = _full(verdict, counted or {})
+    rules = (*verdict.rules, *(Rule("limit", f"{scope}: all calls that it allows are live", False) for scope in full))
+    if full:
+        return _page(verdict, REASONS["LIMIT_CALLS"], verdict.tariff, 0, [], rules, full[0])
     if verdict.tariff is None and not verdict.pools:
-        return _page(verdict, None, None, None if verdict.emergency else longest_s, [], verdict.rules)
-    reach = _reach(verdict, available_micros, longest_s, minutes_left or {})
-    refusal = None if reach.seconds else REASONS["NO_CREDIT"]
-    return _page(verdict, refusal, verdict.tariff, reach.seconds, reach.pays, (*verdict.rules, *reach.rules))
+        return _page(verdict, None, None, None if verdict.emergency else longest_s, [], rules)
+    reach = _reach(verdict, available_micros, longest_s, minutes_left or {}, counted or {})
+    refusal = None if reach.seconds else REASONS["LIMIT_SPEND" if reach.limit else "NO_CREDIT"]
+    scope = "" if reach.seconds else reach.limit
+    return _page(verdict, refusal, verdict.tariff, reach.seconds, reach.pays, (*rules, *reach.rules), scope)
 
 
-def _reach(verdict: Allow, available_micros: int, longest_s: int, minutes_left: Mapping[str, int]) -> _Reach:
+def _full(verdict: Allow, counted: Mapping[str, int]) -> list[str]:
+    """The scopes whose live calls are as many as may be."""
+    limits = verdict.limits
+    most = [] if limits.max_calls is None else [LiveLimit("tenant", limits.max_calls)]
+    return [limit.scope for limit in (*most, *limits.live) if counted.get(limit.scope, 0) >= limit.most_calls]
+
+
+def _reach(
+    verdict: Allow,
+    available_micros: int,
+    longest_s: int,
+    minutes_left: Mapping[str, int],
+    counted: Mapping[str, int],
+) -> _Reach:
     reach = _Reach(0, [], [])
     for pool in verdict.pools:
         left = usable_minutes(pool, minutes_left)
@@ -125,11 +151,25 @@ def _reach(verdict: Allow, available_micros: int, longest_s: int, minutes_left: 
     if verdict.tariff is not None:
         # after minutes, money pays as for a call of its own, but without free seconds (MONEY 2)
         tariff = replace(verdict.tariff, free_s=0) if reach.seconds else verdict.tariff
-        seconds = max_talk_s(tariff, available_micros, longest_s - reach.seconds)
+        budget_micros = _room(reach, verdict, available_micros, counted)
+        seconds = max_talk_s(tariff, budget_micros, longest_s - reach.seconds)
         told = f"{format_amount(available_micros)} available: {seconds} s"
         reach.rules.append(Rule("credit", told, reach.seconds + seconds > 0))
         _pay(reach, "credits", None, seconds, price_micros(tariff, seconds) if seconds else 0)
     return reach
+
+
+def _room(reach: _Reach, verdict: Allow, available_micros: int, counted: Mapping[str, int]) -> int:
+    """The money that is available and that every spending limit leaves."""
+    room = available_micros
+    for limit in verdict.limits.spend:
+        scope = f"{limit.scope}/{limit.period}"
+        left = limit.most_micros - counted.get(scope, 0)
+        told = f"{scope}: {format_amount(max(0, left))} of {format_amount(limit.most_micros)} left"
+        reach.rules.append(Rule("limit", told, left > 0))
+        if left < room:
+            room, reach.limit = left, scope
+    return max(0, room) if reach.limit else room
 
 
 def _pay(reach: _Reach, payer: str, pool: str | None, seconds: int, micros: int) -> None:
@@ -152,12 +192,14 @@ def _page(
     max_seconds: int | None,
     pays: list[Document],
     rules: tuple[Rule, ...],
+    limit: str = "",
 ) -> Document:
     return {
         "allowed": reason is None,
         "reason": reason.code if reason else None,
         "sip_status": reason.sip_status if reason else 200,
         "text": reason.text if reason else None,
+        "limit": limit or None,
         "kind": verdict.kind,
         "number": verdict.number,
         "destination": verdict.destination,

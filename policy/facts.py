@@ -1,4 +1,4 @@
-"""The facts of licensing as tables: what each licence includes, Zone A, dial-out policies, premium numbers.
+"""Facts as tables: what each licence includes, Zone A, dial-out policies, premium numbers, high-risk ranges.
 
 They are the rows of policy/data (its SOURCES.md names where each comes from), read once by the gateway and carried by
 the directory, so that minutes are worked out when the directory is made and a decision only looks them up.  A
@@ -76,6 +76,8 @@ class Facts:
     zone_a: frozenset[str] = frozenset()
     dial_out: Mapping[str, DialOutPolicy] = field(default_factory=dict)
     premium: Mapping[str, PremiumRule] = field(default_factory=dict)
+    high_risk: tuple[str, ...] = ()
+    """Prefixes with ``+`` that are closed to tenants that do not open them."""
 
     def plan(self, capability: str, country: str) -> CallingPlan | None:
         """The calling plan of a licence used in a country; None where it is none, or none there."""
@@ -92,8 +94,9 @@ def load_facts(
     zone_a: Iterable[str],
     dial_out: Iterable[str],
     premium: Iterable[str],
+    high_risk: Iterable[str],
 ) -> Facts:
-    """The facts from the text lines of policy/data's five tables, headers first.
+    """The facts from the text lines of policy/data's six tables, headers first.
 
     Raises ValueError or KeyError where a table is not what this release reads.
     """
@@ -103,6 +106,7 @@ def load_facts(
         frozenset(row["region"] for row in csv.DictReader(zone_a)),
         {row["policy"]: _dial_out(row) for row in csv.DictReader(dial_out)},
         {row["usage_country"]: _premium(row["numbers"]) for row in csv.DictReader(premium)},
+        tuple(row["range"] for row in csv.DictReader(high_risk)),
     )
 
 

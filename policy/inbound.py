@@ -8,10 +8,11 @@ numbers that nobody has and a rule takes (row 13), and calls to the conferences 
 
 from typing import Final
 
-from policy.case import NO_USER, NOBODY, Case, CaseRule, allow, check_rate_limit, find_funds, find_rate
+from policy.case import NOBODY, Case, CaseRule, allow, check_rate_limit, find_funds, find_rate
 from policy.dialling import bare, to_e164
 from policy.directory import ServiceNumber, User
 from policy.funds import CREDIT_CAPABILITY
+from policy.limits import NO_USER
 from policy.reasons import REASONS, Reason
 from policy.routing import tenant_routes, trunk_routes
 from policy.verdict import Allow, Route

@@ -6,12 +6,13 @@ credit and no directory beyond a carrier trunk.  The order of the rest is that o
 
 from typing import Final
 
-from policy.case import NO_USER, NOBODY, Case, CaseRule, allow, check_rate_limit, find_funds, find_rate
+from policy.case import NOBODY, Case, CaseRule, allow, check_rate_limit, find_funds, find_rate
 from policy.dial_out import dial_out_policy, policy_name
 from policy.dial_plan import translate
 from policy.dialling import bare, is_emergency_service, to_e164
 from policy.directory import DialRule, ServiceNumber, User
 from policy.licences import licence, pools, told_licence, told_pools
+from policy.limits import NO_USER, is_night
 from policy.premium import number_class
 from policy.reasons import REASONS, Reason
 from policy.routing import carrier_routes, emergency_routes, tenant_routes, trunk_routes
@@ -145,6 +146,21 @@ def blocked_prefix(case: Case) -> Reason | None:
     return REASONS["BLOCKED_PREFIX"] if closed and case.number.startswith(closed) else None
 
 
+def high_risk(case: Case) -> Reason | None:
+    """Satellites, international networks and the world's premium numbers are closed unless the tenant opens them."""
+    if not case.number.startswith(case.directory.facts.high_risk):
+        return None
+    return None if case.number.startswith(case.tenant.limits.open_high_risk) else REASONS["HIGH_RISK"]
+
+
+def night(case: Case) -> Reason | None:
+    """Destinations that the tenant closed at night, in its own time zone."""
+    rule = case.tenant.limits.night
+    if rule is None or not case.number.startswith(rule.blocked_prefixes):
+        return None
+    return REASONS["LIMIT_NIGHT"] if is_night(case.tenant, case.request.at_unix_ms) else None
+
+
 def rate(case: Case) -> Reason | None:
     """The tenant's deck must have a price for the number where the balance may have to pay."""
     return None if find_rate(case, "out") is None or not case.credit else REASONS["NO_RATE"]
@@ -162,6 +178,10 @@ def _told_rate(case: Case) -> str:
     return f"{format_amount(case.row.tariff.rate_micros_per_min)} a minute by prefix {case.row.prefix}"
 
 
+def _told_risk(case: Case) -> str:
+    return "opened by the tenant" if case.number.startswith(case.directory.facts.high_risk) else "no high-risk range"
+
+
 RULES: Final = (
     CaseRule("emergency", emergency, lambda case: "emergency call" if case.emergency else "no emergency number"),
     CaseRule("payer", payer, lambda case: f"tenant {case.tenant.id}, user {case.user.id or 'none'}"),
@@ -169,6 +189,8 @@ RULES: Final = (
     CaseRule("blocked_user", blocked_user, lambda case: "not blocked"),
     CaseRule("on_net", on_net, lambda case: "own number, free" if case.kind == "on_net" else "outside number"),
     CaseRule("blocked_prefix", blocked_prefix, lambda case: "not blocked"),
+    CaseRule("high_risk", high_risk, _told_risk),
+    CaseRule("night", night, lambda case: "not closed now"),
     CaseRule("dial_out_policy", dial_out_policy, policy_name),
     CaseRule("number_class", number_class, lambda case: "credits alone pay" if case.premium else "ordinary number"),
     CaseRule("pools", pools, told_pools),

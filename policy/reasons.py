@@ -18,6 +18,14 @@ class Reason:
     text: str
 
 
+LIMIT: Final = "LIMIT_"
+
+
+def is_limit(code: str) -> bool:
+    """Whether the code says that a limit of the tenant, a user, a class or a trunk was reached."""
+    return code.startswith(LIMIT)
+
+
 def _table(*reasons: Reason) -> dict[str, Reason]:
     return {reason.code: reason for reason in reasons}
 
@@ -32,16 +40,19 @@ REASONS: Final = _table(
     Reason("NO_RATE", 404, 1, "the rate deck has no price for this number"),
     Reason("NO_ROUTE", 404, 3, "no carrier trunk takes this number"),
     Reason("BLOCKED_PREFIX", 403, 21, "the tenant blocks this destination"),
+    Reason("HIGH_RISK", 403, 21, "the tenant has not opened this high-risk range"),
     Reason("BLOCKED_USER", 403, 21, "the user is blocked"),
     Reason("DIAL_OUT_POLICY", 403, 21, "the dial-out policy does not allow this destination"),
     Reason("NUMBER_CLASS", 403, 21, "numbers of this class may not be called from this country"),
     Reason("NO_LICENCE", 403, 21, "the user has no licence for this call"),
     Reason("BARRED_TOLL_FREE", 403, 21, "the organiser's conferences cannot be joined by toll-free numbers"),
     Reason("RATE_TOO_HIGH", 403, 21, "the rate is above the tenant's limit"),
-    # limits of a tenant or user
-    Reason("LIMIT_CALLS", 403, 21, "the tenant has as many live calls as its limit allows"),
-    Reason("LIMIT_CALLS_PER_SECOND", 403, 21, "the tenant starts more calls a second than its limit allows"),
+    # limits of a tenant, user, number class or trunk
+    Reason("LIMIT_CALLS", 403, 21, "as many calls are live as the limit allows"),
+    Reason("LIMIT_CALLS_PER_SECOND", 403, 21, "more calls a second begin than the limit allows"),
     Reason("LIMIT_SPEND", 403, 21, "the spending limit is reached"),
+    Reason("LIMIT_VELOCITY", 403, 21, "too many different numbers of one range were called; the range is closed"),
+    Reason("LIMIT_NIGHT", 403, 21, "the tenant closes this destination at night"),
     # money
     Reason("NO_CREDIT", 402, 21, "credit exhausted"),
     Reason("NO_MINUTES", 403, 21, "the included minutes are used up, and no licence lets the balance pay"),

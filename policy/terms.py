@@ -113,6 +113,21 @@ def day_of(zone: str, unix_ms: int) -> str:
     return hour_label(zone, unix_ms // QUARTER_MS)[: _DIGITS["day"]]
 
 
+def minute_of(zone: str, unix_ms: int) -> int:
+    """The minute of the day, 0 to 1439, of a moment in a time zone."""
+    quarter, rest_ms = divmod(unix_ms, QUARTER_MS)
+    return _first_minute(zone, quarter) + rest_ms // MINUTE_MS
+
+
+MINUTE_MS: Final = 60_000
+
+
+@lru_cache(LABELS_KEPT)
+def _first_minute(zone: str, quarter: int) -> int:
+    moment = datetime.fromtimestamp(quarter * QUARTER_MS // 1000, zone_of(zone))
+    return moment.hour * 60 + moment.minute
+
+
 def month_of(zone: str, unix_ms: int) -> str:
     """The month of a moment in a time zone, ``2026-11``."""
     return hour_label(zone, unix_ms // QUARTER_MS)[: _DIGITS["month"]]

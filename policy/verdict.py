@@ -47,6 +47,20 @@ class Limits:
     spend: tuple["SpendLimit", ...] = ()
     live: tuple["LiveLimit", ...] = ()
     rate: tuple["RateLimit", ...] = ()
+    velocity: "Velocity | None" = None
+
+
+class Velocity(NamedTuple):
+    """At most ``most_numbers`` different numbers that begin with ``range`` are called within an hour.
+
+    One more closes the range until the end of ``day``, the day of the INVITE in the tenant's time zone.  ``range`` and
+    ``number`` are E.164 with ``+``.
+    """
+
+    range: str
+    number: str
+    most_numbers: int
+    day: str
 
 
 class SpendLimit(NamedTuple):

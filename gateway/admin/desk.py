@@ -24,6 +24,7 @@ from gateway.admin.documents import (
     reconcile_document,
     tenant_document,
 )
+from gateway.admin.limits import limits_document
 from gateway.config.settings import Settings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.orders import HangUp
@@ -33,7 +34,8 @@ from gateway.settlement import Rebuilt, fund, reconcile, repair, settle_payment
 from gateway.settlement.minutes import tenant_pools
 from gateway.settlement.payments import check_signature, read_confirmation
 from gateway.telemetry.logs import get_logger
-from policy.terms import month_of
+from policy.limits import DAY_DIGITS
+from policy.terms import QUARTER_MS, hour_label, month_of
 from rating.money import format_amount
 
 log = get_logger("admin")
@@ -81,6 +83,33 @@ class Desk:
         tenant = await self.ledger.tenant(tenant_id)
         month, counters = month_of(tenant.time_zone, time.time_ns() // 1_000_000), await self.credit.counters(tenant_id)
         return [pool_document(pool, month, counters) for pool in await tenant_pools(self.ledger, tenant)]
+
+    async def limits(self, tenant_id: str) -> Document:
+        """A tenant's limits, what is counted against them, and closed ranges.  Raises UnknownTenant."""
+        tenant = await self.ledger.tenant(tenant_id)
+        users, trunks = await self.ledger.users(tenant_id), self.settings.trunks.values()
+        return limits_document(
+            tenant,
+            users,
+            [trunk for trunk in trunks if trunk.tenant_from or trunk.tenant == tenant_id],
+            await self.credit.account(tenant_id),
+            await self.credit.counters(tenant_id),
+            time.time_ns() // 1_000_000,
+        )
+
+    async def release(self, tenant_id: str, scope: str, actor: str) -> Document:
+        """Open a range that was closed, ``range/PREFIX``; it is written down first.  Then as :meth:`limits`.
+
+        Raises UnknownTenant, LedgerAway; NotFound where no such range is closed.
+        """
+        tenant = await self.ledger.tenant(tenant_id)
+        before = [row for row in (await self.limits(tenant_id))["closed"] if row["scope"] == scope]
+        if not before:
+            raise NotFound(f"{tenant_id!r} has no closed range {scope!r}; see `callgate limits {tenant_id}`")
+        await self.ledger.note(Act(actor, "limit.released", tenant_id, scope, before[0]))
+        day = hour_label(tenant.time_zone, time.time_ns() // 1_000_000 // QUARTER_MS)[:DAY_DIGITS]
+        await self.credit.open_range(tenant_id, scope.partition("/")[2], day)
+        return await self.limits(tenant_id)
 
     async def fund(
         self, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str, reason: str = ""

@@ -13,7 +13,7 @@ from gateway.credit.views import AccountView, Counters, LiveCall
 from gateway.ledger import Act, Kept, LedgerAccount, LotView, Payment, Posting, Recharging
 from gateway.ledger.notices import Told
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
-from policy.directory import Tenant
+from policy.directory import CountedLimits, Night, Tenant
 from policy.drawn import money_ms
 from policy.recharge import RechargeRule
 from policy.verdict import Pool
@@ -48,17 +48,40 @@ def tenant_document(tenant: Tenant) -> Document:
         "dial_out_policy": tenant.dial_out_policy,
         "failure_policy": tenant.failure_policy or None,
         "time_zone": tenant.time_zone,
-        "limits": {
-            "max_calls": limits.max_calls,
-            "calls_per_second": limits.calls_per_second,
-            "spend_per_hour": amount_or_none(limits.spend_per_hour_micros),
-            "spend_per_day": amount_or_none(limits.spend_per_day_micros),
-            "spend_per_month": amount_or_none(limits.spend_per_month_micros),
+        "limits": counted_document(limits)
+        | {
             "max_rate_per_minute": amount_or_none(limits.max_rate_micros_per_min),
             "max_connect": amount_or_none(limits.max_connect_micros),
             "max_call_s": limits.max_call_s,
             "blocked_prefixes": list(limits.blocked_prefixes),
+            "open_high_risk": list(limits.open_high_risk),
+            "numbers_per_range_per_hour": limits.numbers_per_range_per_hour,
+            "range_digits": limits.range_digits,
+            "night": None if limits.night is None else night_document(limits.night),
         },
+        "class_limits": [{"number_class": name} | counted_document(each) for name, each in limits.classes],
+    }
+
+
+def night_document(night: Night) -> Document:
+    """What holds at night."""
+    begins, ends = (f"{minute // 60:02}:{minute % 60:02}" for minute in (night.begins, night.ends))
+    return {
+        "begins": begins,
+        "ends": ends,
+        "spend_per_hour": amount_or_none(night.spend_per_hour_micros),
+        "blocked_prefixes": list(night.blocked_prefixes),
+    }
+
+
+def counted_document(limits: CountedLimits) -> Document:
+    """Limits that are counted; None is unlimited."""
+    return {
+        "max_calls": limits.max_calls,
+        "calls_per_second": limits.calls_per_second,
+        "spend_per_hour": amount_or_none(limits.spend_per_hour_micros),
+        "spend_per_day": amount_or_none(limits.spend_per_day_micros),
+        "spend_per_month": amount_or_none(limits.spend_per_month_micros),
     }
 
 

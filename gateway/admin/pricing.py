@@ -16,7 +16,7 @@ from gateway.ledger import Ledger, UnknownTenant
 from policy import explain as explained
 from policy.dialling import bare, to_e164
 from policy.directory import Directory, Tenant
-from policy.terms import month_of
+from policy.terms import QUARTER_MS, hour_label, period_label
 from policy.verdict import Pool
 from rating.deck import RateRow
 from rating.money import format_amount
@@ -47,9 +47,16 @@ async def explain(desk: Desk, question: Question) -> Document:
         question.tenant, question.caller, question.called, time.time_ns() // 1_000_000, question.user, question.kind
     )
     verdict = explained.explain(directory, number_plan(), asked)
-    counters, month = await desk.credit.counters(tenant.id), month_of(tenant.time_zone, asked.at_unix_ms)
+    counters, hour = await desk.credit.counters(tenant.id), hour_label(tenant.time_zone, asked.at_unix_ms // QUARTER_MS)
+    month = period_label("pool/month", hour)
     left = {pool.name: _minutes_left(pool, month, counters) for pool in directory.pools_of(tenant.id)}
-    return explained.document(verdict, credit_micros, desk.settings.sip.max_call_s, left)
+    counted = {"tenant": cached.calls, **counters.live, **spent_now(counters, hour)}
+    return explained.document(verdict, credit_micros, desk.settings.sip.max_call_s, left, counted)
+
+
+def spent_now(counters: Counters, hour: str) -> dict[str, int]:
+    """Micro-units counted in this hour, day and month of the tenant's time zone, by ``SCOPE/PERIOD``."""
+    return {scope: micros for (scope, label), micros in counters.spent.items() if label == period_label(scope, hour)}
 
 
 def _minutes_left(pool: Pool, month: str, counters: Counters) -> int:

@@ -23,7 +23,7 @@ from gateway.call.refusals import ending_headers, refusal_headers, relayed_heade
 from gateway.call.states import TABLE, Happening, State
 from gateway.call.views import CallView
 from gateway.sip.transaction import ServerTransaction
-from policy.reasons import REASONS, Reason
+from policy.reasons import REASONS, Reason, is_limit
 from policy.terms import terms_of
 from policy.verdict import Allow
 
@@ -403,6 +403,8 @@ class Call:
     def _end(self, ending: Ending, outcome: str, now: float) -> None:
         """Settle or release, once; the legs may need longer.  With a dead peer talk ended when it was proven last."""
         verdict, core = self.verdict, self.core
+        if is_limit(ending.reason):
+            ending.limit = self.money.limit
         self.clock.stop()
         if self.state is State.ENDING:  # first, so that no fault below keeps the call for ever
             self.clock.wait(Bell.ENDING, now + ENDING_MAX_S)

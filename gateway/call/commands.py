@@ -132,11 +132,15 @@ class Grant:
 
 @dataclass(slots=True)
 class Refusal:
-    """The tick was not granted; ``code`` is one of policy.reasons (NO_CREDIT, LIMIT_CALLS, …, FENCED)."""
+    """The tick was not granted; ``code`` is one of policy.reasons (NO_CREDIT, LIMIT_CALLS, …, FENCED).
+
+    ``detail`` says of a limit whose it is: its scope (policy.limits), of money with ``/hour``, ``/day`` or ``/month``.
+    """
 
     call_id: str
     tick: int
     code: str
+    detail: str = ""
 
 
 @dataclass(slots=True)

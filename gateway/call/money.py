@@ -22,7 +22,7 @@ from gateway.call.adoption import StoredCall
 from gateway.call.commands import Answer, Away, Grant, Refusal, Release, Renew, Reserve, Settle, StoreAway
 from gateway.call.settings import CallSettings
 from policy.drawn import Minutes, minutes_used, money_ms, money_s, money_tariff
-from policy.reasons import REASONS, Reason
+from policy.reasons import REASONS, Reason, is_limit
 from policy.terms import has_pools, hour_of
 from policy.verdict import Limits
 from rating.tariff import MS_PER_S, Tariff, billed_s, charge_micros, tick_end_s
@@ -48,8 +48,9 @@ class Reservation:
 
     ``metered`` is whether anybody pays: ``tariff`` prices what money pays, None where only pools do by the ``terms``.
     ``paid_s`` is the talk paid for, None where nobody pays; ``paid_until`` the moment it ends, ``inf`` before the
-    answer.  ``refused`` is the code of a refusal that still stands.  ``doubted_s`` is not None while it is not known
-    whether the talk of a call that was adopted went on beyond so many seconds.
+    answer.  ``refused`` is the code of a refusal that still stands, ``limit`` whose limit the last one was.
+    ``doubted_s`` is not None while it is not known whether the talk of a call that was adopted went on beyond so many
+    seconds.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Reservation:
         "doubted_s",
         "drawn",
         "held_micros",
+        "limit",
         "longest_s",
         "metered",
         "paid_s",
@@ -101,6 +103,7 @@ class Reservation:
         self.answered_at: float | None = None
         self.paid_until = inf
         self.refused = ""
+        self.limit = ""
         self.closed = False
         self.doubted_s: int | None = None
         self._overdue_until = -inf
@@ -205,7 +208,7 @@ class Reservation:
             return False
         self._asked = False
         self._overdue_until = -inf
-        self.refused = refusal.code
+        self.refused, self.limit = refusal.code, refusal.detail
         last = self.paid_until - LAST_ASK_S
         self._next_ask = now if self._again else last if now < last else inf
         self._again = False
@@ -317,7 +320,7 @@ class Reservation:
         """Why talk ends at paid-until: want of credit, a limit, or a store that did not answer."""
         if self.paid_s is not None and self.paid_s >= self.longest_s:
             return REASONS["MAX_DURATION"]
-        if self.refused.startswith("LIMIT_"):
+        if is_limit(self.refused):
             return REASONS["LIMIT_REACHED"]
         if self.refused:
             return REASONS.get(self.refused, REASONS["NO_CREDIT"])

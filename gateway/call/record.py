@@ -16,8 +16,10 @@ class CallRecord:
     ``kind`` is the call type of the usage report; ``payer`` is ``credits``, ``pool`` or ``none``; ``reason`` a code
     of policy.reasons; ``sip_status`` the final status sent to the caller (200 where answered); ``ended_by`` is
     ``caller``, ``callee`` or ``gate``.  ``tried`` names policy's rules that were tried, in order: all passed, of a
-    refused call but the last.  ``talk_ms`` is talk in whole milliseconds, cut at paid-until.  ``pool`` is the first
-    pool that paid for talk, ``pool_minutes`` the minutes used of all; ``billed_s`` is what money paid for.
+    refused call but the last.  ``limit`` is the scope of the limit that refused or cut the call (policy.limits),
+    of money with the period behind it: ``user/alice/day``.  ``talk_ms`` is talk in whole milliseconds, cut at
+    paid-until.  ``pool`` is the first pool that paid for talk, ``pool_minutes`` the minutes used of all; ``billed_s``
+    is what money paid for.
     ``uncharged_micros`` is what talk cost that could not be charged (0 unless a gate was down).
     """
 
@@ -54,6 +56,7 @@ class CallRecord:
     pool_minutes: int = 0
     reason: str = ""
     tried: str = ""
+    limit: str = ""
     sip_status: int = 0
     ended_by: str = ""
     count: int = 1

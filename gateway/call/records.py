@@ -22,6 +22,7 @@ class Ending:
     reason: str
     sip_status: int
     ended_by: str
+    limit: str = ""
 
 
 def opening(verdict: Allow | Deny, call_id: str, sip_call_id: str, node: str, trunk: str, invited_ms: int) -> str:
@@ -65,7 +66,7 @@ def unanswered(opening: str, carrier: str, ended_ms: int, ending: Ending) -> byt
     """The record of a call that was refused, given up or failed."""
     return (
         f'{opening},"carrier":{quoted(carrier)},"ended_ms":{ended_ms},"reason":"{ending.reason}"'
-        f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"}}'
+        f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"{_limit(ending)}}}'
     ).encode("utf-8", "replace")
 
 
@@ -87,5 +88,9 @@ def answered(
     return (
         f'{opening},"carrier":{quoted(carrier)},"answered_ms":{answered_ms},"ended_ms":{answered_ms + talk_ms}'
         f',"talk_ms":{talk_ms},"billed_s":{billed_s},"charge_micros":{charge_micros}{more},"reason":"{ending.reason}"'
-        f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"}}'
+        f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"{_limit(ending)}}}'
     ).encode("utf-8", "replace")
+
+
+def _limit(ending: Ending) -> str:
+    return f',"limit":{quoted(ending.limit)}' if ending.limit else ""

@@ -58,6 +58,7 @@ app.command(context_settings={"ignore_unknown_options": True})(money.fund)  # an
 app.command()(money.balance)
 app.command()(money.lots)
 app.command()(money.recharge)
+app.command()(money.limits)
 app.add_typer(rates.app, name="rates")
 app.command()(rates.explain)
 app.command()(calls.calls)

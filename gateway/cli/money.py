@@ -16,6 +16,10 @@ LOT_COLUMNS = ("id", "purchased_at", "expires_at", "source", "kind", "amount", "
 PAYMENT_COLUMNS = ("asked_at", "state", "amount", "provider", "tries", "why", "key")
 
 
+LIMIT_COLUMNS = ("scope", "limits", "most", "used", "until")
+CLOSED_COLUMNS = ("scope", "closed_at", "until")
+
+
 class Kind(StrEnum):
     """Kinds of funding."""
 
@@ -105,6 +109,34 @@ def recharge(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False)
         return
     print_facts({name: value for name, value in found.items() if name != "payments"})
     print_table(found["payments"], PAYMENT_COLUMNS, "no payment was asked for yet")
+
+
+@command
+def limits(
+    tenant: Tenant,
+    release: Annotated[
+        str, typer.Option("--release", metavar="SCOPE", help="Open this closed range, such as range/+88213.")
+    ] = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a tenant's limits, what is used of them, and the ranges that are closed; --release opens one again.
+
+    A limit of money or calls is released by time, or by provisioning a higher one.
+    """
+    settings = load(config)
+
+    async def work() -> dict[str, Any]:
+        async with open_desk(settings) as desk:
+            return await (desk.release(tenant, release, actor()) if release else desk.limits(tenant))
+
+    found = wait(work())
+    if as_json:
+        print_json(found)
+        return
+    print_table(found["limits"], LIMIT_COLUMNS, "there are no limits")
+    if found["closed"]:
+        print_table(found["closed"], CLOSED_COLUMNS, "")
 
 
 @command

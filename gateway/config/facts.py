@@ -19,10 +19,10 @@ def number_plan() -> NumberPlan:
 
 @cache
 def policy_facts() -> Facts:
-    """The facts of licensing of this release; raises OSError where the package is not whole."""
+    """The facts of licensing and high-risk ranges of this release; raises OSError where the package is not whole."""
     folder = resources.files("policy") / "data"
-    names = ("calling_plans", "conference_licences", "zone_a", "dial_out_policies", "premium_numbers")
-    plans, conferences, zone_a, dial_out, premium = [
+    names = ("calling_plans", "conference_licences", "zone_a", "dial_out_policies", "premium_numbers", "high_risk")
+    plans, conferences, zone_a, dial_out, premium, high_risk = [
         (folder / f"{name}.csv").read_text("ascii").splitlines() for name in names
     ]
-    return load_facts(plans, conferences, zone_a, dial_out, premium)
+    return load_facts(plans, conferences, zone_a, dial_out, premium, high_risk)

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, PlainValidator, StrictStr
 
+from gateway.config.limits import ClassLimitsEntry, LimitsEntry, TenantLimitsEntry
 from gateway.config.problems import WrongValue, read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.values import (
@@ -27,7 +28,6 @@ from gateway.config.values import (
     MicrosNotNegative,
     Name,
     Pattern,
-    Prefix,
     Table,
     Text,
     TimeZone,
@@ -119,32 +119,6 @@ class RateDeckEntry(Table):
         default=None, description="currency of its prices; left out: the file's own column"
     )
     file: AbsolutePath = Field(description="CSV file, may end in .gz; relative to this file")
-
-
-class LimitsEntry(Table):
-    """Limits of a tenant or user; what is left out is unlimited."""
-
-    max_calls: Whole | None = Field(default=None, ge=0, description="live calls")
-    calls_per_second: Whole | None = Field(default=None, ge=1, description="new calls a second")
-    spend_per_hour_micros: MicrosNotNegative | None = Field(
-        default=None, alias="spend_per_hour", description="money an hour"
-    )
-    spend_per_day_micros: MicrosNotNegative | None = Field(
-        default=None, alias="spend_per_day", description="money a day"
-    )
-    spend_per_month_micros: MicrosNotNegative | None = Field(
-        default=None, alias="spend_per_month", description="money a calendar month"
-    )
-    max_rate_micros_per_min: MicrosNotNegative | None = Field(
-        default=None, alias="max_rate_per_minute", description="dearest rate a minute that may be called"
-    )
-    max_connect_micros: MicrosNotNegative | None = Field(
-        default=None, alias="max_connect", description="dearest connect fee that may be called"
-    )
-    max_call_s: Whole | None = Field(default=None, ge=1, description="longest call in seconds")
-    blocked_prefixes: tuple[Prefix, ...] = Field(
-        default=(), max_length=1000, description="numbers that may not be called"
-    )
 
 
 class RechargeEntry(Table):
@@ -245,7 +219,10 @@ class TenantEntry(Table):
     minimum_funding_micros: MicrosNotNegative | None = Field(
         default=None, alias="minimum_funding", description="least amount of one funding; left out: none"
     )
-    limits: LimitsEntry = Field(default=LimitsEntry(), description="limits of the tenant")
+    limits: TenantLimitsEntry = Field(default=TenantLimitsEntry(), description="limits of the tenant")
+    class_limits: tuple[ClassLimitsEntry, ...] = Field(
+        default=(), max_length=32, description="limits of its calls to numbers of one class"
+    )
     recharge: RechargeEntry = Field(default=RechargeEntry(), description="automatic recharge")
     notify: tuple[Notify, ...] = Field(default=(), max_length=64, repr=False, description="Apprise URLs and webhooks")
     language: Literal["en", "zh-TW"] = Field(default="en", description="language of messages to it")
@@ -347,6 +324,8 @@ def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str])
     return told(
         _user_ids(key, tenant),
         _organisers(key, tenant),
+        _classes(key, tenant),
+        _night(key, tenant),
         _credit_limit(key, tenant),
         _deck_currency(key, tenant, currencies),
         _recharge(key, tenant),
@@ -370,6 +349,18 @@ def _organisers(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
             yield f"{key}.service_number[{index}].organiser", f'"{organiser}"', "expected a user of this tenant"
         elif organiser and serves != "conference":
             yield f"{key}.service_number[{index}].organiser", f'"{organiser}"', 'only with serves = "conference"'
+
+
+def _classes(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    yield from _twice(
+        key + ".class_limits[{}].number_class", readable(tenant.class_limits, lambda each: each.number_class)
+    )
+
+
+def _night(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    night = tenant.limits.night
+    if night is not None and night.begins == night.ends:
+        yield f"{key}.limits.night.ends", "", "expected another time than the one at which the night begins"
 
 
 def _credit_limit(key: str, tenant: TenantEntry) -> Iterator[Conflict]:

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr
 
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
 from gateway.config import later
+from gateway.config.limits import CountedLimitsEntry
 from gateway.config.problems import read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.values import (
@@ -41,7 +42,7 @@ from gateway.config.values import (
     Text,
     Whole,
 )
-from policy.directory import Trunk
+from policy.directory import NOT_COUNTED, Trunk
 
 DEFAULT_FILE: Final = "callgate.toml"
 FILE_VARIABLE: Final = "CALLGATE_CONFIG"
@@ -224,6 +225,9 @@ class TrunkSettings(Table):
         default=(), max_length=TRUNK_ENTRIES_MAX, description="numbers a carrier takes; none: all"
     )
     emergency: Flag = Field(default=False, description="this carrier takes emergency calls")
+    limits: CountedLimitsEntry = Field(
+        default=CountedLimitsEntry(), description="limits of calls from an access trunk, for each tenant by itself"
+    )
 
 
 class PaymentsSettings(Table):
@@ -344,6 +348,7 @@ def _policy_trunk(trunk: TrunkSettings) -> Trunk:
         numbers=trunk.numbers,
         prefixes=trunk.prefixes,
         emergency=trunk.emergency,
+        limits=trunk.limits.counted() if trunk.limits.model_fields_set else NOT_COUNTED,
     )
 
 
@@ -453,7 +458,7 @@ def _trunks(settings: Settings) -> Iterator[Conflict]:
     yield from told(
         _names_twice(trunks),
         _hosts_twice(trunks),
-        *(rule(key, trunk) for key, trunk in each for rule in (_payer, _carrier_payer, _chooses_calls)),
+        *(rule(key, trunk) for key, trunk in each for rule in (_payer, _carrier_payer, _chooses_calls, _limits)),
     )
 
 
@@ -493,3 +498,8 @@ def _chooses_calls(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
     if trunk.role == "access" and (trunk.prefixes or trunk.emergency):
         named = "prefixes" if trunk.prefixes else "emergency"
         yield f"{key}.{named}", "", f'only carriers choose calls, and trunk "{trunk.name}" is an access trunk'
+
+
+def _limits(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
+    if trunk.role == "carrier" and trunk.limits.model_fields_set:
+        yield f"{key}.limits", "", f'only access trunks have limits, and trunk "{trunk.name}" is a carrier'

@@ -91,6 +91,13 @@ class CreditAdmin(Repairs):
             )
         return _counters({field.decode(): int(value) for field, value in reply.items() if value.isdigit()})
 
+    async def open_range(self, tenant_id: str, prefix: str, day: str) -> bool:
+        """Open a range that was closed on that day; False where it is not closed.  Numbers are counted anew."""
+        async with self._client.asking() as redis:
+            field = f"closed {prefix} {day}"
+            gone = redis.hdel(self._client.keys.tenant(tenant_id).counters, field)
+            return bool(await cast(Awaitable[int], gone))
+
     async def snapshot(self, tenant_ids: Iterable[str]) -> tuple[list[AccountView], list[OutboxEntry]]:
         """Accounts in the order of the ids, and all their outbox entries; one instant for tenants of one partition."""
         tenant_ids = list(tenant_ids)
@@ -293,12 +300,12 @@ def _counters(fields: Mapping[str, int]) -> Counters:
     for field, value in fields.items():
         word, _, rest = field.partition(" ")
         by_word[word][rest] = value
-    used, held, spent = (
+    used, held, spent, closed = (
         {(name, label): value for (name, _, label), value in
          ((key.partition(" "), value) for key, value in by_word[word].items())}
-        for word in ("used", "held", "spent")
+        for word in ("used", "held", "spent", "closed")
     )  # fmt: skip
-    return Counters(used, held, spent, by_word["live"])
+    return Counters(used, held, spent, by_word["live"], closed)
 
 
 def _live_call(member: str, lease_ms: int, fields: list[bytes | None]) -> LiveCall:

@@ -12,7 +12,8 @@ Keys of a partition, N without leading zeros:
 | ``cg:{pN}:epoch`` | string | number of the epoch, with `` rebuilding`` or `` counting`` behind it till it opens |
 | ``cg:{pN}:opened`` | string | Unix ms (Redis' clock) of the last change of the epoch |
 | ``cg:{pN}:account:TENANT`` | hash | balance, held, calls, applied, bucket_milli, bucket_ms |
-| ``cg:{pN}:counters:TENANT`` | hash | minutes and money by pool, limit and period; live calls by limit |
+| ``cg:{pN}:counters:TENANT`` | hash | minutes and money by pool, limit and period; live calls; closed ranges |
+| ``cg:{pN}:range:TENANT:PREFIX`` | zset | numbers of that range by when they were called last; goes after an hour |
 | ``cg:{pN}:call:ID`` | hash | one live call; over: ``done``, the marker of MONEY 3, and what a sweep charged |
 | ``cg:{pN}:leases`` | zset | ``ID TENANT`` by the end of the lease, Unix ms |
 | ``cg:{pN}:outbox`` | stream | charges on their way to the ledger |
@@ -109,6 +110,10 @@ class PartitionKeys:
     def counters(self, tenant_id: str) -> str:
         """What a tenant's pools and limits have given (scripts/lib/drawn.lua names the fields)."""
         return f"{self.prefix}counters:{tenant_id}"
+
+    def range(self, tenant_id: str, prefix: str) -> str:
+        """Numbers with this prefix that the tenant called within the last hour."""
+        return f"{self.prefix}range:{tenant_id}:{prefix}"
 
     def call(self, call_id: str) -> str:
         """A live call, or the marker that it is over."""

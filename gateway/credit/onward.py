@@ -122,7 +122,7 @@ class Onward:
             return False
         code = self.exposure.limit(tenant_id, command.limits, time.monotonic())
         if code:
-            self._later(Refusal(command.call_id, command.tick, code))
+            self._later(Refusal(command.call_id, command.tick, code, "tenant"))
             return True
         if command.tariff is None and has_pools(command.terms):
             return False  # nobody can say here whether minutes are left

@@ -62,14 +62,16 @@ class Requests:
         keys = self._keys.tenant(command.tenant_id)
         partition, limits = keys.partition, command.limits
         limited = not command.emergency
+        velocity = limits.velocity if limited else None
+        watched = () if velocity is None else (partition.range(command.tenant_id, velocity.range),)
         return pack((
-            "EVALSHA", lua.RESERVE.sha, 5,
-            partition.epoch, keys.account, partition.call(command.call_id), partition.leases, keys.counters,
+            "EVALSHA", lua.RESERVE.sha, 5 + len(watched),
+            partition.epoch, keys.account, partition.call(command.call_id), partition.leases, keys.counters, *watched,
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}",
             write_tariff(command.tariff), command.end_s, command.lease_s,
             limits.max_calls if limited and limits.max_calls is not None else "",
             limits.calls_per_second if limited and limits.calls_per_second is not None else "",
-            command.adoption, command.usage, command.terms, command.hour,
+            command.adoption, command.usage, command.terms, command.hour, *(velocity or ()),
         ))  # fmt: skip
 
     def answer(self, command: Answer, epoch: str) -> bytes:

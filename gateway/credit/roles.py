@@ -165,6 +165,7 @@ OPERATOR: Final = Role(
     plain=(
         *_READING, *_ORDERING, *_REBUILDING,
         "zscore",  # hangup
+        "hdel",  # ranges that are opened again
     ),
     keys=_LEADER_KEYS,
     looks=_LOOKS,

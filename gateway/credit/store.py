@@ -47,6 +47,7 @@ from gateway.credit.succession import Holder, Succession
 from gateway.credit.tie import OwnerTakenError, Tie
 from gateway.credit.unsent import Unsent
 from gateway.credit.way import Way
+from policy.reasons import is_limit
 
 __all__ = ["CreditStore", "Owner", "OwnerTakenError", "StoreObserver"]
 
@@ -62,6 +63,7 @@ _REFUSALS: Final = {
     b"LIMIT_CALLS": "LIMIT_CALLS",
     b"LIMIT_CALLS_PER_SECOND": "LIMIT_CALLS_PER_SECOND",
     b"LIMIT_SPEND": "LIMIT_SPEND",
+    b"LIMIT_VELOCITY": "LIMIT_VELOCITY",
     b"NO_MINUTES": "NO_MINUTES",
     b"FENCED": "FENCED",
     b"DONE": "INTERNAL",
@@ -70,6 +72,11 @@ _REFUSALS: Final = {
 }
 """What a script says instead of a grant, as a code of policy.reasons.  DONE and UNKNOWN: the call was closed (swept,
 released) or never reserved, so no further talk of it can be paid."""
+
+
+def _refusal(command: Reserve | Renew, reply: list[bytes]) -> Refusal:
+    code = _REFUSALS.get(reply[0], "INTERNAL")
+    return Refusal(command.call_id, command.tick, code, reply[1].decode() if is_limit(code) else "")
 
 
 class CreditStore:
@@ -396,7 +403,7 @@ class CreditStore:
                 self._way.alert(reply[1].decode(), f"tick {command.tick} of call {command.call_id} was not granted")
             elif reply[0] == b"NO_CREDIT":
                 self._onward.hear_exhausted(command.tenant_id)
-            self._on_result(Refusal(command.call_id, command.tick, _REFUSALS.get(reply[0], "INTERNAL")))
+            self._on_result(_refusal(command, reply))
             return
         self._unasked(command, self._way.why(command.tenant_id, reply))
 

@@ -37,13 +37,14 @@ class Counters:
     """What a tenant's pools and limits have given (gateway/credit/scripts/lib/drawn.lua names the fields).
 
     ``used`` and ``held`` are minutes by pool and month, ``spent`` micro-units by ``SCOPE/PERIOD`` and label, reserved
-    and spent together, ``live`` calls by scope.
+    and spent together, ``live`` calls by scope, ``closed`` when a range was closed, Unix ms, by range and day.
     """
 
     used: Mapping[tuple[str, str], int] = field(default_factory=dict)
     held: Mapping[tuple[str, str], int] = field(default_factory=dict)
     spent: Mapping[tuple[str, str], int] = field(default_factory=dict)
     live: Mapping[str, int] = field(default_factory=dict)
+    closed: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ OPEN: Final = {7: timedelta(days=40), 10: timedelta(days=3), 13: timedelta(days=
 now, and a call that lasts hours may end in the next one."""
 
 
-_OF_PERIODS: Final = frozenset({"used", "held", "spent"})
+_OF_PERIODS: Final = frozenset({"used", "held", "spent", "closed"})
 """Counters of Redis that are of a period; what calls hold of one that is over so long is nothing."""
 
 

@@ -21,14 +21,11 @@ from gateway.ledger.chain import Line
 from gateway.ledger.entries import Change
 from gateway.ledger.notices import Notice, add
 from gateway.ledger.tables import fundings, postings, tenants
-from policy.reasons import REASONS
+from policy.reasons import REASONS, is_limit
 from policy.terms import day_of
 from rating.money import format_amount
 
 NO_CREDIT: Final = "NO_CREDIT"
-LIMIT: Final = "LIMIT_"
-"""Reasons of this beginning say that a limit of the tenant or a user was reached."""
-
 HEARD_MS: Final = 1_000
 """Money in counts for refusals from so long after its booking: until then Redis may not have heard of it."""
 
@@ -36,17 +33,21 @@ HEARD_MS: Final = 1_000
 LATEST_MS: Final = 4_102_444_800_000
 """The year 2100: what a record says beyond it is no moment, and no date could be made of it."""
 
-_TOLD: Final = frozenset(code for code in REASONS if code == NO_CREDIT or code.startswith(LIMIT))
+_TOLD: Final = frozenset(code for code in REASONS if code == NO_CREDIT or is_limit(code))
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A call that was refused or cut for want of credit or by a limit; ``at_ms`` is when, ``reason`` its code."""
+    """A call that was refused or cut for want of credit or by a limit; ``at_ms`` is when, ``reason`` its code.
+
+    ``scope`` says whose limit it was (policy.limits), of money with its period; empty where an older gate wrote it.
+    """
 
     tenant_id: str
     reason: str
     user_id: str
     at_ms: int
+    scope: str = ""
 
 
 def stopped(tenant_id: str, record: Mapping[str, Any]) -> Stopped | None:
@@ -55,7 +56,8 @@ def stopped(tenant_id: str, record: Mapping[str, Any]) -> Stopped | None:
     if reason not in _TOLD:
         return None
     at_ms = int(record.get("ended_ms") or record["invited_ms"])
-    return Stopped(tenant_id, reason, str(record.get("user_id", "")), min(max(at_ms, 0), LATEST_MS))
+    user_id, scope = str(record.get("user_id", "")), str(record.get("limit", ""))
+    return Stopped(tenant_id, reason, user_id, min(max(at_ms, 0), LATEST_MS), scope)
 
 
 _TERMS = ByKeys(
@@ -146,12 +148,14 @@ async def _crossed(connection: AsyncConnection, mark: _Mark) -> Notice:
 
 
 def _limits(halts: Iterable[Stopped], terms: Mapping[str, Any]) -> Iterator[Notice]:
-    """Each limit once a day of the tenant's zone."""
+    """Each limit of each scope once a day of the tenant's zone."""
     for each in halts:
-        if each.reason.startswith(LIMIT) and each.tenant_id in terms:
+        if is_limit(each.reason) and each.tenant_id in terms:
             day = day_of(terms[each.tenant_id].time_zone, each.at_ms)
-            figures = {"limit": each.reason, "day": day} | ({"user": each.user_id} if each.user_id else {})
-            yield Notice(each.tenant_id, "limit.hit", f"{each.reason} {day}", each.at_ms, figures)
+            more = {"user": each.user_id, "scope": each.scope}
+            figures = {"limit": each.reason, "day": day} | {name: value for name, value in more.items() if value}
+            crossing = " ".join(filter(None, (each.reason, each.scope, day)))
+            yield Notice(each.tenant_id, "limit.hit", crossing, each.at_ms, figures)
 
 
 async def add_provisioned(connection: AsyncConnection, changes: Iterable[Change], version: int, now_ms: int) -> None:

@@ -20,7 +20,18 @@ from gateway.ledger import decks
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.schema import directory_version
 from gateway.ledger.tables import service_numbers, tenants, users
-from policy.directory import DialRule, Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
+from policy.directory import (
+    NO_LIMITS,
+    CountedLimits,
+    DialRule,
+    Directory,
+    Night,
+    ServiceNumber,
+    Tenant,
+    TenantLimits,
+    Trunk,
+    User,
+)
 from policy.funds import Purchased
 from policy.unassigned import UnassignedRule
 from rating.deck import Deck
@@ -106,9 +117,15 @@ def _read_packed(name: str, packed: Packed) -> Deck:
 @lru_cache(TEXTS_KEPT)
 def _limits(text: str) -> TenantLimits:
     values = json.loads(text)
-    if "blocked_prefixes" in values:
-        values["blocked_prefixes"] = tuple(values["blocked_prefixes"])
-    return TenantLimits(**values)
+    for name in ("blocked_prefixes", "open_high_risk"):
+        if name in values:
+            values[name] = tuple(values[name])
+    if "night" in values:
+        night = values["night"]
+        values["night"] = Night(**night | {"blocked_prefixes": tuple(night.get("blocked_prefixes", ()))})
+    if "classes" in values:
+        values["classes"] = tuple((name, CountedLimits(**each)) for name, each in values["classes"])
+    return TenantLimits(**values) if values else NO_LIMITS
 
 
 @lru_cache(TEXTS_KEPT)

@@ -17,9 +17,9 @@ from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from gateway.config.limits import ClassLimitsEntry, LimitsEntry
 from gateway.config.provisioning import (
     DialRuleEntry,
-    LimitsEntry,
     Provisioning,
     RateDeckEntry,
     TenantEntry,
@@ -334,7 +334,7 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "failure_policy": entry.failure_policy or "",
         "time_zone": entry.time_zone,
         "minimum_funding_micros": entry.minimum_funding_micros,
-        "limits": _limits_text(entry.limits),
+        "limits": _limits_text(entry.limits, entry.class_limits),
         "dial_plan": _dial_plan_text(entry.dial_plan),
         "purchased": _json([[each.sku, each.usage_country, each.count] for each in entry.purchased]),
         "unassigned": _json([[each.pattern, each.target] for each in entry.unassigned]),
@@ -362,8 +362,12 @@ def _user_row(tenant_id: str, entry: UserEntry) -> Row:
     }
 
 
-def _limits_text(limits: LimitsEntry) -> str:
-    return _json(limits.model_dump(by_alias=False, exclude_defaults=True)) if limits.model_fields_set else "{}"
+def _limits_text(limits: LimitsEntry, classes: Sequence[ClassLimitsEntry] = ()) -> str:
+    if not (limits.model_fields_set or classes):
+        return "{}"
+    known = limits.model_dump(by_alias=False, exclude_defaults=True)
+    found = [each.model_dump(by_alias=False, exclude_defaults=True) for each in classes]
+    return _json(known | ({"classes": [[each.pop("number_class"), each] for each in found]} if found else {}))
 
 
 def _dial_plan_text(rules: Sequence[DialRuleEntry]) -> str:

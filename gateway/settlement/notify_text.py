@@ -122,6 +122,7 @@ WORDS: Final = {
         N_("{tenant}: a limit was reached"),
         (
             N_("On {day} a call of {tenant} was refused by a limit: {limit}."),
+            N_("It limits {scope}."),
             N_("The call was made by {user}."),
             N_("You are told once a day of each limit, however many calls it refuses."),
         ),
@@ -138,8 +139,27 @@ LIMITS: Final = {
     "LIMIT_CALLS": N_("the number of live calls"),
     "LIMIT_CALLS_PER_SECOND": N_("the number of new calls a second"),
     "LIMIT_SPEND": N_("the money that may be spent"),
+    "LIMIT_VELOCITY": N_("the different numbers of one range that may be called within an hour"),
+    "LIMIT_NIGHT": N_("numbers that are closed at night"),
+    "LIMIT_REACHED": N_("the money that may be spent, while it was under way"),
 }
 """Limits in words; one that is not here is named by its code."""
+
+SCOPES: Final = {
+    "tenant": N_("all calls"),
+    "user": N_("calls of the user {name}"),
+    "class": N_("calls to numbers of the class {name}"),
+    "trunk": N_("calls that come in by the trunk {name}"),
+    "night": N_("calls that begin at night"),
+    "range": N_("calls to numbers that begin with {name}; they are closed until the end of the day or until released"),
+}
+"""Whose limit it is (policy.limits), in words; a scope that is not here is shown as it is."""
+
+PERIODS: Final = {
+    "hour": N_("{scope}, counted by the hour"),
+    "day": N_("{scope}, counted by the day"),
+    "month": N_("{scope}, counted by the calendar month"),
+}
 
 MONEY: Final = frozenset({"amount", "available", "balance", "held", "notify_below", "trigger"})
 """Figures that are amounts; of a pool, ``available`` counts minutes."""
@@ -202,6 +222,8 @@ class Language:
     def _figure(self, notice: Notice, name: str, value: str | int, tenant: Contacts) -> str:
         if name == "limit":
             return self.say(LIMITS.get(str(value), str(value)))
+        if name == "scope":
+            return self._scope(str(value))
         if isinstance(value, int):
             return str(format_decimal(value, locale=self.locale))
         if name in MONEY:
@@ -215,3 +237,10 @@ class Language:
         if name == "month":
             return str(format_skeleton("yMMMM", date.fromisoformat(f"{value}-01"), locale=self.locale))
         return value
+
+    def _scope(self, scope: str) -> str:
+        """``user/alice/day`` in words."""
+        rest, _, period = scope.rpartition("/")
+        kind, _, name = (rest if period in PERIODS else scope).partition("/")
+        said = self.say(SCOPES[kind]).format(name=name) if kind in SCOPES else scope
+        return self.say(PERIODS[period]).format(scope=said) if period in PERIODS and kind in SCOPES else said

@@ -4,11 +4,12 @@ The same text that the scripts read and write goes in and out, so that whoever h
 compare them word for word.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from policy.drawn import held_counters, minutes_used, money_s, money_tariff, read_parts
 from policy.terms import has_pools, live_scopes, period_label
+from policy.verdict import Velocity
 from rating.tariff import Tariff, affordable_end_s, price_micros
 
 
@@ -29,11 +30,14 @@ class Tenant:
     balance: int = 0
     held: int = 0
     counters: Counter[str] = field(default_factory=Counter)
+    called: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    closed: set[str] = field(default_factory=set)
+    """``RANGE DAY`` of closed ranges; ``called`` are the numbers of each range within the hour."""
 
     def tick(
         self, tariff: Tariff | None, terms: str, hour: str, drawn: str, start_s: int, end_s: int, call_held: int
     ) -> Tick | str:
-        """Who pays, or why nobody does."""
+        """Who pays, or why nobody does: the words of the refusal, of a limit whose it is behind the code."""
         wanted = -(-(end_s - start_s) // 60)
         for pool in _rows(terms, "pool"):
             sources = [f"{name} {hour[:7]}" for name in pool[::2]]
@@ -44,9 +48,8 @@ class Tenant:
             return "NO_MINUTES"
         credit = sum(int(row[0]) for row in _rows(terms, "credit"))
         available = self.balance + credit - self.held
-        room = min(
-            (int(most) - self.counters[f"spent {bucket}"] for bucket, most in _limits(terms, hour)), default=None
-        )
+        left = [(int(most) - self.counters[f"spent {bucket}"], bucket) for bucket, most in _limits(terms, hour)]
+        room, bucket = min(left, key=lambda each: each[0], default=(None, ""))
         if not (self.balance > 0 or (credit and available > 0)):
             return "NO_CREDIT"
         before = start_s - (money_s(drawn, start_s) if drawn else start_s)
@@ -54,16 +57,30 @@ class Tenant:
         paid = price_micros(tariff, start_s - before) if start_s > before else 0
         end = affordable_end_s(tariff, start_s - before, end_s - before, budget + call_held - paid)
         if end is None:
-            return "LIMIT_SPEND" if room is not None and room < available else "NO_CREDIT"
+            return f"LIMIT_SPEND {bucket.split(' ')[0]}" if room is not None and room < available else "NO_CREDIT"
         return Tick(before + end, price_micros(tariff, end) - call_held, "", before + end < end_s)
 
     def minutes(self, source: str) -> int:
         """Used and held of a pool in a month."""
         return self.counters[f"used {source}"] + self.counters[f"held {source}"]
 
-    def live_limit(self, terms: str) -> bool:
-        """A limit of live calls is reached."""
-        return any(self.counters[f"live {scope}"] >= int(most) for scope, most in _rows(terms, "live"))
+    def live_limit(self, terms: str) -> str:
+        """The scope of the first limit of live calls that is reached."""
+        reached = (scope for scope, most in _rows(terms, "live") if self.counters[f"live {scope}"] >= int(most))
+        return next(reached, "")
+
+    def closes(self, velocity: Velocity | None) -> str:
+        """The scope of the range that is closed or closes by this number; empty: neither."""
+        if velocity is None:
+            return ""
+        prefix, number, most, day = velocity
+        known = self.called[prefix]
+        if f"{prefix} {day}" not in self.closed:
+            if number in known or len(known) < most:
+                return ""
+            self.closed.add(f"{prefix} {day}")
+            known.clear()
+        return f"range/{prefix}"
 
     def hold(self, drawn: str, sign: int = 1) -> None:
         """A live call holds what it has drawn, or not any more."""

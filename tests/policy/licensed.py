@@ -5,7 +5,7 @@ from typing import Any
 
 from gateway.config.facts import policy_facts
 from policy.decide import decide
-from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
+from policy.directory import Directory, ServiceNumber, Tenant, TenantLimits, Trunk, User
 from policy.plan import NumberPlan
 from policy.verdict import Allow, CallRequest, Deny, Verdict
 from rating.deck import Deck, RateRow
@@ -35,7 +35,8 @@ def user(id_: str, location: str = "US", *licences: str, number: str = "", **fie
 def world(users: Iterable[User] = (), services: Iterable[ServiceNumber] = (), **tenant: Any) -> Directory:
     """A directory of one tenant with an access trunk and a carrier that takes everything."""
     people, numbers = list(users), list(services)
-    fields = {"rate_deck": "standard", "licensing": "per-user"} | tenant
+    opened = TenantLimits(open_high_risk=("+881",))
+    fields = {"rate_deck": "standard", "licensing": "per-user", "limits": opened} | tenant
     return Directory(
         1,
         trunks={

@@ -1,6 +1,7 @@
 """Explained decisions: the same verdict as without, each rule that was tried, and what the money reaches for."""
 
 from dataclasses import replace
+from typing import Any
 
 from policy.decide import decide
 from policy.directory import Directory, TenantLimits
@@ -43,6 +44,8 @@ def test_every_rule_tried_is_named_in_order(directory: Directory, plan: NumberPl
         ("blocked_user", "not blocked"),
         ("on_net", "outside number"),
         ("blocked_prefix", "not blocked"),
+        ("high_risk", "no high-risk range"),
+        ("night", "not closed now"),
         ("dial_out_policy", "DialoutCPCandPSTNInternational"),
         ("number_class", "ordinary number"),
         ("pools", "no minutes"),
@@ -229,3 +232,22 @@ def test_a_verdict_names_the_rules_that_were_tried_without_being_asked(directory
         assert decide(directory, plan, request).tried == told.tried == tuple(rule.name for rule in told.rules)
     assert decide(directory, plan, CallRequest("pbx", "+979123456789", ALICE, AT_MS)).tried[-1] == "blocked_prefix"
     assert decide(directory, plan, CallRequest("who", "911", ALICE, AT_MS)).tried == ()
+
+
+def limited(directory: Directory, plan: NumberPlan, counted: dict[str, int]) -> dict[str, Any]:
+    """A call at 0.020 a minute, of a tenant with 5 calls and 0.050 a day."""
+    limits = TenantLimits(max_calls=5, spend_per_day_micros=50_000)
+    tenants = {**directory.tenants, "contoso": replace(directory.tenants["contoso"], limits=limits)}
+    verdict = explain(replace(directory, tenants=tenants), plan, question("+442079461234"))
+    return document(verdict, 10**6, 14_400, counted=counted)
+
+
+def test_limits_are_explained_as_the_store_would_count_them(directory: Directory, plan: NumberPlan) -> None:
+    page = limited(directory, plan, {"tenant": 4, "tenant/day": 10_000})
+    assert (page["allowed"], page["max_seconds"], page["limit"]) == (True, 120, None)
+    told = {"name": "limit", "outcome": "tenant/day: 0.040000 of 0.050000 left", "passed": True}
+    assert told in page["rules"]
+    spent = limited(directory, plan, {"tenant/day": 50_000})
+    assert (spent["reason"], spent["sip_status"], spent["limit"]) == ("LIMIT_SPEND", 403, "tenant/day")
+    full = limited(directory, plan, {"tenant": 5})
+    assert (full["reason"], full["limit"], full["max_seconds"]) == ("LIMIT_CALLS", "tenant", 0)

@@ -1,5 +1,8 @@
 """The tables of licensing: what is shipped, and what is refused."""
 
+import csv
+from importlib import resources
+
 import pytest
 
 from gateway.config.facts import policy_facts
@@ -19,6 +22,7 @@ def loaded(**changed: str) -> Facts:
         "zone_a": "region\nUS",
         "dial_out": "policy,conference,user\nX,any,none",
         "premium": "usage_country,numbers\nFR,every",
+        "high_risk": "range,why\n+881,satellite phones",
     } | changed
     return load_facts(**{name: text.splitlines() for name, text in tables.items()})
 
@@ -52,6 +56,12 @@ def test_minutes_of_the_plans(licence: str, country: str, minutes: tuple[int, in
 )
 def test_what_is_no_plan_or_none_there(licence: str, country: str) -> None:
     assert FACTS.plan(licence, country) is None
+
+
+def test_high_risk_ranges_are_the_codes_of_no_country_but_for_two_that_cost_little() -> None:
+    text = (resources.files("policy") / "data" / "countries.csv").read_text("ascii")
+    codes = {row["calling_code"] for row in csv.DictReader(text.splitlines()) if row["region"] == "001"}
+    assert {f"+{code}" for code in codes} - {"+800", "+808"} == set(FACTS.high_risk)
 
 
 def test_zone_a() -> None:

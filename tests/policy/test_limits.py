@@ -2,8 +2,8 @@
 
 import pytest
 
-from policy.case import call_limits
-from policy.directory import Tenant, TenantLimits, User
+from policy.directory import NO_LIMITS, CountedLimits, Tenant, TenantLimits, Trunk, User
+from policy.limits import call_limits
 from policy.verdict import Limits, LiveLimit, RateLimit, SpendLimit
 
 HOUR, DAY = SpendLimit("tenant", "hour", 1), SpendLimit("tenant", "day", 2)
@@ -36,3 +36,23 @@ def test_a_users_limits_stand_beside_them() -> None:
 @pytest.mark.parametrize(("monthly", "most"), [(4, 4), (20, 9), (None, 9)])
 def test_of_two_monthly_limits_the_lower_one_holds(monthly: int | None, most: int) -> None:
     assert limits(user=OF_USER, monthly=monthly).spend[-1] == SpendLimit("user/a@t", "month", most)
+
+
+PREMIUM = CountedLimits(max_calls=2, spend_per_day_micros=20)
+CLASSES = TenantLimits(classes=(("premium", PREMIUM), ("mobile", CountedLimits(calls_per_second=3))))
+PBX = Trunk("pbx", "access", limits=CountedLimits(7, 8, 9))
+
+
+def test_a_class_has_limits_of_its_own() -> None:
+    tenant = Tenant("t", limits=CLASSES)
+    premium = Limits(spend=(SpendLimit("class/premium", "day", 20),), live=(LiveLimit("class/premium", 2),))
+    assert call_limits(tenant, number_class="premium") == premium
+    assert call_limits(tenant, number_class="mobile") == Limits(rate=(RateLimit("class/mobile", 3),))
+    assert call_limits(tenant, number_class="fixed") == call_limits(tenant) == Limits()
+
+
+@pytest.mark.parametrize("limits", [NO_LIMITS, TenantLimits(), CLASSES])
+def test_a_trunk_has_limits_of_its_own(limits: TenantLimits) -> None:
+    found = call_limits(Tenant("t", limits=limits), User("a@t", "t"), PBX, "fixed")
+    of_trunk = SpendLimit("trunk/pbx", "hour", 9), LiveLimit("trunk/pbx", 7), RateLimit("trunk/pbx", 8)
+    assert (*found.spend, *found.live, *found.rate) == of_trunk

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from policy.decide import decide
-from policy.directory import DialRule, Directory, Tenant, TenantLimits, Trunk, User
+from policy.directory import NO_LIMITS, CountedLimits, DialRule, Directory, Night, Tenant, TenantLimits, Trunk, User
 from policy.plan import NumberPlan
-from policy.verdict import Allow, CallRequest, Deny, Limits, Route, Verdict
+from policy.verdict import Allow, CallRequest, Deny, Limits, Route, SpendLimit, Velocity, Verdict
 from rating.deck import Deck, RateRow
 from rating.tariff import Tariff
 from rating.validity import Validity
@@ -250,6 +250,72 @@ def test_limits_are_passed_on_to_the_reserve_script(directory: Directory, plan: 
     assert (verdict.max_call_s, verdict.failure_policy) == (3600, "retry")
     alice = replace(directory.users[("contoso", "alice")], limits=TenantLimits(max_call_s=60))
     assert allowed(decide(with_user(limited, alice), plan, ask("+33123456789"))).max_call_s == 60
+
+
+@pytest.mark.parametrize("number", ["+870771234567", "+881612345678", "+883510012345", "+979123456789"])
+def test_high_risk_ranges_are_closed_unless_the_tenant_opens_them(
+    directory: Directory, plan: NumberPlan, number: str
+) -> None:
+    closed = with_tenant(directory, "contoso", limits=NO_LIMITS)
+    assert refused(decide(closed, plan, ask(number))) == ("HIGH_RISK", 403)
+    other = with_tenant(directory, "contoso", limits=TenantLimits(open_high_risk=(number[:4] + "0", "+882")))
+    opened = with_tenant(directory, "contoso", limits=TenantLimits(open_high_risk=("+882", number[:5])))
+    codes = [
+        verdict.reason.code
+        for verdict in (decide(world, plan, ask(number)) for world in (other, opened))
+        if isinstance(verdict, Deny)
+    ]
+    assert codes == ["HIGH_RISK", "NUMBER_CLASS" if number.startswith("+979") else "NO_RATE"]
+
+
+def test_how_many_numbers_of_a_range_may_be_called(directory: Directory, plan: NumberPlan) -> None:
+    limits = TenantLimits(numbers_per_range_per_hour=20, range_digits=4)
+    world = with_tenant(directory, "contoso", limits=limits, time_zone="Asia/Taipei")
+    late = AT_MS // 86_400_000 * 86_400_000 + 16 * 3_600_000  # midnight in Taipei
+    days = [
+        velocity.day
+        for at_ms in (late - 1, late)
+        if (velocity := allowed(decide(world, plan, ask("+33123456789", at_unix_ms=at_ms))).limits.velocity)
+    ]
+    found = allowed(decide(world, plan, ask("+33123456789", at_unix_ms=late))).limits.velocity
+    assert found == Velocity("+3312", "+33123456789", 20, days[1])
+    assert days[0] < days[1]
+    for mine in (ask("+442079460000"), ask("911"), ask("+18005550199", trunk="carrier")):
+        assert allowed(decide(world, plan, mine)).limits.velocity is None
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "hour", "night"),
+    [(22, 6, 21, False), (22, 6, 22, True), (22, 6, 3, True), (22, 6, 6, False), (1, 5, 1, True), (1, 5, 23, False)],
+)
+def test_the_night_closes_numbers_and_limits_money(
+    directory: Directory, plan: NumberPlan, begins: int, ends: int, hour: int, night: bool
+) -> None:
+    rule = Night(begins * 60, ends * 60, 5_000_000, ("+44",))
+    world = with_tenant(directory, "contoso", limits=TenantLimits(night=rule), time_zone="Asia/Kathmandu")
+    midnight = AT_MS // 86_400_000 * 86_400_000 + (18 * 60 + 15) * 60_000  # in Kathmandu
+    at = {"at_unix_ms": midnight + hour * 3_600_000}
+    closed = decide(world, plan, ask("+442079461234", **at))
+    found = allowed(decide(world, plan, ask("+33123456789", **at))).limits.spend
+    assert found == ((SpendLimit("night", "hour", 5_000_000),) if night else ())
+    assert (refused(closed) == ("LIMIT_NIGHT", 403)) if night else allowed(closed)
+    assert allowed(decide(world, plan, ask("+442079460000", **at))).limits == Limits(), "a colleague may be called"
+
+
+def test_limits_of_a_class_and_a_trunk_are_for_calls_to_the_outside(directory: Directory, plan: NumberPlan) -> None:
+    every = tuple((name, CountedLimits(max_calls=2)) for name in ("fixed", "fixed_or_mobile", "mobile", "toll_free"))
+    limited = with_tenant(directory, "contoso", limits=TenantLimits(classes=every))
+    pbx = replace(limited.trunks["pbx"], limits=CountedLimits(spend_per_hour_micros=5))
+    limited = replace(limited, trunks={**limited.trunks, "pbx": pbx})
+    abroad, at_home, inside = [
+        allowed(decide(limited, plan, ask(number))).limits
+        for number in ("+33123456789", "+14255550111", "+442079460000")
+    ]
+    assert [limit.scope for limit in abroad.live] == ["class/fixed"]
+    assert [limit.scope for limit in at_home.live] == ["class/fixed_or_mobile"]
+    assert inside.live == (), "a colleague is no destination"
+    assert abroad.spend == inside.spend == (SpendLimit("trunk/pbx", "hour", 5),)
+    assert allowed(decide(limited, plan, ask("+18005550199", trunk="carrier"))).limits == Limits()
 
 
 def test_the_gates_failure_policy_serves_tenants_without_one(directory: Directory, plan: NumberPlan) -> None:

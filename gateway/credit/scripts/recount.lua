@@ -4,7 +4,11 @@
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
-redis.call('DEL', KEYS[2])
+for _, field in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if string.sub(field, 1, 7) ~= 'closed ' then -- a range that was closed stays closed
+    redis.call('HDEL', KEYS[2], field)
+  end
+end
 for place = 2, #ARGV, 2 do
   redis.call('HSET', KEYS[2], ARGV[place], ARGV[place + 1])
 end

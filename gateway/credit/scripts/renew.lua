@@ -42,7 +42,7 @@ if paid_s ~= '' then
     local end_s, cost, source, trimmed = tick(call[8], terms, drawn.parts, KEYS[5], start_s, wanted_s, balance,
       all_held, held)
     if not end_s then
-      return cost == 'ALERT' and {'ALERT', 'AVAILABLE_BELOW_ZERO'} or {cost}
+      return cost == 'ALERT' and {'ALERT', 'AVAILABLE_BELOW_ZERO'} or {cost, source}
     end
     final, held, paid_s = trimmed and 1 or 0, held + cost, whole(end_s)
     redis.call('HSET', KEYS[2], 'held', whole(all_held + cost))

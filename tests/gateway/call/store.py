@@ -162,7 +162,8 @@ class Store:
         start = held.paid_s, command.end_s, held.micros
         tick = tenant.tick(held.tariff, held.terms, command.hour, held.drawn, *start)
         if isinstance(tick, str):
-            return Refusal(command.call_id, command.tick, tick)
+            code, _, scope = tick.partition(" ")
+            return Refusal(command.call_id, command.tick, code, scope)
         tenant.hold(held.drawn, -1)
         held.drawn = draw(held.drawn, held.terms, command.hour, tick)
         tenant.hold(held.drawn)

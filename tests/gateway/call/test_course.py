@@ -167,7 +167,7 @@ def test_a_limit_counted_by_the_store_is_403() -> None:
     world.store.deny = "LIMIT_CALLS"
     world.caller.invite()
     assert world.caller.response(403).get("Warning") == (
-        '399 callgate "LIMIT_CALLS: the tenant has as many live calls as its limit allows"'
+        '399 callgate "LIMIT_CALLS: as many calls are live as the limit allows"'
     )
 
 

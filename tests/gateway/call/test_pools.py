@@ -85,6 +85,7 @@ def test_a_spending_limit_ends_a_call_as_a_limit() -> None:
     world.run(12)
     record = record_of(world)
     assert (record.reason, record.talk_ms, record.charge_micros) == ("LIMIT_REACHED", 7_000, 7 * UNIT)
+    assert record.limit == "tenant/day"
 
 
 def test_the_next_process_goes_on_by_the_same_terms() -> None:

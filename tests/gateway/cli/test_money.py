@@ -5,6 +5,7 @@ import os
 import pwd
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 import redis
 
 from gateway.credit.embedded import EmbeddedRedis
+from gateway.credit.keys import Keyspace
 from rating.money import parse_amount
 
 from ..cluster import Cluster
-from .conftest import Shell
+from .conftest import PROVISIONING, Shell
 
 
 def redis_runs(folder: Path) -> bool:
@@ -246,3 +248,34 @@ def test_a_ledger_that_is_away_books_nothing(provisioned: Shell) -> None:
     done = provisioned("fund", "contoso", "5", "--reference", "r1", status=1)
     assert done.failed()
     assert "hunter2" not in done.err
+
+
+def test_limits_are_shown_with_what_is_used_and_ranges_are_opened_again(provisioned: Shell) -> None:
+    assert "there are no limits" in provisioned("limits", "contoso").out
+    more = (
+        'limits = { max_calls = 5, spend_per_day = "20", numbers_per_range_per_hour = 2 }\n'
+        'class_limits = [{ number_class = "premium", calls_per_second = 1 }]\n'
+    )
+    user = 'number = "+14255550100"\nspend_limit_per_month = "7"'
+    text = PROVISIONING.replace('rate_deck = "standard"\n', f'rate_deck = "standard"\n{more}', 1)
+    (provisioned.folder / "tenants.toml").write_text(text.replace('number = "+14255550100"', user))
+    provisioned("provision", "tenants.toml")
+    day = datetime.now(UTC).date().isoformat()
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    fields = {f"spent tenant/day {day}": 1_500_000, f"closed +88213 {day}": 1, "closed +88213 2026-01-01": 1}
+    spoil(provisioned, lambda link, _: link.hset(Keyspace(4).tenant("contoso").counters, mapping=fields))
+    found = provisioned("limits", "contoso", "--json").document
+    rows = [(row["scope"], row["limits"], row["most"], row["used"]) for row in found["limits"]]
+    assert rows == [
+        ("tenant", "live calls", 5, 0),
+        ("tenant/day", "money", "20.000000", "1.500000"),
+        ("class/premium", "calls a second", 1, None),
+        ("user/alice@contoso.com/month", "money", "7.000000", "0.000000"),
+    ]
+    assert [each["scope"] for each in found["closed"]] == ["range/+88213"]
+    assert "range/+88213" in provisioned("limits", "contoso").out
+    opened = provisioned("limits", "contoso", "--release", "range/+88213", "--json").document
+    assert opened["closed"] == []
+    assert provisioned("limits", "contoso", "--release", "range/+88213", status=1).failed("no closed range")
+    (act,) = [act for act in provisioned("audit", "--json").document if act["act"] == "limit.released"]
+    assert (act["tenant"], act["subject"]) == ("contoso", "range/+88213")

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -81,6 +82,9 @@ def test_every_command_does_its_work(signed_in: Shell, guarded: Guarded) -> None
     call = leave_a_call(guarded, "c1")
     assert [each["id"] for each in run("calls", "--json").document] == ["c1"]
     run("trace", "c1", status=None)
+    day = datetime.now(UTC).date().isoformat()
+    guarded.watcher.hset(Keyspace(PARTITIONS).tenant("contoso").counters, f"closed +88 {day}", 1)
+    assert run("limits", "contoso", "--release", "range/+88", "--json").document["closed"] == []
     assert run("reconcile", "--json").document["clean"]
     leave_a_charge(guarded, "c0")
     assert run("reconcile", "--repair", "--json").document["rebuilt"]["calls_kept"] == 1

@@ -8,6 +8,7 @@ import pytest
 from gateway.config import provisioning
 from gateway.config.problems import ConfigError
 from gateway.config.provisioning import ROLES, Provisioning
+from policy.directory import CountedLimits
 
 CONTRACT = r"""
 [[rate_deck]]
@@ -90,12 +91,37 @@ def test_every_key_of_the_contract_is_read(folder: Path) -> None:
     assert tenant.service_number[0].deliver_to == "pbx"
 
 
+def test_limits_of_number_classes(folder: Path) -> None:
+    text = '[[tenant]]\nid = "t"\nrate_deck = "d"\nclass_limits = [{ number_class = "premium", max_calls = 2 }]\n'
+    (entry,) = read(text, folder).tenant[0].class_limits
+    assert (entry.number_class, entry.counted()) == ("premium", CountedLimits(max_calls=2))
+
+
+@pytest.mark.parametrize(
+    ("night", "words"),
+    [
+        ('begins = "22:00", ends = "22:00"', "another time than"),
+        ('begins = "24:00", ends = "06:00"', "a time of day"),
+        ('begins = 22, ends = "06:00"', "a time of day"),
+    ],
+)
+def test_a_night_begins_and_ends(folder: Path, night: str, words: str) -> None:
+    text = '[[tenant]]\nid = "t"\nrate_deck = "d"\nlimits = { night = { %s } }\n'
+    (tenant,) = read(text % 'begins = "22:00", ends = "06:30"', folder).tenant
+    assert tenant.limits.night is not None
+    assert (tenant.limits.night.begins, tenant.limits.night.ends) == (1320, 390)
+    with pytest.raises(ConfigError, match=words):
+        read(text % night, folder)
+
+
 def test_what_is_left_out_is_unlimited(folder: Path) -> None:
     (tenant,) = read('[[tenant]]\nid = "t"\nrate_deck = "d"\n', folder).tenant
     limits = tenant.limits
     assert {name: getattr(limits, name) for name in type(limits).model_fields} == {
         **dict.fromkeys(type(limits).model_fields),
         "blocked_prefixes": (),
+        "open_high_risk": (),
+        "range_digits": 6,
     }
     assert (tenant.mode, tenant.licensing, tenant.minimum_funding_micros) == ("prepaid", "none", None)
 

@@ -169,6 +169,7 @@ WRONG_TRUNKS = [
     ('name = "x"\nrole = "access"', 'needs either tenant or tenant_from = "caller"'),
     ('name = "x"\nrole = "access"\ntenant = "t"\ntenant_from = "caller"', "needs either tenant or tenant_from"),
     ('name = "x"\nrole = "carrier"\ntenant = "t"', 'trunk[0].tenant: carrier trunk "x" has no tenant'),
+    ('name = "x"\nrole = "carrier"\nlimits = { max_calls = 5 }', "only access trunks have limits"),
     ('name = "x"\nrole = "access"\ntenant = "t"\nprefixes = ["+44"]', "only carriers choose calls"),
     ('name = "x"\nrole = "carrier"\nhosts = ["10.0.0.1/8"]', "without host bits: 10.0.0.0/8"),
     ('name = "x"\nrole = "carrier"\nhosts = ["pbx.example.org"]', "expected an address, a network or address:port"),

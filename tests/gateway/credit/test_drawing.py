@@ -28,7 +28,7 @@ from gateway.credit.keys import Keyspace
 from gateway.credit.requests import Requests, read_tariff
 from policy.drawn import draw_money, minutes_used, money_tariff
 from policy.terms import write_terms
-from policy.verdict import Limits, LiveLimit, Pool, RateLimit, SpendLimit
+from policy.verdict import Limits, LiveLimit, Pool, RateLimit, SpendLimit, Velocity
 from rating.tariff import Tariff, price_micros, tick_end_s
 from tests.gateway import drawing
 from tests.gateway.drawing import Tenant, Tick
@@ -216,8 +216,8 @@ def test_a_spending_limit_trims_like_a_balance_and_gives_back(till: Till) -> Non
     limit = write_terms((), (SpendLimit("tenant", "day", 70_000),), (), 0, "UTC")
     assert till.say(reserve(limit))[1:] == [60, 60_000, 0, "spent 60000 tenant/day 2026-11-30"]
     assert till.say(renew(1, 60, 120))[1:4] == [70, 70_000, 1]
-    assert till.say(renew(2, 70, 130)) == [b"LIMIT_SPEND"]
-    assert till.say(reserve(limit, call="d")) == [b"LIMIT_SPEND"]
+    assert till.say(renew(2, 70, 130)) == [b"LIMIT_SPEND", b"tenant/day"]
+    assert till.say(reserve(limit, call="d")) == [b"LIMIT_SPEND", b"tenant/day"]
     assert till.say(renew(2, 70, 130, "2026-12-01T00"))[1:4] == [130, 130_000, 0]
     assert till.say(Settle("c", "t", 65_000, 65_000, b"{}")) == [b"CLOSED"]
     assert till.counters == {"spent tenant/day 2026-11-30": 65_000}
@@ -229,7 +229,7 @@ def test_a_limit_of_live_calls_counts_calls(till: Till) -> None:
     two = write_terms((), (), (LiveLimit("user/alice", 2),), 0, "UTC")
     assert till.say(reserve(two, call="a"))[4] == "live user/alice"
     till.say(reserve(two, call="b"))
-    assert till.say(reserve(two, call="c")) == [b"LIMIT_CALLS"]
+    assert till.say(reserve(two, call="c")) == [b"LIMIT_CALLS", b"user/alice"]
     till.say(Release("a", "t", b"{}"))
     assert till.say(reserve(two, call="c"))[0] == b"GRANT"
 
@@ -238,10 +238,64 @@ def test_calls_a_second_of_a_user_are_a_bucket(till: Till) -> None:
     till.fund(10**6)
     one = write_terms((), (), (), 0, "UTC", (RateLimit("user/alice", 1),))
     assert till.say(reserve(one, call="a"))[0] == b"GRANT"
-    assert till.say(reserve(one, call="b")) == [b"LIMIT_CALLS_PER_SECOND"]
+    assert till.say(reserve(one, call="b")) == [b"LIMIT_CALLS_PER_SECOND", b"user/alice"]
     level, filled_ms = till.redis.hget(till.tenant.counters, "bucket user/alice").split(" ")
     till.redis.hset(till.tenant.counters, "bucket user/alice", f"{level} {int(filled_ms) - 1_000}")
     assert till.say(reserve(one, call="b"))[0] == b"GRANT"
+
+
+def test_a_refusal_says_whose_limit_leaves_least(till: Till) -> None:
+    till.fund(10**6)
+    mobile = SpendLimit("class/mobile", "hour", 60_000)
+    both = write_terms((), (SpendLimit("tenant", "day", 90_000), mobile, SpendLimit("trunk/pbx", "month", 10**6)),
+                       (LiveLimit("tenant/x", 9), LiveLimit("trunk/pbx", 1)), 0, "UTC")  # fmt: skip
+    assert till.say(reserve(both, call="a"))[1:4] == [60, 60_000, 0]
+    assert till.say(renew(1, 60, 120, call="a")) == [b"LIMIT_SPEND", b"class/mobile/hour"]
+    assert till.say(reserve(both, call="b")) == [b"LIMIT_CALLS", b"trunk/pbx"]
+    assert till.say(renew(1, 60, 120, "2026-11-30T15", call="a"))[1:4] == [90, 90_000, 1]
+    assert till.say(renew(2, 90, 150, "2026-11-30T16", call="a")) == [b"LIMIT_SPEND", b"tenant/day"]
+
+
+def watched(number: str, call: str, most: int = 2, day: str = "2026-11-30") -> Reserve:
+    limits = Limits(velocity=Velocity("+88213", number, most, day))
+    return Reserve(call, "t", SECONDS, 1, 90, limits, b"a", b"{}")
+
+
+def test_many_numbers_of_one_range_close_it_for_the_day(till: Till) -> None:
+    till.fund(10**6)
+    for call, number in enumerate(("+8821301", "+8821302", "+8821301")):
+        assert till.say(watched(number, f"c{call}"))[0] == b"GRANT"
+    closed = [b"LIMIT_VELOCITY", b"range/+88213"]
+    assert till.say(watched("+8821303", "d")) == closed
+    assert till.say(watched("+8821301", "e")) == closed, "a range is closed as a whole"
+    assert list(till.counters) == ["closed +88213 2026-11-30"]
+    assert till.say(watched("+8821303", "c0"))[0] == b"GRANT", "a call that is live already is not asked again"
+    assert till.say(watched("+8821303", "f", day="2026-12-01"))[0] == b"GRANT"
+
+
+def test_numbers_called_an_hour_ago_count_no_more_and_go(till: Till) -> None:
+    till.fund(10**6)
+    till.say(watched("+8821301", "a", most=1))
+    numbers = till.partition.range("t", "+88213")
+    assert 3_590_000 < till.redis.pttl(numbers) <= 3_600_000
+    till.redis.zincrby(numbers, -3_600_001, "+8821301")
+    assert till.say(watched("+8821302", "b", most=1))[0] == b"GRANT"
+    assert till.redis.zrange(numbers, 0, -1) == ["+8821302"]
+
+
+def test_what_is_refused_for_want_of_money_counts_no_number(till: Till) -> None:
+    assert till.say(watched("+8821301", "a")) == [b"NO_CREDIT"]
+    assert not till.redis.exists(till.partition.range("t", "+88213"))
+
+
+def test_a_range_that_was_closed_stays_closed_when_counters_are_made_anew(till: Till) -> None:
+    till.redis.hset(till.tenant.counters, mapping={"closed +88213 2026-11-30": 1, "used P 2026-11": 5})
+    till.redis.set(till.partition.epoch, "2 counting")
+    places = [till.partition.epoch, till.tenant.counters]
+    assert till.wire.call(lua.RECOUNT, places, ["2 counting", "used P 2026-11", 3]) == [b"RECOUNTED"]
+    assert till.counters == {"closed +88213 2026-11-30": 1, "used P 2026-11": 3}
+    till.wire.call(lua.RECOUNT, places, ["2 counting"])
+    assert till.counters == {"closed +88213 2026-11-30": 1}
 
 
 def test_a_postpaid_tenant_talks_down_to_its_credit_limit(till: Till) -> None:
@@ -282,11 +336,14 @@ some_terms = st.builds(
     write_terms,
     st.lists(st.sampled_from(POOLS), max_size=2, unique=True).map(tuple),
     st.lists(
-        st.builds(SpendLimit, st.sampled_from(("tenant", "user/u")), st.sampled_from(("hour", "day", "month")),
-                  st.sampled_from((50_000, 300_000))),
-        max_size=2, unique_by=lambda limit: limit[:2],
+        st.builds(SpendLimit, st.sampled_from(("tenant", "user/u", "class/mobile")),
+                  st.sampled_from(("hour", "day", "month")), st.sampled_from((50_000, 300_000))),
+        max_size=3, unique_by=lambda limit: limit[:2],
     ).map(tuple),
-    st.lists(st.just(LiveLimit("user/u", 2)), max_size=1).map(tuple),
+    st.lists(
+        st.sampled_from((LiveLimit("user/u", 2), LiveLimit("class/mobile", 1), LiveLimit("trunk/pbx", 3))),
+        max_size=2, unique=True,
+    ).map(tuple),
     st.sampled_from((0, 0, 150_000)),
     st.just("UTC"),
 )  # fmt: skip
@@ -333,22 +390,31 @@ class Machine(RuleBasedStateMachine):
         terms=some_terms,
         tariff=st.sampled_from(TARIFFS),
         tick_s=st.sampled_from((5, 60, 150)),
+        number=st.sampled_from(("", "", "+88211", "+88212", "+88213", "+44201")),
+        most=st.sampled_from((1, 2)),
     )
-    def call(self, name: str, terms: str, tariff: Tariff | None, tick_s: int) -> None:
+    def call(self, name: str, terms: str, tariff: Tariff | None, tick_s: int, number: str, most: int) -> None:
         if tariff is None and "\npool " not in terms:
             return
         terms = terms if "\n" in terms else ""
         self.count += 1
         call_id, hour, tenant = f"call-{self.count}", HOURS[self.now] if terms else "", self.tenants[name]
         end = tick_end_s(tariff, 0, tick_s) if tariff else tick_s
-        reply = self.say(Reserve(call_id, name, tariff, end, 90, Limits(), b"a", b"{}", terms=terms, hour=hour))
-        if tenant.live_limit(terms):
-            assert reply == [b"LIMIT_CALLS"]
+        velocity = Velocity(number[:5], number, most, HOURS[self.now][:10]) if number else None
+        limits = Limits(velocity=velocity)
+        reply = self.say(Reserve(call_id, name, tariff, end, 90, limits, b"a", b"{}", terms=terms, hour=hour))
+        if scope := tenant.live_limit(terms):
+            assert reply == [b"LIMIT_CALLS", scope.encode()]
+            return
+        if scope := tenant.closes(velocity):
+            assert reply == [b"LIMIT_VELOCITY", scope.encode()]
             return
         tick = tenant.tick(tariff, terms, hour, "", 0, end, 0)
         if isinstance(tick, str):
-            assert reply == [tick.encode()], (reply, tick)
+            assert reply == tick.encode().split(b" "), (reply, tick)
             return
+        if velocity:
+            tenant.called[velocity.range].add(number)
         drawn = drawing.draw("", terms, hour, tick) if terms else ""
         talk = Talk(name, terms, money_tariff(tariff, drawn), tick.end_s, tick.cost, drawn, hour)
         self.grant(call_id, talk, reply, tick)
@@ -369,7 +435,7 @@ class Machine(RuleBasedStateMachine):
         reply = self.say(Renew(call_id, talk.tenant, talk.tick + 1, talk.paid, end, proven_s, hour))
         tick = tenant.tick(talk.tariff, talk.terms, hour, talk.drawn, talk.paid, end, talk.held)
         if isinstance(tick, str):
-            assert reply == [tick.encode()], (reply, tick)
+            assert reply == tick.encode().split(b" "), (reply, tick)
             return
         tenant.hold(talk.drawn, -1)
         talk.drawn = drawing.draw(talk.drawn, talk.terms, hour, tick) if talk.terms else ""
@@ -477,6 +543,11 @@ class Machine(RuleBasedStateMachine):
             stored = self.redis.hmget(keys.account, "balance", "held")
             assert [int(value or 0) for value in stored] == [tenant.balance, tenant.held]
             counters = {name: int(value) for name, value in self.redis.hgetall(keys.counters).items() if int(value)}
+            closed = {name.partition(" ")[2] for name in counters if name.startswith("closed ")}
+            assert closed == tenant.closed
+            counters = {name: value for name, value in counters.items() if not name.startswith("closed ")}
+            for prefix, numbers in tenant.called.items():
+                assert set(self.redis.zrange(self.partition.range(name, prefix), 0, -1)) == numbers
             assert counters == {name: value for name, value in tenant.counters.items() if value}
             for pool in POOLS if not self.late else ():
                 for month in ("2026-11", "2026-12"):

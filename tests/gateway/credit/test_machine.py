@@ -158,7 +158,7 @@ class Model:
         most = None if command.emergency else command.limits.max_calls
         alive = sum(1 for talk in self.live.values() if talk.tenant == command.tenant_id and not talk.expired)
         if most is not None and alive >= most:
-            return [b"LIMIT_CALLS"]
+            return [b"LIMIT_CALLS", b"tenant"]
         talk = Talk(command.tenant_id, said.owner, said.generation, command.tariff, None, 0, False)
         if command.tariff is not None:
             end = self._end(account, command.tariff, 0, command.end_s)

@@ -23,7 +23,7 @@ from gateway.credit.keys import Keyspace
 from gateway.credit.orders import Funded
 from gateway.credit.roles import ADMIN, BOTH, OPERATOR, ROLES, SETTLER, UNION, WORKER, Role, acl_file, union
 from gateway.credit.store import CreditStore, Owner, StoreObserver
-from policy.verdict import Limits
+from policy.verdict import Limits, Velocity
 from rating.tariff import Tariff
 
 from ..guarded import UNUSED_HERE, WATCHER, Guarded
@@ -105,13 +105,18 @@ def reserve(call: str, max_calls: int = 5) -> Reserve:
 
 
 async def calls(worker: Worker, guarded: Guarded) -> None:
-    """A long call, one that is not answered, a refused one, and scripts that Redis has forgotten."""
+    """A long call, one that is not answered, refused ones, and scripts that Redis has forgotten."""
     await worker.do(reserve("c"), Answer("c", "t", 5, b"b"), Prove("c", "t", 1, b"d"))
     await worker.do(*(Renew("c", "t", tick, tick, tick + 1, tick) for tick in range(1, 20)))
     await worker.do(reserve("too-many", max_calls=1))
     guarded.watcher.script_flush()
     await worker.do(Renew("c", "t", 18, 18, 19, 18), Settle("c", "t", 19_500, 20_000, b"{}"))
     await worker.do(reserve("d"), Release("d", "t", b"{}"))
+    for call, number in (("e", "+88211"), ("f", "+88212")):  # the second closes the range
+        first = reserve(call)
+        first.limits = Limits(velocity=Velocity("+882", number, 1, "2026-11-30"))
+        await worker.do(first)
+    await worker.do(Release("e", "t", b"{}"))
     worker.store.submit(Refused("r", "t", "pbx", b"{}"))
     await until(lambda: "refused" in worker.given)
 

@@ -106,7 +106,7 @@ def test_a_refusal_leaves_no_trace(till: Till) -> None:
     till.fund(60_499)
     before = snapshot(till.redis)
     assert till.say(reserve(tariff=MINUTES)) == [b"NO_CREDIT"]
-    assert till.say(reserve(limits=Limits(max_calls=0))) == [b"LIMIT_CALLS"]
+    assert till.say(reserve(limits=Limits(max_calls=0))) == [b"LIMIT_CALLS", b"tenant"]
     assert snapshot(till.redis) == before
     till.fund(1, seq=2)
     assert till.say(reserve(tariff=MINUTES)) == [b"GRANT", 60, 60_500, 0]
@@ -170,7 +170,7 @@ def test_only_live_leases_count_as_calls(till: Till) -> None:
     limits = Limits(max_calls=2)
     assert till.say(reserve("a", limits=limits))[0] == b"GRANT"
     assert till.say(reserve("b", limits=limits))[0] == b"GRANT"
-    assert till.say(reserve("c", limits=limits)) == [b"LIMIT_CALLS"]
+    assert till.say(reserve("c", limits=limits)) == [b"LIMIT_CALLS", b"tenant"]
     till.expire("a")
     assert till.say(reserve("c", limits=limits))[0] == b"GRANT"
     assert till.say(reserve("d", limits=limits, emergency=True))[0] == b"GRANT"
@@ -183,9 +183,9 @@ def test_calls_per_second_are_a_bucket(till: Till) -> None:
     assert replies == [b"GRANT", b"GRANT", b"GRANT", b"LIMIT_CALLS_PER_SECOND"]
     till.redis.hincrby(till.account, "bucket_ms", -400)  # as if 0.4 s had gone by: 1.2 calls
     assert till.say(reserve("d", limits=limits))[0] == b"GRANT"
-    assert till.say(reserve("e", limits=limits)) == [b"LIMIT_CALLS_PER_SECOND"]
+    assert till.say(reserve("e", limits=limits)) == [b"LIMIT_CALLS_PER_SECOND", b"tenant"]
     till.redis.hincrby(till.account, "bucket_ms", 3_600_000)  # Redis' clock was set back
-    assert till.say(reserve("e", limits=limits)) == [b"LIMIT_CALLS_PER_SECOND"]
+    assert till.say(reserve("e", limits=limits)) == [b"LIMIT_CALLS_PER_SECOND", b"tenant"]
     assert till.say(reserve("e", limits=limits, emergency=True))[0] == b"GRANT"
 
 

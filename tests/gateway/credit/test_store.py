@@ -132,7 +132,7 @@ async def test_limits_reach_the_script(server: Any, admin: CreditAdmin, open_sto
     bench = await open_store(server)
     bench.store.submit(reserve("a", limits=Limits(max_calls=1)))
     bench.store.submit(reserve("b", limits=Limits(max_calls=1)))
-    assert await result(bench, 2) == Refusal("b", 0, "LIMIT_CALLS")
+    assert await result(bench, 2) == Refusal("b", 0, "LIMIT_CALLS", "tenant")
     bench.store.submit(reserve("c", limits=Limits(max_calls=1), emergency=True))
     assert isinstance(await result(bench), Grant)
 

@@ -134,6 +134,12 @@ async def test_a_limit_is_told_once_a_day_of_the_tenant(
     assert sorted(limits) == [
         "LIMIT_CALLS 2026-12-01", "LIMIT_CALLS 2026-12-02", "LIMIT_SPEND 2026-12-01", "LIMIT_SPEND 2026-12-02",
     ]  # fmt: skip
+    mine = refusal(call, clock, "LIMIT_SPEND", limit="user/alice/day")
+    await empty_ledger.book([mine, refusal(call, clock, "LIMIT_REACHED", limit="class/premium/hour"), mine])
+    scoped = [each for each in await told(empty_ledger, "limit.hit") if "scope" in each.figures]
+    assert sorted(each.crossing for each in scoped) == [
+        "LIMIT_REACHED class/premium/hour 2026-12-02", "LIMIT_SPEND user/alice/day 2026-12-02",
+    ]  # fmt: skip
     assert {str(each.figures.get("user", "")) for each in await told(empty_ledger)} == {"", "alice"}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.provisioning import Provisioning, parse
 from gateway.ledger import Ledger, LedgerRefused, ProvisioningRefused, UnknownTenant, provisioning
-from policy.directory import DialRule, ServiceNumber, Tenant, TenantLimits, Trunk, User
+from policy.directory import CountedLimits, DialRule, Night, ServiceNumber, Tenant, TenantLimits, Trunk, User
 from policy.funds import Purchased
 from policy.unassigned import UnassignedRule
 from rating.tariff import Tariff
@@ -30,7 +30,14 @@ CONTOSO: dict[str, Any] = {
     "failure_policy": "continue",
     "minimum_funding": "50",
     "time_zone": "Europe/London",
-    "limits": {"max_calls": 50, "spend_per_day": "200.00", "blocked_prefixes": ["+882", "+979"]},
+    "limits": {
+        "max_calls": 50,
+        "spend_per_day": "200.00",
+        "blocked_prefixes": ["+882", "+979"],
+        "open_high_risk": ["+881"],
+        "night": {"begins": "22:00", "ends": "06:00", "blocked_prefixes": ["+7"]},
+    },
+    "class_limits": [{"number_class": "premium", "spend_per_hour": "2.00"}],
     "recharge": {"trigger": "50", "amount": "200"},
     "notify": ["mailto://billing@example.org"],
     "dial_plan": [{"pattern": r"^(\d{4})$", "translation": "+1425555$1"}],
@@ -72,7 +79,14 @@ async def test_the_directory_says_what_the_document_says(empty_ledger: Ledger, d
         dial_out_policy="DialoutCPCandPSTNDomestic",
         failure_policy="continue",
         time_zone="Europe/London",
-        limits=TenantLimits(max_calls=50, spend_per_day_micros=200_000_000, blocked_prefixes=("+882", "+979")),
+        limits=TenantLimits(
+            max_calls=50,
+            spend_per_day_micros=200_000_000,
+            blocked_prefixes=("+882", "+979"),
+            open_high_risk=("+881",),
+            night=Night(1320, 360, None, ("+7",)),
+            classes=(("premium", CountedLimits(spend_per_hour_micros=2_000_000)),),
+        ),
         dial_plan=(DialRule(r"^(\d{4})$", "+1425555$1"),),
         purchased=(Purchased("MCOPSTN1", "GB", 7),),
         unassigned=(UnassignedRule(r"^\+1425555\d+$", "pbx"),),

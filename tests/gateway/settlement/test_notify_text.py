@@ -70,6 +70,25 @@ def test_figures_are_written_as_people_write_them() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [
+        ("tenant", "It limits all calls."),
+        ("tenant/day", "It limits all calls, counted by the day."),
+        (
+            "user/alice@contoso.com/month",
+            "It limits calls of the user alice@contoso.com, counted by the calendar month.",
+        ),
+        ("class/premium", "It limits calls to numbers of the class premium."),
+        ("trunk/pbx/hour", "It limits calls that come in by the trunk pbx, counted by the hour."),
+        ("of/a/later/gate", "It limits of/a/later/gate."),
+    ],
+)
+def test_whose_limit_it_was(scope: str, words: str) -> None:
+    assert words in told("limit.hit", limit="LIMIT_SPEND", day="2026-12-01", scope=scope).body.split("\n")
+    assert "受限範圍" in told("limit.hit", "zh-TW", limit="LIMIT_SPEND", day="2026-12-01", scope=scope).body
+
+
 def test_another_language_says_it_its_own_way() -> None:
     said = told("balance.low", "zh-TW", balance="1234.565000", notify_below="2000.000000")
     assert said.subject == "Contoso {Ltd}：餘額低於 US$2,000.00"

@@ -68,14 +68,16 @@ local function draw(counters, terms, drawn, start_s, end_s, source, cost)
   return write_drawn(drawn)
 end
 
--- Money that every spending limit leaves; nil where there is none.
+-- Money that every spending limit leaves, and 'SCOPE/PERIOD' of the one that leaves least; nil where there is none.
 local function spend_left(counters, terms)
-  local left = nil
+  local left, scope = nil, nil
   for _, limit in ipairs(terms.spend) do
     local rest = limit.most - tonumber(redis.call('HGET', counters, 'spent ' .. limit.bucket) or 0)
-    left = math.min(left or rest, rest)
+    if not left or rest < left then
+      left, scope = rest, string.match(limit.bucket, '^%S+')
+    end
   end
-  return left
+  return left, scope
 end
 
 -- The balance alone pays.
@@ -83,7 +85,7 @@ local NO_TERMS = {credit = 0, pools = {}, spend = {}, live = {}, rate = {}}
 
 -- Who pays for the next tick, talk from start_s to at most end_s, of which balance and held are the account's and
 -- call_held the call's: the minutes of a pool, else money.  Nothing is written.
--- Answers end_s, cost, source (nil: money) and whether it was trimmed; or nil and why not.
+-- Answers end_s, cost, source (nil: money) and whether it was trimmed; or nil, why not, and of a limit whose.
 local function tick(tariff, terms, parts, counters, start_s, end_s, balance, held, call_held)
   local source, minutes = minutes_left(counters, terms, math.ceil((end_s - start_s) / 60))
   if source then
@@ -92,7 +94,7 @@ local function tick(tariff, terms, parts, counters, start_s, end_s, balance, hel
   if tariff == '' then
     return nil, 'NO_MINUTES'
   end
-  local available, room = balance + terms.credit - held, spend_left(counters, terms)
+  local available, room, scope = balance + terms.credit - held, spend_left(counters, terms)
   local paid_s = money_talk(parts, start_s) or 0
   local before = start_s - paid_s
   local budget = math.min(available, room or available)
@@ -100,7 +102,10 @@ local function tick(tariff, terms, parts, counters, start_s, end_s, balance, hel
   local known = read_tariff(tariff)
   local money_end = positive and affordable_end(known, paid_s, end_s - before, budget + call_held)
   if not money_end then
-    return nil, (room and positive and room < available) and 'LIMIT_SPEND' or 'NO_CREDIT'
+    if room and positive and room < available then
+      return nil, 'LIMIT_SPEND', scope
+    end
+    return nil, 'NO_CREDIT'
   end
   local cost = price(known, money_end) - call_held
   if cost < 0 or cost > available or held + cost > MOST then

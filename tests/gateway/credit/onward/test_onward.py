@@ -129,15 +129,15 @@ async def test_limits_hold_as_they_were_last_seen(durable: Any, seen: Any) -> No
     await gone(durable, seen)
     limits = Limits(max_calls=3)
     replies = await said(seen, *(reserve(call, end_s=10, limits=limits) for call in "abc"))
-    assert replies == [Refusal("c", 0, "LIMIT_CALLS"), Grant("a", 0, 10, 10_000), Grant("b", 0, 10, 10_000)]
+    assert replies == [Refusal("c", 0, "LIMIT_CALLS", "tenant"), Grant("a", 0, 10, 10_000), Grant("b", 0, 10, 10_000)]
     seen.store.submit(settle("old", 7))
     assert await said(seen, reserve("d", end_s=10, limits=limits)) == [Grant("d", 0, 10, 10_000)]
     seen.store.submit(Release("a", "t", b"{}"))
     assert await said(seen, reserve("e", end_s=10, limits=limits)) == [Grant("e", 0, 10, 10_000)]
-    assert await said(seen, reserve("f", end_s=10, limits=limits)) == [Refusal("f", 0, "LIMIT_CALLS")]
+    assert await said(seen, reserve("f", end_s=10, limits=limits)) == [Refusal("f", 0, "LIMIT_CALLS", "tenant")]
     fast = Limits(calls_per_second=2)
     replies = await said(seen, *(reserve(call, end_s=1, limits=fast) for call in "ghi"))
-    assert replies[0] == Refusal("i", 0, "LIMIT_CALLS_PER_SECOND")
+    assert replies[0] == Refusal("i", 0, "LIMIT_CALLS_PER_SECOND", "tenant")
     durable.start()
 
 
