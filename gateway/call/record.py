@@ -13,12 +13,13 @@ class CallRecord:
     """One leg that was paid for, carried free, or refused.  Times are Unix milliseconds, 0 where it did not happen.
 
     ``call_id`` is the gate's own id and the id of its charge; ``sip_call_id`` the caller's Call-ID (not unique).
-    ``kind`` is the call type of the usage report; ``payer`` is ``credits``, ``pool`` or ``none``, ``capability``
-    the licence that paid: of a call that pools might have paid for, what :func:`decode_record` finds; ``credit`` is the
-    licence by which the balance pays for such a one.  ``reason`` is a code of policy.reasons; ``sip_status`` the final status sent to the caller (200 where answered); ``ended_by`` is
-    ``caller``, ``callee`` or ``gate``.  ``tried`` names policy's rules that were tried, in order: all passed, of a
-    refused call but the last.  ``talk_ms`` is talk in whole milliseconds, cut at paid-until.  ``pool`` is the first
-    pool that paid for talk, ``pool_minutes`` the minutes used of all; ``billed_s`` is what money paid for.
+    ``kind`` is the call type of the usage report; ``payer`` is ``credits``, ``pool`` or ``none``, ``capability`` the
+    licence that paid: of a call that pools might have paid for, what :func:`decode_record` finds; ``credit`` is the
+    licence by which the balance pays for such a one.  ``reason`` is a code of policy.reasons; ``sip_status`` the final
+    status sent to the caller (200 where answered); ``ended_by`` is ``caller``, ``callee`` or ``gate``.  ``tried`` names
+    policy's rules that were tried, in order: all passed, of a refused call but the last.  ``talk_ms`` is talk in whole
+    milliseconds, cut at paid-until.  ``pool`` is the first pool that paid for talk, ``pool_minutes`` the minutes used
+    of all; ``billed_s`` is what money paid for.
     ``uncharged_micros`` is what talk cost that could not be charged (0 unless a gate was down).
     """
 
