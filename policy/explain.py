@@ -111,7 +111,7 @@ def document(
     if verdict.tariff is None and not verdict.pools:
         return _page(verdict, None, None, None if verdict.emergency else longest_s, [], verdict.rules)
     reach = _reach(verdict, available_micros, longest_s, minutes_left or {})
-    refusal = None if reach.seconds else REASONS["NO_CREDIT"]
+    refusal = None if reach.seconds else REASONS["NO_MINUTES" if verdict.tariff is None else "NO_CREDIT"]
     return _page(verdict, refusal, verdict.tariff, reach.seconds, reach.pays, (*verdict.rules, *reach.rules))
 
 
