@@ -128,6 +128,7 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         trunk=case.trunk.name,
         number_class=case.number_class.name,
         pools=pools,
+        credit=case.credit if pools and tariff is not None else "",
         credit_limit_micros=tenant.credit_limit_micros if tenant.mode == "postpaid" else 0,
         time_zone=tenant.time_zone,
     )

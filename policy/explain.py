@@ -123,7 +123,8 @@ def document(
     if verdict.tariff is None and not verdict.pools:
         return _page(verdict, None, None, None if verdict.emergency else longest_s, [], rules)
     reach = _reach(verdict, available_micros, longest_s, minutes_left or {}, counted or {})
-    refusal = None if reach.seconds else REASONS["LIMIT_SPEND" if reach.limit else "NO_CREDIT"]
+    want = "LIMIT_SPEND" if reach.limit else "NO_MINUTES" if verdict.tariff is None else "NO_CREDIT"
+    refusal = None if reach.seconds else REASONS[want]
     scope = "" if reach.seconds else reach.limit
     return _page(verdict, refusal, verdict.tariff, reach.seconds, reach.pays, (*rules, *reach.rules), scope)
 

@@ -122,7 +122,8 @@ class Allow:
     ``number`` is E.164 with ``+`` (an emergency call: the digits as dialled).  ``routes`` are in order of preference.
     The tariff is the one in effect at the INVITE.  ``trunk`` is the trunk the call came in by.  ``number_type`` is
     what kind of number the payer's is (``subscriber``, ``toll_free``, ``toll``), ``number_class`` the class of the
-    number called (policy.plan).  ``tried`` names the rules that were tried, in order; all of them passed.
+    number called (policy.plan).  ``credit`` is the licence by which the balance pays where ``pools`` pay first (empty
+    elsewhere, where it is ``capability``).  ``tried`` names the rules that were tried, in order; all of them passed.
     """
 
     tenant_id: str
@@ -150,6 +151,7 @@ class Allow:
     trunk: str = ""
     number_class: str = ""
     pools: tuple[Pool, ...] = ()
+    credit: str = ""
     credit_limit_micros: int = 0
     time_zone: str = "UTC"
     tried: tuple[str, ...] = ()

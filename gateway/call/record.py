@@ -13,13 +13,14 @@ class CallRecord:
     """One leg that was paid for, carried free, or refused.  Times are Unix milliseconds, 0 where it did not happen.
 
     ``call_id`` is the gate's own id and the id of its charge; ``sip_call_id`` the caller's Call-ID (not unique).
-    ``kind`` is the call type of the usage report; ``payer`` is ``credits``, ``pool`` or ``none``; ``reason`` a code
-    of policy.reasons; ``sip_status`` the final status sent to the caller (200 where answered); ``ended_by`` is
-    ``caller``, ``callee`` or ``gate``.  ``tried`` names policy's rules that were tried, in order: all passed, of a
-    refused call but the last.  ``limit`` is the scope of the limit that refused or cut the call (policy.limits),
-    of money with the period behind it: ``user/alice/day``.  ``talk_ms`` is talk in whole milliseconds, cut at
-    paid-until.  ``pool`` is the first pool that paid for talk, ``pool_minutes`` the minutes used of all; ``billed_s``
-    is what money paid for.
+    ``kind`` is the call type of the usage report; ``payer`` is ``credits``, ``pool`` or ``none``, ``capability`` the
+    licence that paid: of a call that pools might have paid for, what :func:`decode_record` finds; ``credit`` is the
+    licence by which the balance pays for such a one.  ``reason`` is a code of policy.reasons; ``sip_status`` the final
+    status sent to the caller (200 where answered); ``ended_by`` is ``caller``, ``callee`` or ``gate``.  ``tried`` names
+    policy's rules that were tried, in order: all passed, of a refused call but the last.  ``limit`` is the scope of the
+    limit that refused or cut the call (policy.limits), of money with the period behind it: ``user/alice/day``.
+    ``talk_ms`` is talk in whole milliseconds, cut at paid-until.  ``pool`` is the first pool that paid for talk,
+    ``pool_minutes`` the minutes used of all; ``billed_s`` is what money paid for.
     ``uncharged_micros`` is what talk cost that could not be charged (0 unless a gate was down).
     """
 
@@ -41,6 +42,7 @@ class CallRecord:
     destination: str = ""
     conference: str = ""
     capability: str = ""
+    credit: str = ""
     currency: str = ""
     payer: str = "none"
     invited_ms: int = 0
@@ -72,12 +74,26 @@ _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, che
 
 
 def decode_record(data: bytes) -> CallRecord:
-    """Read a record back; unknown keys (of a newer gate) are ignored.  Raises ValueError where it is not a record."""
+    """Read a record back; unknown keys (of a newer gate) are ignored.  Raises ValueError where it is not a record.
+
+    It was begun before anybody knew whether the pools had minutes left, so of an answered call payer and capability are
+    told by what it used: the first pool, else the balance where that paid.
+    """
     values = json.loads(data)
     if not isinstance(values, dict):
         raise ValueError("a call record is a JSON object")
     known = CallRecord.__dataclass_fields__
     try:
-        return CallRecord(**{key: value for key, value in values.items() if key in known})
+        record = CallRecord(**{key: value for key, value in values.items() if key in known})
     except TypeError as error:
         raise ValueError(f"not a call record: {error}") from error
+    if record.payer == "pool" and record.answered_ms:
+        _tell_payer(record)
+    return record
+
+
+def _tell_payer(record: CallRecord) -> None:
+    if record.pool:
+        record.capability = record.pool.partition("/")[0]
+    elif record.credit and (record.billed_s or record.charge_micros):
+        record.payer, record.capability = "credits", record.credit

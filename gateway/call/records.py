@@ -50,7 +50,7 @@ def _allowed(verdict: Allow) -> str:
     if verdict.tariff is not None:
         rate = verdict.tariff.rate_micros_per_min
         text += f',"rate_micros_per_min":{rate},"connect_micros":{verdict.tariff.connect_micros}'
-    for name in ("user_name", "user_location", "conference", "capability"):
+    for name in ("user_name", "user_location", "conference", "capability", "credit"):
         value = getattr(verdict, name)
         if value:
             text += f',"{name}":{quoted(value)}'

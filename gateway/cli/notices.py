@@ -86,7 +86,10 @@ def send_test(tenant: TenantOption, config: ConfigFile = None, as_json: AsJson =
         print_json(found)
     else:
         print_table(found, TRIED_COLUMNS, "the tenant names nobody: give it notify targets or admins with roles")
-    return FAILED if any(each["state"] == "failed" for each in found) else 0
+    failed = sum(each["state"] == "failed" for each in found)
+    if failed:
+        note(f"{failed} of {len(found)} could not be reached; mend what stands beside each, then try again")
+    return FAILED if failed else 0
 
 
 async def _tried(settings: Settings, post: "Post", tenant_id: str) -> list[Document]:

@@ -22,6 +22,9 @@ Model = TypeVar("Model", bound=BaseModel)
 SECRET_WORDS: Final = ("password", "token", "secret", "notify")
 """A key with one of these in its name may carry a password: its value is not repeated in a message."""
 
+NO_SECRETS: Final = frozenset({"notify_below"})
+"""Keys that have such a word in their name and an amount for value."""
+
 CLOSE_ENOUGH: Final = 0.7
 """How like a known key a misspelt one must be to be taken for it (difflib's ratio; its own default of 0.6 guesses)."""
 
@@ -89,6 +92,8 @@ def key_text(loc: Sequence[int | str]) -> str:
 
 def _may_be_secret(name: str) -> bool:
     """A name with a secret word in it, or with one that is misspelt: an unknown key shows its value too."""
+    if name in NO_SECRETS:
+        return False
     close = get_close_matches(name, SECRET_WORDS, n=1, cutoff=CLOSE_ENOUGH)
     return bool(close) or any(word in name for word in SECRET_WORDS)
 

@@ -20,6 +20,7 @@ from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.values import (
     E164,
     AbsolutePath,
+    BillingCountry,
     Country,
     Currency,
     Flag,
@@ -37,6 +38,8 @@ from rating.money import format_cents
 
 DIAL_RULES_MAX: Final = 25
 """DOMAIN: at most 25 rules in a stored dial plan."""
+LICENCES_MAX: Final = 100_000_000
+"""Licences of one kind: far above any organisation; their minutes still are exact numbers in Redis' scripts."""
 DIAL_OUT_POLICIES: Final = (
     "DialoutCPCandPSTNInternational",
     "DialoutCPCInternationalPSTNDomestic",
@@ -94,7 +97,7 @@ def parse_dial_out_policy(value: object) -> str:
 def parse_notify(value: object) -> str:
     """A notification target: ``http(s)://`` for a webhook of our own, any other scheme is Apprise's."""
     if not isinstance(value, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://\S", value):
-        raise ValueError('expected a notification URL such as "mailto://billing@example.org"')
+        raise ValueError('expected a notification URL such as "https://example.org/callgate" or "mailto://ADDRESS"')
     return value
 
 
@@ -145,7 +148,7 @@ class PurchasedEntry(Table):
 
     sku: Licence = Field(description="licence")
     usage_country: Country = Field(description="country it is used in")
-    count: Whole = Field(ge=0, description="how many were bought")
+    count: Whole = Field(ge=0, le=LICENCES_MAX, description="how many were bought")
 
 
 class UserEntry(Table):
@@ -233,7 +236,7 @@ class TenantEntry(Table):
         default=(), max_length=DIAL_RULES_MAX, description="rules for dialled digits"
     )
     time_zone: TimeZone = Field(default="UTC", description="zone of its days and months")
-    billing_region: Text = Field(
+    billing_region: BillingCountry = Field(
         default="", description="country of its billing address; another one than its own refuses funding"
     )
     purchased: tuple[PurchasedEntry, ...] = Field(default=(), max_length=1000, description="left out: what is assigned")
@@ -323,6 +326,7 @@ def _currencies(provisioning: Provisioning) -> dict[str, str]:
 def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str]) -> Iterator[Conflict]:
     return told(
         _user_ids(key, tenant),
+        _purchased(key, tenant),
         _organisers(key, tenant),
         _classes(key, tenant),
         _night(key, tenant),
@@ -338,6 +342,12 @@ def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str])
 
 def _user_ids(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
     yield from _twice(key + ".user[{}].id", readable(tenant.user, lambda user: user.id))
+
+
+def _purchased(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    """Two counts of the same licences would leave open how many there are."""
+    bought = readable(tenant.purchased, lambda entry: f"{entry.sku} in {entry.usage_country}")
+    yield from _twice(key + ".purchased[{}].sku", bought)
 
 
 def _organisers(key: str, tenant: TenantEntry) -> Iterator[Conflict]:

@@ -79,8 +79,8 @@ def calls(directory: Directory, plan: NumberPlan) -> Call:
 def test_row_1_user_out_domestic_is_paid_by_the_plan_then_by_credits(calls: Call) -> None:
     verdict = allowed(calls("dom", US))
     assert (verdict.kind, verdict.payer, verdict.capability) == ("user_out", "pool", "MCOPSTN1")
-    assert paid(verdict) == (("MCOPSTN1/US",), 13_000)
-    assert paid(calls("dom0", US)) == (("MCOPSTN1/US",), None)
+    assert (paid(verdict), verdict.credit) == ((("MCOPSTN1/US",), 13_000), CC)
+    assert (paid(calls("dom0", US)), allowed(calls("dom0", US)).credit) == ((("MCOPSTN1/US",), None), "")
     assert refused(calls("none", US)) == ("NO_LICENCE", 403)
 
 

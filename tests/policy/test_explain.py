@@ -155,7 +155,7 @@ def test_a_call_that_minutes_alone_pay_for_ends_with_them(plan: NumberPlan) -> N
     page = document(verdict, 10_000_000, 14_400, {"MCOPSTN5/US": 2})
     assert (page["pays"], page["max_seconds"], page["rate"]) == ([by_minutes("MCOPSTN5/US", 120)], 120, None)
     empty = document(verdict, 10_000_000, 14_400, {"MCOPSTN5/US": 0})
-    assert (empty["allowed"], empty["reason"], empty["pays"]) == (False, "NO_CREDIT", [])
+    assert (empty["allowed"], empty["reason"], empty["pays"]) == (False, "NO_MINUTES", [])
     assert empty["rules"][-1] == {"name": "minutes", "outcome": "MCOPSTN5/US: 0 of 120 min left", "passed": False}
 
 

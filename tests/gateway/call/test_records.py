@@ -12,6 +12,7 @@ from gateway.call.commands import Answer, Reserve
 from gateway.call.record import CallRecord, decode_record
 from gateway.call.records import Ending
 from gateway.call.settings import CallSettings
+from policy.drawn import Minutes
 from policy.reasons import REASONS
 from policy.verdict import Deny
 from rating.tariff import Tariff
@@ -38,6 +39,29 @@ def test_a_record_reads_back_whatever_its_texts(
         rate_micros_per_min=7, connect_micros=3, charge_micros=99, reason="COMPLETED", sip_status=200,
         ended_by="caller",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("minutes", "billed_s", "charge", "paid"),
+    [
+        ([Minutes("P/US", "2026-12", 2)], 0, 0, ("pool", "P")),
+        ([Minutes("Q/US", "2026-12", 2), Minutes("P/US", "2026-12", 1)], 60, 99, ("pool", "Q")),
+        ([], 60, 99, ("credits", "CC")),
+        ([], 60, 0, ("credits", "CC")),
+        ([], 0, 0, ("pool", "P")),
+    ],
+)
+def test_who_paid_is_told_by_what_the_call_used(
+    minutes: list[Minutes], billed_s: int, charge: int, paid: tuple[str, str]
+) -> None:
+    verdict = allow(tariff=Tariff(7, 3), payer="pool", capability="P", credit="CC")
+    opening = records.opening(verdict, "id", "c", "gate-1", "pbx", 5)
+    over = Ending("COMPLETED", 200, "caller")
+    record = decode_record(records.answered(opening, "", 10, 2500, billed_s, charge, over, minutes=minutes))
+    assert (record.payer, record.capability) == paid
+    assert decode_record(record.encode()) == record
+    refused = decode_record(records.unanswered(opening, "", 5, Ending("NO_MINUTES", 403, "gate")))
+    assert (refused.payer, refused.capability) == ("pool", "P")
 
 
 def test_a_refusals_record_reads_back() -> None:

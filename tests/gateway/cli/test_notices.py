@@ -66,7 +66,9 @@ def test_a_test_message_reaches_everybody_and_says_whom_it_does_not(shell: Shell
     assert signature_of(key, body, int(signed.partition(",")[0].removeprefix("t="))) == signed
     assert json.loads(body)["event"] == "test"
     provision(shell, f'notify = ["{receiver.url("/bad")}", "{receiver.url("/hook")}"]')
-    tried = shell("notices", "test", "--tenant", "contoso", "--json", status=1).document
+    said = shell("notices", "test", "--tenant", "contoso", "--json", status=1)
+    assert said.err.startswith("callgate: 1 of 2 could not be reached; ")
+    tried = said.document
     assert [(each["state"], each["why"]) for each in tried] == [("failed", "it answered 500"), ("sent", None)]
     assert "/bad" not in json.dumps(tried)
 

@@ -131,6 +131,7 @@ def tenant(text: str) -> str:
 
 
 SERVICE = 'number = "+18005550199", kind = "toll", serves = "conference", deliver_to = "pbx"'
+PLAN = 'sku = "MCOPSTN5", usage_country = "US"'
 QUEUE = SERVICE.replace("conference", "call_queue")
 WRONG = [
     ('[[tenant]]\nrate_deck = "d"', "tenant[0].id: is required"),
@@ -150,7 +151,14 @@ WRONG = [
         tenant('minimum_funding = "50"\nrecharge = { enabled = true, amount = "49.99" }'),
         'tenant[0].recharge.amount = "49.99": expected at least minimum_funding, 50.00',
     ),
-    (tenant('notify = ["billing@example.org"]'), "expected a notification URL"),
+    (tenant('billing_region = "USA"'), 'tenant[0].billing_region = "USA": expected a country of two letters'),
+    (tenant('notify = ["billing@example.org"]'), 'URL such as "https://example.org/callgate" or "mailto://ADDRESS"'),
+    (tenant('notify_below = "five"'), 'tenant[0].notify_below = "five": expected an amount'),
+    (tenant(f"purchased = [{{ {PLAN}, count = 100000001 }}]"), "purchased[0].count = 100000001: expected at most"),
+    (
+        tenant(f"purchased = [{{ {PLAN}, count = 1 }}, {{ {PLAN}, count = 2 }}]"),
+        'tenant[0].purchased[1].sku = "MCOPSTN5 in US": expected each once',
+    ),
     (tenant('time_zone = "Mars/Base"'), "expected an IANA time zone"),
     (tenant('dial_out_policy = "all"'), "expected a dial-out policy"),
     (tenant("dial_plan = [{ pattern = '(', translation = 'x' }]"), "expected a regular expression"),
