@@ -171,7 +171,7 @@ class Gate:
         self.clock.ms = end_ms
 
     async def _ring(self, leg: Leg) -> None:
-        money, now = leg.money, self.now
+        money, now = leg.money, max(self.now, leg.next_at)  # the clock has whole milliseconds
         if now >= money.cut_at:
             await self.end(leg, money.cut_reason().code, "gate")
             return
