@@ -128,8 +128,12 @@ class Worker:
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
         self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
         self._directory = DirectoryWatch(
-            plan.ledger_url, settings.trunks, settings.data_dir, self._use_directory,
-            keep=plan.slot == 0, failure_policy=settings.credit.failure_policy,
+            plan.ledger_url,
+            settings.trunks,
+            settings.data_dir,
+            self._use_directory,
+            keep=plan.slot == 0,
+            failure_policy=settings.credit.failure_policy,
         )
         self._decider.ordinary_calls = self._b2bua.ordinary_calls
         self._decider.outbox_full = lambda: self._store.full

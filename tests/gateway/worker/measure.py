@@ -165,15 +165,19 @@ class Pings:
                 f"Content-Length: 0\r\n\r\n"
             )
             sent_s = time.perf_counter()
-            self._socket.send(text.encode())
-            self._socket.recv(65_536)
+            try:
+                self._socket.send(text.encode())
+                self._socket.recv(65_536)
+            except OSError:  # the worker has ended
+                return
             self._waits_s.append(time.perf_counter() - sent_s)
             time.sleep(0.001)
 
     def look(self) -> str:
         waits, self._waits_s = sorted(self._waits_s), []
         over = sum(wait > 0.005 for wait in waits)
-        return f"p99 {waits[len(waits) * 99 // 100] * 1e3:.1f}, longest {waits[-1] * 1e3:.1f} ms, {over} above 5 ms of {len(waits)}"
+        p99, longest = waits[len(waits) * 99 // 100] * 1e3, waits[-1] * 1e3
+        return f"p99 {p99:.1f}, longest {longest:.1f} ms, {over} above 5 ms of {len(waits)}"
 
 
 def memory(pid: int) -> str:
