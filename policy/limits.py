@@ -33,17 +33,15 @@ NO_TRUNK: Final = Trunk("", "carrier")
 
 def call_limits(tenant: Tenant, user: User = NO_USER, trunk: Trunk = NO_TRUNK, number_class: str = "") -> Limits:
     """The limits that the reserve script checks with the money; ``number_class`` is empty for a number of one's own."""
-    limits = tenant.limits
-    if _is_open(limits) and _is_open(user.limits) and user.spend_limit_per_month_micros is None:
-        if trunk.limits is NOT_COUNTED:
-            return UNLIMITED
-        scopes = [_of_trunk(trunk)]
-    else:
-        scopes = list(_scopes(tenant, user, trunk, number_class))
+    limits, own = tenant.limits, not _is_open(user.limits) or user.spend_limit_per_month_micros is not None
+    spend = () if _is_open(limits) else tuple(_spend("tenant", limits, limits.spend_per_month_micros))
+    if not (own or limits.classes or trunk.limits is not NOT_COUNTED):  # nearly every call, and the fastest
+        return UNLIMITED if _is_open(limits) else Limits(limits.max_calls, limits.calls_per_second, spend)
+    scopes = list(_scopes(tenant, user if own else NO_USER, trunk, number_class))
     return Limits(
         limits.max_calls,
         limits.calls_per_second,
-        (*_spend("tenant", limits, limits.spend_per_month_micros), *_spends(user, scopes)),
+        (*spend, *_spends(user, scopes)),
         tuple(LiveLimit(scope, each.max_calls) for scope, each in scopes if each.max_calls is not None),
         tuple(RateLimit(scope, each.calls_per_second) for scope, each in scopes if each.calls_per_second is not None),
     )
@@ -64,11 +62,7 @@ def _scopes(tenant: Tenant, user: User, trunk: Trunk, number_class: str) -> Iter
         if name == number_class:
             yield f"class/{name}", limits
     if trunk.limits is not NOT_COUNTED:
-        yield _of_trunk(trunk)
-
-
-def _of_trunk(trunk: Trunk) -> Scoped:
-    return f"trunk/{trunk.name}", trunk.limits
+        yield f"trunk/{trunk.name}", trunk.limits
 
 
 def _spends(user: User, scopes: list[Scoped]) -> Iterator[SpendLimit]:
