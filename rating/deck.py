@@ -11,7 +11,7 @@ number's first two digits: measured faster than any trie (DOMAIN 9).  Nearly all
 either such a row itself, found without looking at the time, or a tuple of candidates in the order above.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -48,6 +48,13 @@ class Deck:
     def __len__(self) -> int:
         """Rows of the deck."""
         return self._rows
+
+    def rows(self) -> Iterator[RateRow]:
+        """Every row once, in an order of which an equal deck can be made."""
+        for entry in self._out.values():
+            yield from reversed(_candidates(entry))
+        for entry in self._in.values() if self._in is not self._out else ():
+            yield from (row for row in reversed(_candidates(entry)) if row.direction == "in")
 
     def lookup(self, digits: str, direction: Direction, at_unix_ms: int) -> RateRow | None:
         """The price of a number (E.164 digits without +) at a moment: the longest prefix in effect; None: no rate."""

@@ -1,15 +1,18 @@
 """Build the directory snapshot that workers decide by from the ledger's tables.
 
 Reading a large deck takes seconds, so decks are read on a thread, and a deck whose version has not changed since the
-last snapshot is taken over as it was.
+last snapshot is taken over as it was.  So are users: what the last snapshot had of them stays the same object, and goes
+on to be used when that snapshot is dropped, or a hundred thousand of them would be thrown away at one stroke while the
+worker that drops it carries calls.  For the same reason rows come in portions: a worker reads on a thread, and nothing
+may hold the interpreter for milliseconds.
 """
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
@@ -39,6 +42,11 @@ from rating.deck import Deck
 TEXTS_KEPT = 10_000
 """JSON texts whose values are remembered: nearly all users share a few sets of licences and limits."""
 
+ROWS_AT_ONCE = 1_000
+"""Users fetched at once: about a millisecond's work."""
+
+People = dict[tuple[str, str], User]
+
 Packed = tuple[bytes, str]
 """A gzipped deck file and the currency it was loaded with (empty: its own column says)."""
 
@@ -49,20 +57,23 @@ class DirectoryReader:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._decks: dict[tuple[str, str], Deck] = {}
+        self._people: People = {}
 
-    async def read(self, trunks: Mapping[str, Trunk], now_ms: int) -> Directory:
+    async def read(
+        self, trunks: Mapping[str, Trunk], now_ms: int, failure_policy: Literal["terminate", "continue", "retry"]
+    ) -> Directory:
         """One version of everything, all from one snapshot of the ledger.  Raises LedgerAway."""
         async with self._database.read(snapshot=True, limit_s=LONG_ANSWER_S) as connection:
             version = await directory_version(connection)
             tenant_rows = (await connection.execute(select(*_TENANT_COLUMNS).order_by(tenants.c.id))).mappings().all()
-            user_rows = (await connection.execute(select(*_USER_COLUMNS).order_by(users.c.id))).all()
+            people = await self._read_people(connection)
             number_rows = (await connection.execute(select(service_numbers))).mappings().all()
             files = await self._missing_files(connection, now_ms)
         for (name, digest), packed in files.items():
             if packed is not None:
                 self._decks[name, digest] = await asyncio.to_thread(_read_packed, name, packed)
         self._decks = {key: self._decks[key] for key in files}
-        people = {(user.tenant_id, user.id): user for user in map(_user, user_rows)}
+        self._people = people
         return Directory(
             version=version,
             trunks=dict(trunks),
@@ -71,8 +82,26 @@ class DirectoryReader:
             users_by_number={user.number: user for user in people.values() if user.number},
             service_numbers={row["number"]: _service_number(row) for row in number_rows},
             decks={name: deck for (name, _), deck in self._decks.items()},
+            failure_policy=failure_policy,
             facts=policy_facts(),
         )
+
+    async def _read_people(self, connection: AsyncConnection) -> People:
+        """The users now: the last ones with what has changed, or, where some are gone, made anew of the same ones."""
+        people = {key: user for key, user in self._people.items()}  # noqa: C416  dict() would do it at one stroke
+        count = 0
+        async for user in _stream_users(connection):
+            count += 1
+            key = user.tenant_id, user.id
+            if people.get(key) != user:
+                people[key] = user
+        if count == len(people):
+            return people
+        return {(user.tenant_id, user.id): self._same(user) async for user in _stream_users(connection)}
+
+    def _same(self, user: User) -> User:
+        known = self._people.get((user.tenant_id, user.id))
+        return known if known is not None and known == user else user
 
     async def _missing_files(self, connection: AsyncConnection, now_ms: int) -> dict[tuple[str, str], Packed | None]:
         """Every deck in use by name and digest, with its file where it has not been read yet."""
@@ -168,6 +197,13 @@ _USER_COLUMNS = (
     users.c.limits, users.c.dial_plan,
 )  # fmt: skip
 """As the fields of User, so that a hundred thousand users are made without a look at a column's name."""
+
+
+async def _stream_users(connection: AsyncConnection) -> AsyncIterator[User]:
+    result = await connection.stream(select(*_USER_COLUMNS))
+    async for rows in result.partitions(ROWS_AT_ONCE):
+        for row in rows:
+            yield _user(row)
 
 
 def _user(row: Sequence[Any]) -> User:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -159,9 +159,11 @@ class Ledger:
         """A tenant's service numbers in order."""
         return await directory.read_service_numbers(self.database, tenant_id)
 
-    async def directory(self, trunks: Mapping[str, Trunk]) -> Directory:
-        """One snapshot of everything policy knows; ``trunks`` come from the settings.  Large decks take seconds."""
-        return await self._directory.read(trunks, self._now_ms())
+    async def directory(
+        self, trunks: Mapping[str, Trunk], failure_policy: Literal["terminate", "continue", "retry"] = "terminate"
+    ) -> Directory:
+        """One snapshot of everything policy knows; trunks and policy are the settings'.  Large decks take seconds."""
+        return await self._directory.read(trunks, self._now_ms(), failure_policy)
 
     async def directory_version(self) -> int:
         """The version of the directory; rises with every change; 0 before the first."""

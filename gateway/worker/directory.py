@@ -8,15 +8,15 @@ emergency calls pass (SIP.md 4).
 
 import asyncio
 import contextlib
-import pickle
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from gateway.ledger import Ledger, LedgerError
 from gateway.telemetry.logs import get_logger
+from gateway.worker.spare import Spare
 from policy.directory import Directory, Trunk
 
 POLL_S: Final = 5.0
@@ -25,10 +25,11 @@ POLL_S: Final = 5.0
 AWAY_POLL_S: Final = 0.5
 """How often it is asked while it is away."""
 
-FORMAT: Final = 2
-"""Raised when Directory changes so that an older snapshot cannot be used."""
+TAKEN_S: Final = 5.0
+"""How long the loop may take to put a directory in its place; after that the one before is left to the loop."""
 
-SNAPSHOT_FILE: Final = "directory.snapshot"
+PIECE: Final = 1_000
+"""Entries let go at once."""
 
 NEVER_READ: Final = -1
 """The version of a directory that holds the settings' trunks alone; the ledger counts from 0."""
@@ -36,31 +37,11 @@ NEVER_READ: Final = -1
 log = get_logger("worker")
 
 
-def save_snapshot(path: Path, directory: Directory) -> None:
-    """Write the directory whole and by rename.  Raises OSError."""
-    following = path.with_suffix(".new")
-    following.write_bytes(pickle.dumps((FORMAT, directory), protocol=pickle.HIGHEST_PROTOCOL))
-    following.replace(path)
-
-
-def load_snapshot(path: Path) -> Directory | None:
-    """The directory saved last; None where there is none that this release can read."""
-    try:
-        found = pickle.loads(path.read_bytes())  # noqa: S301  written by this gate into its own data folder
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # a snapshot of another release may fail in any way; it is only a spare
-        log.warning("directory snapshot unreadable", file=str(path), error=repr(error))
-        return None
-    if isinstance(found, tuple) and len(found) == 2 and found[0] == FORMAT and isinstance(found[1], Directory):
-        return found[1]
-    return None
-
-
 class DirectoryWatch:
     """Reads the directory whenever it changes and calls ``changed(directory)`` on the worker's loop.
 
-    ``keep`` True: this worker writes the snapshot (one of a gate's workers is enough).
+    ``keep`` True: this worker writes the snapshot (one of a gate's workers is enough).  ``failure_policy`` is the
+    gate's own.  The directory comes whole: on the loop it takes no work beyond being put in its place.
     """
 
     def __init__(
@@ -71,15 +52,19 @@ class DirectoryWatch:
         changed: Callable[[Directory], None],
         *,
         keep: bool = True,
+        failure_policy: Literal["terminate", "continue", "retry"] = "terminate",
     ) -> None:
         self._ledger_url = ledger_url
         self._trunks = dict(trunks)
-        self._file = data_dir / SNAPSHOT_FILE
+        self._failure_policy = failure_policy
+        self._spare = Spare(data_dir)
         self._changed = changed
         self._keep = keep
         self._thread: threading.Thread | None = None
         self._their_loop: asyncio.AbstractEventLoop | None = None
         self._look: asyncio.Event | None = None
+        self._latest: Directory | None = None
+        self._taken = threading.Event()
         self._stopping = False
         self.ledger_up = False
         """Whether the last question was answered."""
@@ -92,8 +77,8 @@ class DirectoryWatch:
         Trunks stand in the settings: with them an emergency call finds its carrier although neither ledger nor
         snapshot has ever been read (SIP.md 4).
         """
-        spare = load_snapshot(self._file) or Directory(NEVER_READ)
-        self._changed(replace(spare, trunks=self._trunks))
+        spare = self._spare.load() or Directory(NEVER_READ)
+        self._changed(replace(spare, trunks=self._trunks, failure_policy=self._failure_policy))
         self._our_loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="directory", daemon=True)
         self._thread.start()
@@ -135,7 +120,7 @@ class DirectoryWatch:
         """Read the directory where its version is another than ``version``; the version that is in use now."""
         try:
             current = await ledger.directory_version()
-            directory = None if current == version else await ledger.directory(self._trunks)
+            directory = None if current == version else await ledger.directory(self._trunks, self._failure_policy)
         except LedgerError as error:
             if self.ledger_up or version is None:
                 log.warning("ledger away", error=str(error), doing="deciding by the directory read last")
@@ -148,16 +133,31 @@ class DirectoryWatch:
         return directory.version
 
     def _publish(self, directory: Directory) -> None:
+        before, self._latest = self._latest, directory
+        self._taken.clear()
         self._our_loop.call_soon_threadsafe(self._take, directory)
         if self._keep:
             try:
-                save_snapshot(self._file, directory)
+                self._spare.save(directory)
             except OSError as error:
-                log.error("directory snapshot not written", file=str(self._file), error=str(error))
+                log.error("directory snapshot not written", error=str(error))
+        if before is not None and self._taken.wait(TAKEN_S):
+            _take_apart(before)
 
     # on the worker's loop
 
     def _take(self, directory: Directory) -> None:
         self._changed(directory)
+        self._taken.set()
         self.read.set()
         log.info("directory read", version=directory.version, tenants=len(directory.tenants))
+
+
+def _take_apart(before: Directory) -> None:
+    """Let go of the users of a directory that nobody decides by any more, in pieces: at one stroke it would hold the
+    interpreter, and with it the loop, for as long as it takes to touch each of them."""
+    for people in (before.users, before.users_by_number):
+        assert isinstance(people, dict)
+        while people:
+            for _ in range(min(PIECE, len(people))):
+                people.popitem()

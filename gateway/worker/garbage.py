@@ -30,11 +30,19 @@ class Garbage:
     def __init__(self) -> None:
         self._last_s = time.monotonic()
 
+    def begin(self) -> None:
+        """The start begins: a large directory is not looked through again and again while it is read."""
+        gc.set_threshold(YOUNG_OBJECTS, NEVER_ROUNDS, NEVER_ROUNDS)
+
     def settle_down(self) -> None:
         """The start is over: nothing that exists now need ever be looked at again."""
         gc.collect()
+        self.keep()
+
+    def keep(self) -> None:
+        """What exists now is not looked at any more: there is a new directory, of a hundred thousand objects and more
+        and without cycles, and looking through it would stop the worker.  Costs next to nothing."""
         gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS, NEVER_ROUNDS, NEVER_ROUNDS)
 
     def take_rest(self, now: float) -> None:
         """No call is up at ``now`` (monotonic seconds): collect what slipped through, if it is time."""

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from gateway.call.b2bua import B2bua
@@ -129,7 +128,12 @@ class Worker:
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
         self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
         self._directory = DirectoryWatch(
-            plan.ledger_url, settings.trunks, settings.data_dir, self._use_directory, keep=plan.slot == 0
+            plan.ledger_url,
+            settings.trunks,
+            settings.data_dir,
+            self._use_directory,
+            keep=plan.slot == 0,
+            failure_policy=settings.credit.failure_policy,
         )
         self._decider.ordinary_calls = self._b2bua.ordinary_calls
         self._decider.outbox_full = lambda: self._store.full
@@ -199,6 +203,7 @@ class Worker:
         Sets ``fenced`` where another live gate holds this node's name.
         """
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._garbage.begin()
         self._directory.start()
         try:
             await self._store.start()
@@ -287,7 +292,8 @@ class Worker:
         self._turn.end(now)
 
     def _use_directory(self, directory: Directory) -> None:
-        self._decider.directory = replace(directory, failure_policy=self._settings.credit.failure_policy)
+        self._decider.directory = directory
+        self._garbage.keep()
 
     def _resolve(self, result: Result) -> None:
         self._turn.resolve(result)

@@ -162,3 +162,22 @@ def test_the_large_decks_beside_the_repository_load_as_they_are() -> None:
         assert len(deck) in {58_012, 336_736}
         assert deck.currency == "USD"
         assert rate(deck, "12015550123") is not None
+
+
+def test_its_rows_make_an_equal_deck() -> None:
+    lines = [
+        "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s,direction,effective_from",
+        "44,UK,1,0,60,60,,",
+        "44,UK,2,0,60,60,in,",
+        "44,UK,3,0,60,60,out,2026-01-01T00:00:00Z",
+        "44,UK,4,0,60,60,,2026-02-01T00:00:00Z",
+        "447,UK mobile,5,0,60,60,,",
+        "1800,US toll-free,6,0,60,60,in,",
+    ]
+    deck = load_deck("d", lines, "USD")
+    again = Deck("d", "USD", deck.rows())
+    assert len(again) == len(deck) == 6
+    for number in ("442079460000", "447400123456", "18005550199"):
+        for direction in ("out", "in"):
+            for at_ms in (0, 1_768_000_000_000, 1_790_000_000_000):
+                assert again.lookup(number, direction, at_ms) == deck.lookup(number, direction, at_ms)

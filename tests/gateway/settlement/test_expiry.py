@@ -31,29 +31,6 @@ async def clean(wallet: Wallet) -> bool:
     return all(drift.clean for drift in await reconcile(wallet.ledger, wallet.credit))
 
 
-async def test_example_12_the_oldest_lot_is_spent_first_and_its_rest_is_forfeited_a_year_later(wallet: Wallet) -> None:
-    await wallet.fund(50 * M, "A")
-    wallet.clock.ms = ms("2026-06-01T09:00")
-    await wallet.fund(50 * M, "B")
-    wallet.clock.ms = ms("2026-07-01T09:00")
-    assert await wallet.spend(30 * M)
-    assert await wallet.left() == [20 * M, 50 * M]
-    wallet.clock.ms = ms("2027-01-10T09:00")
-    await wallet.expire()
-    assert await wallet.left() == [20 * M, 50 * M], "charges of the last minute may be on their way"
-    wallet.late("2027-01-10T09:00")
-    await wallet.expire()
-    await wallet.book()
-    assert await wallet.left() == [0, 50 * M]
-    assert await wallet.balance() == await wallet.ledger.balance("contoso") == 50 * M
-    assert await wallet.told() == ["lot.expired"]
-    await wallet.expire()
-    assert await wallet.balance() == 50 * M
-    (line,) = [each async for each in wallet.ledger.postings("contoso") if each.kind == "expiry"]
-    assert (line.amount_micros, line.reference, line.account) == (-20 * M, "expiry:1:1", "forfeited")
-    assert await clean(wallet)
-
-
 async def test_what_live_calls_hold_is_not_forfeited_and_is_tried_again(wallet: Wallet) -> None:
     await wallet.fund(20 * M, "A")
     one, other = await wallet.hold(5 * M), await wallet.hold(3 * M, answered=False)

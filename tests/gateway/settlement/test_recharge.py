@@ -84,24 +84,7 @@ async def clean(wallet: Wallet) -> bool:
     return all(drift.clean for drift in await reconcile(wallet.ledger, wallet.credit))
 
 
-async def test_example_7_below_the_trigger_it_recharges_and_exactly_at_it_not(wallet: Wallet) -> None:
-    bank = Simulated()
-    await wallet.fund(52 * M)
-    await wallet.spend(2 * M)
-    await turn(wallet, bank)
-    assert (await wallet.balance(), await wallet.told()) == (50 * M, [])
-    await wallet.fund(2 * M)
-    await wallet.spend(2_400_000)
-    await turn(wallet, bank)
-    assert await wallet.balance() == await wallet.ledger.balance("contoso") == 249_600_000
-    assert await wallet.told() == ["recharge.succeeded"]
-    assert (sum(await wallet.left()), await state(wallet)) == (249_600_000, State.IDLE)
-    (lot,) = [lot for lot in await wallet.ledger.lots("contoso") if lot.source == "auto"]
-    assert (lot.amount_micros, lot.kind) == (200 * M, "recharge")
-    assert await clean(wallet)
-
-
-async def test_example_8_declined_calls_go_on_while_there_is_money(wallet: Wallet) -> None:
+async def test_after_a_decline_calls_go_on_while_there_is_money_and_it_asks_again_an_hour_later(wallet: Wallet) -> None:
     bank = Bank(Answer("declined", why="card expired"))
     await wallet.fund(49_600_000)
     await turn(wallet, bank)

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.facts import policy_facts
 from gateway.config.provisioning import parse
 from gateway.ledger import Ledger
-from gateway.worker.directory import NEVER_READ, SNAPSHOT_FILE, DirectoryWatch, load_snapshot, save_snapshot
-from policy.directory import Directory, Tenant, Trunk, User
-from policy.unassigned import UnassignedRule
+from gateway.worker.directory import NEVER_READ, DirectoryWatch
+from policy.directory import Directory, Trunk
 
 DECK = "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,UK,20000,0,60,60\n"
 TRUNKS = {"pbx": Trunk("pbx", "access", tenant="contoso")}
@@ -98,26 +96,6 @@ async def test_a_ledger_that_comes_later_is_read_then(tmp_path: Path) -> None:
     await seen.until_tenants("contoso")
     assert watching.ledger_up
     await watching.stop()
-
-
-def test_a_snapshot_is_read_back(tmp_path: Path) -> None:
-    user = User("u", "a", licences=("MCOPSTN5", "MCOPSTNPP"))
-    rules = (UnassignedRule("0$", "pbx"),)
-    tenants = {"a": Tenant("a", unassigned=rules)}
-    directory = Directory(version=3, tenants=tenants, users={("a", "u"): user}, facts=policy_facts())
-    save_snapshot(tmp_path / SNAPSHOT_FILE, directory)
-    found = load_snapshot(tmp_path / SNAPSHOT_FILE)
-    assert found == directory
-    assert found.funds == directory.funds
-    assert found.funds
-    assert found.unassigned.find("+10") == directory.unassigned.find("+10")
-
-
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"\x80\x05K\x01."])
-def test_a_snapshot_that_cannot_be_read_is_none(tmp_path: Path, data: bytes) -> None:
-    assert load_snapshot(tmp_path / "missing") is None
-    (tmp_path / SNAPSHOT_FILE).write_bytes(data)
-    assert load_snapshot(tmp_path / SNAPSHOT_FILE) is None
 
 
 async def test_a_first_start_without_a_ledger_knows_its_trunks(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""The directory read last, kept in the data folder: for a gate that starts while its ledger is away.
+
+A large directory is a second's work to pickle, and pickling holds the interpreter; so it is written in pieces, between
+which the loop gets its turns, and a deck has a file of its own that is written only where the deck is another one.
+Each file is written whole and by rename.  Deck and directory may come from different moments after a crash between the
+two: it is only a spare.
+"""
+
+import pickle
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.telemetry.logs import get_logger
+from policy.directory import Directory, User
+from rating.deck import Deck
+
+FORMAT: Final = 3
+"""Raised when Directory changes so that an older spare cannot be used."""
+
+SNAPSHOT_FILE: Final = "directory.snapshot"
+
+PIECE: Final = 1_000
+"""Users or rows pickled at once: a millisecond's work."""
+
+_FIELDS: Final = ("version", "trunks", "tenants", "service_numbers", "failure_policy", "facts")
+"""Written as they are; the rest is made from them, from users and from decks."""
+
+log = get_logger("worker")
+
+
+class Spare:
+    """The spare of one data folder; remembers which decks it has written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._written: dict[str, Deck] = {}
+
+    def save(self, directory: Directory) -> None:
+        """Write what is new.  Raises OSError."""
+        for name, deck in directory.decks.items():
+            if self._written.get(name) is not deck:
+                _write(self._deck_file(name), [deck.name, deck.currency], deck.rows())
+        self._written = dict(directory.decks)
+        fields = {name: getattr(directory, name) for name in _FIELDS}
+        _write(self._folder / SNAPSHOT_FILE, [fields, list(directory.decks)], directory.users.values())
+        used = {self._deck_file(name) for name in directory.decks}
+        for file in self._folder.glob("deck-*.snapshot"):
+            if file not in used:
+                file.unlink(missing_ok=True)
+
+    def load(self) -> Directory | None:
+        """The directory saved last; None where there is none that this release can read."""
+        file = self._folder / SNAPSHOT_FILE
+        try:
+            return self._load(file)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # one of another release may fail in any way
+            log.warning("directory snapshot unreadable", file=str(file), error=repr(error))
+            return None
+
+    def _load(self, file: Path) -> Directory:
+        parts = _read(file)
+        fields, names = next(parts)
+        users: list[User] = list(parts)
+        return Directory(
+            **fields,
+            users={(user.tenant_id, user.id): user for user in users},
+            users_by_number={user.number: user for user in users if user.number},
+            decks={name: self._load_deck(name) for name in names},
+        )
+
+    def _load_deck(self, name: str) -> Deck:
+        parts = _read(self._deck_file(name))
+        own_name, currency = next(parts)
+        return Deck(own_name, currency, parts)
+
+    def _deck_file(self, name: str) -> Path:
+        return self._folder / f"deck-{sha256(name.encode()).hexdigest()[:16]}.snapshot"
+
+
+def _write(path: Path, head: list[Any], things: Iterable[Any]) -> None:
+    following, rest = path.with_suffix(".new"), iter(things)
+    with following.open("wb") as file:
+        pickle.dump((FORMAT, head), file, pickle.HIGHEST_PROTOCOL)
+        while piece := list(islice(rest, PIECE)):
+            pickle.dump(piece, file, pickle.HIGHEST_PROTOCOL)
+        pickle.dump([], file)
+    following.replace(path)
+
+
+def _read(path: Path) -> Iterator[Any]:
+    """The head, then the things one by one.  Raises whatever a damaged file makes of itself."""
+    with path.open("rb") as file:
+        form, head = pickle.load(file)  # noqa: S301  written by this gate into its own data folder
+        if form != FORMAT:
+            raise ValueError(f"format {form}")
+        yield head
+        while piece := pickle.load(file):  # noqa: S301
+            yield from piece
