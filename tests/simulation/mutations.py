@@ -26,17 +26,15 @@ SEEDS_MAX: Final = 1_000
 SCRIPTS: Final = {
     "the charge does not leave the balance": ("'balance', whole(balance - charge)", "'balance', whole(balance)"),
     "what is left over is not given back": ("'held', whole(all_held - held),", "'held', whole(all_held),"),
-    "a first tick may be had twice": (
-        "local tariff, available = read_tariff(ARGV[5]), balance - held",
-        "local tariff, available = read_tariff(ARGV[5]), balance",
-    ),
-    "a next tick looks past what others hold": (
-        "local tariff, available = read_tariff(call[8]), balance - all_held",
-        "local tariff, available = read_tariff(call[8]), balance",
-    ),
+    "a first tick may be had twice": ("tonumber(ARGV[6]), balance, held, 0)", "tonumber(ARGV[6]), balance, 0, 0)"),
+    "a next tick looks past what others hold": ("      all_held, held)", "      0, held)"),
     "a tick costs the whole call again": (
-        "local cost = price(tariff, end_s) - held", "local cost = price(tariff, end_s)"
+        "local cost = price(known, money_end) - call_held", "local cost = price(known, money_end)"
     ),
+    "minutes of a tick are not held": ("count(counters, 'held ' .. source, (end_s - start_s) / 60)", ""),
+    "minutes that were used are not counted": ("    count(counters, 'used ' .. source, more)\n", ""),
+    "what a limit counts is not given back": ("count(counters, 'spent ' .. spent.bucket, sign * spent.micros)", ""),
+    "a rebuild forgets minutes and limits": ("  redis.call('HSET', KEYS[2], ARGV[place], ARGV[place + 1])\n", ""),
     "a tick is not held": ("    redis.call('HSET', KEYS[2], 'held', whole(all_held + cost))\n", ""),
     "a call that is over leaves no marker": ("  redis.call('HSET', KEYS[3], 'done', kind)\n", ""),
     "a call that is over keeps its lease": ("    redis.call('ZREM', KEYS[4], member)\n", ""),
@@ -47,7 +45,7 @@ SCRIPTS: Final = {
         "all_held = all_held + held - (counted and tonumber(call[5]) or 0)", "all_held = all_held + held"
     ),
     "the sweep charges a micro too much": (
-        "charge = price(read_tariff(call[3]), talk_s)", "charge = price(read_tariff(call[3]), talk_s) + 1"
+        "charge = price(read_tariff(call[3]), money_s)", "charge = price(read_tariff(call[3]), money_s) + 1"
     ),
     "talk heard of after a sweep is free": ("if late > 0 then", "if false then"),
     "a process that was replaced may still charge": ("or tonumber(generation) > tonumber(ARGV[3])", ""),
