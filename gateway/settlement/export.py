@@ -19,7 +19,6 @@ from typing import Any, BinaryIO, Final
 from gateway.call.record import CallRecord
 from gateway.settlement.files import FORMS, ExportFormat, Value, open_rows
 from gateway.settlement.masking import NO_MASKING, Masking
-from policy.funds import CREDIT_CAPABILITY
 
 FREE_CALL: Final = "FREECALL"
 """The capability of a call that was given free because of a technical fault (DOMAIN 1)."""
@@ -128,21 +127,10 @@ def _scope(record: CallRecord, _masking: Masking) -> str:
     return "domestic" if record.domestic else "international"
 
 
-def _overage(record: CallRecord) -> bool:
-    """A pool was to pay and had nothing left: credits alone did."""
-    return record.payer == "pool" and record.charge_micros > 0 and not record.pool_minutes
-
-
-def _payer(record: CallRecord, _masking: Masking) -> str:
-    """Who paid; where both did, the pool, for it came first."""
-    return "credits" if _overage(record) else record.payer
-
-
 def _capability(record: CallRecord, _masking: Masking) -> str:
     """The licence used; FREECALL for talk that nobody could charge, because no gate was up while it was had."""
-    if record.uncharged_micros > 0 and not record.charge_micros:
-        return FREE_CALL
-    return CREDIT_CAPABILITY if _overage(record) else record.capability
+    free = record.uncharged_micros > 0 and not record.charge_micros
+    return FREE_CALL if free else record.capability
 
 
 _MADE: Final[dict[str, _Made]] = {
@@ -154,7 +142,6 @@ _MADE: Final[dict[str, _Made]] = {
     "object_id": _object_id,
     "scope": _scope,
     "capability": _capability,
-    "payer": _payer,
     "caller": lambda record, masking: masking.caller(record),
     "number": lambda record, masking: masking.number(record),
     "dialled": lambda record, masking: masking.dialled(record),

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import openpyxl
 import pytest
@@ -141,20 +140,6 @@ def test_talk_that_nobody_could_charge_is_a_free_call() -> None:
     partly = CallRecord("c", "t", "user_out", **answered, uncharged_micros=20_000, charge_micros=20_000)
     assert (named(free)["Capability"], named(free)["Charge"]) == ("FREECALL", "0.00")
     assert named(partly)["Capability"] == "MCOPSTNPP"
-
-
-@pytest.mark.parametrize(
-    ("paid", "payer", "capability"),
-    [
-        ({"charge_micros": 20_000}, "credits", "MCOPSTNPP"),
-        ({"charge_micros": 20_000, "pool": "P", "pool_minutes": 2}, "pool", "MCOPSTN5"),
-        ({"pool": "P", "pool_minutes": 2}, "pool", "MCOPSTN5"),
-        ({}, "pool", "MCOPSTN5"),
-    ],
-)
-def test_overage_that_credits_alone_paid_is_shown_as_theirs(paid: Any, payer: str, capability: str) -> None:
-    call = CallRecord("c", "t", "user_out", capability="MCOPSTN5", payer="pool", answered_ms=1, talk_ms=60_000, **paid)
-    assert (named(call)["Payer"], named(call)["Capability"]) == (payer, capability)
 
 
 def test_texts_fit_the_types_of_the_table() -> None:
