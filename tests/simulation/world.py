@@ -362,6 +362,7 @@ class World:
         """After every script: each account's balance and what it holds, from what is in Redis itself."""
         data, late = self.server.data, self._has_late()
         held: dict[str, int] = dict.fromkeys(self.story.tenants, 0)
+        self._note_drawn()
         if not all(is_open(data.get(keys.epoch.encode(), b"").decode()) for keys in self.settler.keys.partitions):
             return  # it is being made ready, or rebuilt: nothing adds up before the end of that
         for keys in self.settler.keys.partitions:
@@ -381,6 +382,14 @@ class World:
                 raise BrokenError(f"{tenant}: available is {balance - all_held}")
             self._count_minutes(tenant, tenant not in late and not self.forgotten)
 
+    def _note_drawn(self) -> None:
+        """What live calls have drawn, also while a rebuild is under way."""
+        for keys in self.settler.keys.partitions:
+            for member in self.server.data.get(keys.leases.encode(), ()):
+                call_id = member.decode().split(" ")[0]
+                call = self.server.data.get(keys.call(call_id).encode(), {})
+                self.drawn[call_id] = call.get(b"drawn", b"").decode()
+
     def _count_minutes(self, tenant: str, within: bool) -> None:
         """Counters of pools and limits are what was used, spent and is drawn by live calls, ``within`` their totals."""
         data, due = self.server.data, Counter[str]()
@@ -388,8 +397,7 @@ class World:
             for member in data.get(keys.leases.encode(), ()):
                 call_id, owner = member.decode().split(" ")
                 if owner == tenant:
-                    drawn = self.drawn[call_id] = data[keys.call(call_id).encode()].get(b"drawn", b"").decode()
-                    due.update(held_counters(drawn))
+                    due.update(held_counters(self.drawn[call_id]))
         for owner, counters in data.get(b"counted", {}).values():
             if owner == tenant:
                 due.update(counters)
