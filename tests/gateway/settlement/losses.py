@@ -59,8 +59,9 @@ def hang_up(caller: Caller, call_id: str, tenant: str = "contoso", talk_ms: int 
 
 
 async def quiet(caller: Caller) -> None:
-    """Everything the worker charged is taken."""
-    await until(lambda: caller.store.open and not caller.store.unacknowledged, "the worker's charges are taken")
+    """Everything the worker charged is taken; sentinels that had to wait for the machine do nothing for 30 s."""
+    taken = "the worker's charges are taken"
+    await until(lambda: caller.store.open and not caller.store.unacknowledged, taken, 90.0)
 
 
 async def adds_up(ledger: Ledger, credit: CreditAdmin, caller: Caller, held: int = 0, live: int = 0) -> None:

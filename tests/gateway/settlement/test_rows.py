@@ -128,7 +128,15 @@ def contoso() -> dict[str, Any]:
     ]
     numbers = [each | {"deliver_to": "pbx"} for each in service]
     rule = {"pattern": r"^\+1425555015\d$", "target": "pbx"}
-    return {"id": "contoso", "country": "US", "user": people, "service_number": numbers, "unassigned": [rule]}
+    limits = {"open_high_risk": ["+881"]}
+    return {
+        "id": "contoso",
+        "country": "US",
+        "limits": limits,
+        "user": people,
+        "service_number": numbers,
+        "unassigned": [rule],
+    }
 
 
 @pytest.fixture
