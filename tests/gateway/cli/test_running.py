@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,6 +115,18 @@ options_ping_s = 0
         with urllib.request.urlopen(asked, timeout=20) as answer:
             return json.loads(answer.read())
 
+    def wait_until_ready(self) -> None:
+        """Its stores too: a worker accepts calls after three seconds though a first start's Redis is not open yet."""
+        until_s = time.monotonic() + 30
+        while True:
+            try:
+                assert self.api("GET", "/readyz") == {"status": "ready"}
+                return
+            except urllib.error.HTTPError as unready:
+                assert unready.code == 503
+                assert time.monotonic() < until_s, unready.read()
+                time.sleep(0.1)
+
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         out, _ = self.process.communicate(timeout=30)
@@ -145,7 +158,7 @@ def gate(shell: Shell) -> Iterator[Running]:
 
 def test_a_live_call_is_seen_traced_hung_up_and_charged(gate: Running) -> None:
     shell = gate.shell
-    assert gate.api("GET", "/readyz") == {"status": "ready"}
+    gate.wait_until_ready()
     callers = gate.load("--calls", "1", "--cps", "10", "--hold", "60", "--hangup", "gateway", "--limit", "40")
     answered = lambda: [call for call in shell("calls", "--json").document if call["state"] == "answered"]  # noqa: E731
     (call,) = until(answered)
