@@ -123,8 +123,8 @@ options_ping_s = 0
                 assert self.api("GET", "/readyz") == {"status": "ready"}
                 return
             except urllib.error.HTTPError as unready:
-                assert unready.code == 503
-                assert time.monotonic() < until_s, unready.read()
+                if unready.code != 503 or time.monotonic() > until_s:
+                    raise
                 time.sleep(0.1)
 
     def end(self) -> int:
