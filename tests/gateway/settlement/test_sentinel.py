@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from gateway.call.commands import Grant, Renew, StoreAway
-from gateway.credit.admin import CreditAdmin, StoreUnreachableError
+from gateway.credit.admin import CreditAdmin, StoreError, StoreUnreachableError
 from gateway.ledger import Ledger
 from gateway.settlement import Settler
+from gateway.settlement.doubt import find_doubt
 
-from ..redis_server import SentinelGroup
+from ..redis_server import RedisServer, SentinelGroup
 from .conftest import Caller
 from .losses import HELD, TICK_MICROS, a_busy_hour, adds_up, granted, hang_up, quiet, talk, until
 
@@ -64,6 +65,18 @@ async def new_call(caller: Caller, call_id: str) -> None:
                 return
             assert isinstance(caller.results[attempt][0], StoreAway)
             await asyncio.sleep(0.05)
+
+
+def is_replica(server: RedisServer) -> bool:
+    with server.client() as client:
+        return bool(client.info("replication")["role"] == "slave")
+
+
+async def is_settled(ledger: Ledger, credit: CreditAdmin) -> bool:
+    try:
+        return await find_doubt(ledger, credit) is None
+    except StoreError:
+        return False
 
 
 def port_of(caller: Caller) -> int:
@@ -137,6 +150,10 @@ async def test_a_failover_on_purpose_leaves_the_old_master(
         while port_of(caller) in {0, old.port}:
             await new_call(caller, "meanwhile" + str(len(caller.charged)))
         await at_the_new_master(caller, server, old.port)
+        await until(lambda: is_replica(old), "the old master follows", FAILOVER_S)
+        # what it granted and charged until then may be lost with it: the settler finds that out and rebuilds
+        await until(lambda: is_settled(ledger, credit), "nothing is in doubt", FAILOVER_S)
+        await quiet(caller)
     await adds_up(ledger, credit, caller, HELD, live=2)
 
 
