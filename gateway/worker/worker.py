@@ -45,8 +45,12 @@ from gateway.worker.turn import Turn
 from policy.directory import Directory
 
 STORES_WAIT_S: Final = 3.0
-"""How long a start waits for the first directory from the ledger, and for the settler to make a new Redis ready; then
-it goes on without them and with the directory kept."""
+"""How long a start waits for the first directory from the ledger; then it goes on with the one that was kept."""
+
+OPEN_WAIT_S: Final = 10.0
+"""How long it waits for the settler to make a Redis ready that answers and is new or was lost: until then ordinary calls
+would be refused, and a settler that starts on a busy machine has tables to make first.  Then emergency calls at least
+have to pass."""
 
 STORE_POLL_S: Final = 0.05
 """How often a start looks whether Redis is ready."""
@@ -213,6 +217,8 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STORES_WAIT_S):
                 await self._directory.read.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(OPEN_WAIT_S):
                 while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
                     await asyncio.sleep(STORE_POLL_S)
         adopted = await self._takeover.at_start()

@@ -377,6 +377,8 @@ async def test_a_worker_that_is_heard_late_adopts_and_is_not_charged_twice(
     monkeypatch.setattr(MODULE, "HEAR_MIN_S", 0.0)
     monkeypatch.setattr(MODULE, "HEAR_MAX_S", 0.0)
     await a_busy_hour(ledger, credit, caller)
+    monkeypatch.setattr("gateway.credit.tie.LOOK_EVERY_S", 3.0)  # so that the worker hears of it late
+    await asyncio.sleep(0.3)  # a look that was due by the old pace is over
     await redis.flushall()
     await settle_in(ledger, credit)
     assert await credit.live_calls() == []
