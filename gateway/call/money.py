@@ -181,6 +181,8 @@ class Reservation:
 
     def uncharged_micros(self, talk_ms: int) -> int:
         """What talk cost that was had while no gate was up and is not charged; ``talk_ms`` is what is."""
+        if not self._talked_ms:
+            return 0
         return max(0, self.charge_micros(self._talked_ms) - self.charge_micros(talk_ms))
 
     # results of the store

@@ -5,6 +5,7 @@ because most of them are only copied.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from gateway.sip.errors import BadMessage
@@ -82,6 +83,16 @@ def parse_name_addr(text: str) -> NameAddr:
         raise BadMessage(f'{text[:80]!r} is not an address; write "Name" <sip:user@host>;tag=…')
     display, uri, params, tag = found.groups()
     return NameAddr(uri, display, params, tag)
+
+
+NAMES_KEPT: Final = 4_096
+"""Values kept with what was read in them, at most 3 MB: the messages of one call say From and To over and over."""
+
+KEPT_NAME_MAX: Final = 300
+"""Longer ones are not kept, or a stranger could fill the memory with them."""
+
+recent_name_addr = lru_cache(NAMES_KEPT)(parse_name_addr)
+"""The same for a value of at most KEPT_NAME_MAX characters, out of those read lately; nobody may change what it gives."""
 
 
 class Via:
@@ -166,6 +177,8 @@ class Via:
     def wants_rport(self) -> bool:
         """True where answers shall go to the port the request came from (RFC 3581)."""
         raw = self.raw_params
+        if raw.endswith(";rport") and '"' not in raw:
+            return True  # as nearly everybody writes it
         return "rport" in raw.lower() and "rport" in split_params(raw)
 
 

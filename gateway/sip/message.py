@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from gateway.sip.address import NameAddr, Via, parse_name_addr, parse_via
+from gateway.sip.address import KEPT_NAME_MAX, NameAddr, Via, parse_name_addr, parse_via, recent_name_addr
 from gateway.sip.errors import BadMessage
 from gateway.sip.grammar import HEADER_NAMES, SINGLE_VALUED, canonical, is_token, split_values
 
@@ -369,11 +369,14 @@ def _check(message: Request | Response, size: Size) -> None:
         message.via_count = 1
     if type(message) is Request:
         message._via = parse_via(via)
-        message.to = parse_name_addr(to)
-        message.from_ = parse_name_addr(from_)
-    else:
-        message.to = _address(to)
-        message.from_ = _address(from_)
+    short = len(to) <= KEPT_NAME_MAX and len(from_) <= KEPT_NAME_MAX
+    read = recent_name_addr if short else parse_name_addr
+    try:
+        message.to, message.from_ = read(to), read(from_)
+    except BadMessage:
+        if type(message) is Request:
+            raise
+        message.to, message.from_ = _address(to), _address(from_)
     if not call_id or " " in call_id or "\t" in call_id:
         raise BadMessage("Call-ID is not one word")
     number, _, method = cseq.partition(" ")

@@ -127,8 +127,7 @@ class Worker:
             self._turn.is_unheard = sources.is_stranger
         self._transport = Transport(sockets, self._turn, sources.knows if drops else _anyone)
         self._turn.send = self._transport.send
-        self._turn.may_speak = self._may_speak
-        self._hears = False
+        self._turn.may_speak = lambda now: False  # there are no sockets yet
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
         self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
         self._directory = DirectoryWatch(
@@ -223,7 +222,7 @@ class Worker:
                     await asyncio.sleep(STORE_POLL_S)
         adopted = await self._takeover.at_start()
         await self._transport.open()
-        self._hears = True
+        self._turn.may_speak = self._store.is_sure  # not while the slot may be another's (SIP.md 1)
         self._clock.start()
         self._do(lambda now: None)  # what adopted calls have to say
         name = f"{self._settings.node.name}/{self._plan.slot}"
@@ -303,10 +302,6 @@ class Worker:
 
     def _resolve(self, result: Result) -> None:
         self._turn.resolve(result)
-
-    def _may_speak(self, now: float) -> bool:
-        """Not before there are sockets, and not while the slot may be another's (SIP.md 1)."""
-        return self._hears and self._store.is_sure(now)
 
     def _sure(self) -> None:
         log.warning("stood still for seconds; the slot is still ours")
