@@ -162,8 +162,10 @@ def _parse_sip(scheme: str, rest: str) -> SipUri:
     if found is None:
         raise BadUri(f"'{scheme}:{rest[:80]}' is not a SIP URI; write {scheme}:user@host:port;name=value")
     user, password, host, port, params, headers = found.groups("")
-    if "%" in rest and _BAD_ESCAPE.search(rest) is not None:
-        raise BadUri(f"'{scheme}:{rest[:80]}' has a % that is not followed by two hex digits")
+    if "%" in rest:
+        if _BAD_ESCAPE.search(rest) is not None:
+            raise BadUri(f"'{scheme}:{rest[:80]}' has a % that is not followed by two hex digits")
+        user, password = unescape(user), unescape(password)
     if host[0] == "[":
         host = _ipv6(host[1:-1])
     port_number = int(port) if port else 0
@@ -172,9 +174,9 @@ def _parse_sip(scheme: str, rest: str) -> SipUri:
     return SipUri(
         host,
         port_number,
-        unescape(user),
+        user,
         scheme=scheme,
-        password=unescape(password),
+        password=password,
         params=_read_params(params) if params else None,
         headers=headers,
     )
