@@ -336,11 +336,14 @@ class World:
         for source, endpoint in [(self.place, self.endpoint), *phones]:
             for flow, data in endpoint.take_output():
                 target = (flow.host, flow.port)
-                self.sent.append((self.now, source, target, parse(data)))
+                self._note(source, target, data)
                 busy = True
                 if not self.lose(source, target, data):
                     self._post(source, flow, data)
         return busy
+
+    def _note(self, source: tuple[str, int], target: tuple[str, int], data: bytes) -> None:
+        self.sent.append((self.now, source, target, parse(data)))
 
     def _post(self, source: tuple[str, int], flow: Flow, data: bytes) -> None:
         if self.delay_s:
