@@ -28,6 +28,7 @@ class SimRedis:
         self.run_id = 1
         self.watch: Callable[[], None] = lambda: None
         self.on_restored: Callable[[bytes], None] = lambda account: None
+        self.on_recounted: Callable[[bytes], None] = lambda counters: None
         """A rebuild has set this account."""
         self.history: list[tuple[float, bytes]] = []
         self._lua = LuaRuntime(encoding=None, unpack_returned_tuples=True, register_eval=False)
@@ -74,6 +75,8 @@ class SimRedis:
         reply = self._scripts[sha](self._call_in_script, table(keys), table(arguments))
         if sha == lua.RESTORE.sha.encode():
             self.on_restored(keys[1])
+        elif sha == lua.RECOUNT.sha.encode():
+            self.on_recounted(keys[1])
         self.watch()
         return self._reply(reply)
 

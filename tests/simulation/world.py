@@ -91,7 +91,7 @@ class World:
         self.server = SimRedis(lambda: UNIX_START_S + self.loop.time(), texts)
         self.server.watch = self._count_money
         self.network = Network(self.loop, self.dice, story.weather)
-        self.server.on_restored = self._restored
+        self.server.on_restored, self.server.on_recounted = self._restored, self._recounted
         self.settler = self._make_settler()
         self.pbx = Pbx(self.loop, self.network, self.dice, PBX)
         self.carrier = Carrier(self.loop, self.network, self.dice, CARRIER)
@@ -303,16 +303,19 @@ class World:
     def _restored(self, account: bytes) -> None:
         """A rebuild has set an account by the ledger: what was charged is what is booked."""
         tenant = account.decode().rpartition(":")[2]
-        charged = self.server.data.setdefault(b"charged", {})
-        for charge_id in [charge_id for charge_id, (owner, _) in charged.items() if owner == tenant]:
-            del charged[charge_id]
-        for charge_id, charge in self.settler.ledger.booked.items():
-            if charge.tenant == tenant:
-                charged[charge_id] = (tenant, charge.micros)
-        counted = self.server.data.setdefault(b"counted", {})
-        for charge_id in [charge_id for charge_id, (owner, _) in counted.items() if owner == tenant]:
-            del counted[charge_id]
-        counted[f"booked of {tenant}"] = (tenant, Counter(self.settler.ledger.counters.get(tenant, {})))
+        booked = self.settler.ledger.booked.items()
+        mine = {charge_id: (tenant, charge.micros) for charge_id, charge in booked if charge.tenant == tenant}
+        self._know(b"charged", tenant, mine)
+
+    def _recounted(self, counters: bytes) -> None:
+        """It has set the counters too, also where the account was as it should be: a pool's calls move no money."""
+        tenant = counters.decode().rpartition(":")[2]
+        booked = Counter(self.settler.ledger.counters.get(tenant, {}))
+        self._know(b"counted", tenant, {f"booked of {tenant}": (tenant, booked)})
+
+    def _know(self, what: bytes, tenant: str, mine: dict[str, Any]) -> None:
+        others = {key: pair for key, pair in self.server.data.get(what, {}).items() if pair[0] != tenant}
+        self.server.data[what] = others | mine
 
     def _break_flush_scripts(self, much: float) -> None:
         self.server.loaded = set()
