@@ -23,7 +23,7 @@ TARGETS_CACHED: Final = 2048
 REDIRECTS_MAX: Final = 5
 """Contacts of redirects that are dialled for one call: more is a loop, or somebody fishing with our calls."""
 
-SPOKEN: Final = frozenset({"udp", "tcp"})
+SPOKEN: Final = frozenset({"udp", "tcp", "tls"})
 """Transports that the gate speaks; any word may stand in a peer's ``;transport=``, and ``sips:`` means tls."""
 
 _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*").fullmatch
@@ -46,7 +46,7 @@ def _hop(target: str) -> tuple[str, Flow]:
     if not isinstance(uri, SipUri):
         raise BadUri(f"target {target[:80]!r} is not a SIP URI; write sip:host:port")
     if uri.transport not in SPOKEN:
-        raise BadUri(f"target {target[:80]!r} is to be reached by {uri.transport[:20]}; use udp or tcp")
+        raise BadUri(f"target {target[:80]!r} is to be reached by {uri.transport[:20]}; use udp, tcp or tls")
     bare = SipUri(uri.host, uri.port, scheme=uri.scheme, params=uri.params)
     return str(bare).partition(":")[2], uri.flow()
 

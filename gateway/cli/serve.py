@@ -106,9 +106,9 @@ def _names(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Every target of every trunk: its key, the URI, and the host in it."""
     for place, trunk in enumerate(settings.trunk):
         for index, target in enumerate(trunk.targets):
-            uri = parse_uri(target)
+            uri = parse_uri(target.uri)
             if isinstance(uri, SipUri):
-                yield f"trunk[{place}].targets[{index}]", target, uri.host
+                yield f"trunk[{place}].targets[{index}]", target.uri, uri.host
 
 
 async def _unresolved(host: str) -> str:

@@ -37,7 +37,6 @@ class Later:
 
 
 LATER: Final = (
-    Later("sip.tls", "SIP over TLS is not built: a tls:// address and a target by TLS are refused"),
     Later("trunk[].digest", "nobody is challenged: hosts alone say who may call"),
     Later("trunk[].options_ping_s", "targets are not pinged: a dead one is found by the call that tries it", fine=(0,)),
 )

@@ -30,6 +30,7 @@ from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.telemetry.worker import WorkerMetrics
 from gateway.transport.admission import Gate, Sources
 from gateway.transport.clock import Clock
+from gateway.transport.tls import Contexts
 from gateway.transport.transport import Sockets, Transport
 from gateway.worker.decide import Decider
 from gateway.worker.directory import DirectoryWatch
@@ -125,7 +126,13 @@ class Worker:
         drops = settings.sip.unknown_source == "drop"
         if drops:
             self._turn.is_unheard = sources.is_stranger
-        self._transport = Transport(sockets, self._turn, sources.knows if drops else _anyone)
+        self._transport = Transport(
+            sockets,
+            self._turn,
+            sources.knows if drops else _anyone,
+            Contexts(settings.sip.tls) if settings.sip.tls is not None else None,
+            knows=sources.knows,
+        )
         self._turn.send = self._transport.send
         self._turn.may_speak = self._may_speak
         self._hears = False
@@ -389,7 +396,7 @@ def _identity(settings: Settings, sockets: Sockets) -> Identity:
     """What stands in Via and Contact: the first own address, or what the settings say peers see, and its ports."""
     bound = {
         transport: socks[0].getsockname()
-        for transport, socks in (("udp", sockets.own_udp), ("tcp", sockets.own_tcp))
+        for transport, socks in (("udp", sockets.own_udp), ("tcp", sockets.own_tcp), ("tls", sockets.own_tls))
         if socks
     }
     host, port = next(iter(bound.values()))[:2]

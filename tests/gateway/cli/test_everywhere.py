@@ -175,8 +175,8 @@ def test_a_peer_that_can_never_be_reached_is_a_problem(shell: Shell) -> None:
     (shell.folder / "callgate.toml").write_text(reached_by_tls)
     (problem,) = shell("check", "--json", status=1).document["problems"]
     assert (problem["key"], problem["value"]) == ("trunk[1].targets[0]", '"sip:127.0.0.3:5061;transport=tls"')
-    assert problem["expected"].startswith("SIP over TLS is not built yet: reach this peer as ")
-    assert shell("serve", status=1).failed("callgate.toml", "trunk[1].targets[0]", "not built yet")
+    assert problem["expected"] == "needs a tls:// address in sip.listen"
+    assert shell("serve", status=1).failed("callgate.toml", "trunk[1].targets[0]", "needs a tls:// address")
 
 
 def test_check_says_which_keys_are_not_obeyed_yet(provisioned: Shell) -> None:

@@ -16,7 +16,6 @@ from gateway.config.settings import Settings
 KNOWN = {key.name for model in (Settings, Provisioning) for key in keys(model)}
 
 GIVEN: dict[str, object] = {
-    "sip.tls": {"certificate": "c.pem", "key": "k.pem"},
     "trunk[].digest": {"username": "u", "password": "xyzzy"},
     "trunk[].options_ping_s": 30,
 }
