@@ -18,7 +18,7 @@ from gateway.call.headers import Headers, crossing, supported
 from gateway.call.leg import RESUMED_FORK, Leg
 from gateway.call.refusals import relayed_status
 from gateway.call.session_timer import Duty
-from gateway.call.targets import REDIRECTS_MAX, Target, hop_of, redirected, target_of
+from gateway.call.targets import REDIRECTS_MAX, Target, contact_beside, hop_of, redirected, target_of
 from gateway.sip.dialog import EARLY_DIALOGS, Dialog
 from gateway.sip.errors import BadUri
 from gateway.sip.events import Flow, Send
@@ -232,7 +232,7 @@ class CalledLeg(Leg):
             call_id=attempt.call_id,
             cseq=attempt.seq,
             max_forwards=70 if hops is None else hops - 1,
-            contact=endpoint.contact(attempt.target.flow),
+            contact=contact_beside(attempt.target.uri, endpoint.contact(attempt.target.flow)),
             headers=[*self._headers, *self.session.offer()],
             body=request.body,
             branch=attempt.branch,

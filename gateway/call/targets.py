@@ -87,8 +87,24 @@ def redirected(response: Response, route: Route) -> list[Route]:
 
 
 def hop_of(dialog: Dialog, otherwise: Flow) -> Flow:
-    """Where requests inside a dialog go (RFC 3261 12.2.1.1); ``otherwise`` where nothing it names can be reached."""
-    return (_flow_of_route(dialog.route_set[0]) if dialog.route_set else _flow_to(dialog.remote_target)) or otherwise
+    """Where requests inside a dialog go (RFC 3261 12.2.1.1); ``otherwise`` where nothing it names can be reached.
+
+    On a stream they go over the connection that the dialog came by, as long as it stands and the dialog names the same
+    host: who is behind a firewall can be reached in no other way (RFC 5923 9).
+    """
+    hop = _flow_of_route(dialog.route_set[0]) if dialog.route_set else _flow_to(dialog.remote_target)
+    if hop is None:
+        return otherwise
+    if hop.transport != "udp" and otherwise.local and hop[:2] == otherwise[:2]:
+        return Flow(hop.transport, hop.host, hop.port, otherwise.local)
+    return hop
+
+
+def contact_beside(uri: str, contact: str) -> str:
+    """Our Contact in a message about this URI: a sips URI wants one (RFC 3261 8.1.1.8, 12.1.1)."""
+    if uri[:5].lower() != "sips:" or not contact:
+        return contact
+    return "<sips" + contact[4:].replace(";transport=tls", "")
 
 
 @lru_cache(TARGETS_CACHED)

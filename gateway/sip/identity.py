@@ -20,23 +20,40 @@ MARK: Final = "called"
 class Identity:
     """Who this endpoint is in Via and Contact: ``host`` (bare) and a port for each transport it can be reached on.
 
-    ``product`` is what Server and User-Agent say; left out where empty.
+    ``product`` is what Server and User-Agent say; left out where empty.  ``other`` is who it is towards peers of the
+    other address family: an IPv6 peer cannot answer to a Via that names an IPv4 address.
     """
 
-    __slots__ = ("_contacts", "_vias", "host", "place", "ports", "product")
+    __slots__ = ("_contacts", "_is_six", "_other", "_vias", "host", "place", "ports", "product")
 
-    def __init__(self, host: str, port: int, *, ports: dict[str, int] | None = None, product: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ports: dict[str, int] | None = None,
+        product: str = "",
+        other: "Identity | None" = None,
+    ) -> None:
+        self._is_six = ":" in host
+        self._other = other
         self.host = f"[{host}]" if ":" in host else host
         self.ports = {"udp": port, "tcp": port, "tls": port} | (ports or {})
         self.product = product
         self.place = " ".join((self.host, *(f"{transport}:{at}" for transport, at in sorted(self.ports.items()))))
         """All of where it can be reached, as one text: an endpoint of another place is not reached at this one."""
+        if other is not None:
+            self.place += f" {other.place}"
         self._vias = {
             # rport: the peer shall answer to where the request came from (RFC 3581 3).
             transport: f"SIP/2.0/{transport.upper()} {self.host}:{at};rport;branch="
             for transport, at in self.ports.items()
         }
         self._contacts = {transport: self._contact(transport, "") for transport in self.ports}
+
+    def towards(self, host: str) -> "Identity":
+        """Who this endpoint is for a peer at this address."""
+        return self if self._other is None or (":" in host) == self._is_six else self._other
 
     def via(self, transport: str, branch: str) -> str:
         """A Via value with that branch."""
@@ -57,7 +74,9 @@ class Identity:
 
     def is_mine(self, via: Via) -> bool:
         """True where ``via`` is a hop of this endpoint."""
-        return via.host.lower() == self.host.lower() and self.ports.get(via.transport.lower()) == via.reply_port
+        if via.host.lower() == self.host.lower() and self.ports.get(via.transport.lower()) == via.reply_port:
+            return True
+        return self._other is not None and self._other.is_mine(via)
 
     def passes(self, request: Request) -> int:
         """How often a request for the same number went out from this endpoint before it came here."""

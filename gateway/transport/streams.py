@@ -182,6 +182,11 @@ class Streams:
         if connection.ready.result():
             self.hears.lost(flow)
 
+    def port_of(self, local: int) -> int:
+        """The peer's port of an open connection; 0 where there is none of this number."""
+        connection = self._by_local.get(local)
+        return connection.flow.port if connection is not None else 0
+
     def send_on(self, flow: Flow, data: bytes) -> bool:
         """Write on the connection of this flow; False where it is gone.
 

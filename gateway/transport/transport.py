@@ -213,12 +213,29 @@ class Transport:
         self._names.find(flow.host, found)
 
     def _send_on_stream(self, flow: Flow, data: bytes) -> None:
-        slot = holder_of(flow.local)
-        if slot != self._sockets.slot:
+        """Send on the connection that the flow names, or where it is gone, over one to the flow's address.
+
+        A response is written by whichever worker holds the connection.  A request of ours is not handed to another
+        one, which would hear its response and not know it.
+        """
+        slot, is_request = holder_of(flow.local), not data.startswith(b"SIP/2.0 ")
+        if slot != self._sockets.slot and not is_request:
             if self._handoff is not None:
                 self._handoff.send(slot, WRITE, flow, data)
-        elif not self.streams.send_on(flow, data):
-            self.streams.send_to(flow.transport, flow.host, _port_without_connection(flow, data), data)
+            return
+        if is_request:
+            self._tell_of(flow, self.streams.port_of(flow.local) or flow.port)
+        if not self.streams.send_on(flow, data):
+            port = flow.port if is_request else _port_without_connection(flow, data)
+            self.streams.send_to(flow.transport, flow.host, port, data)
+
+    def _tell_of(self, flow: Flow, port: int) -> None:
+        """Remember whom to tell when the connection to this port, or the one that is opened instead, breaks."""
+        if len(self._flows_to) >= ROUTES_MAX:
+            self._flows_to.clear()
+            self._routes.clear()
+        for each in {port, flow.port}:
+            self._flows_to.setdefault((flow.transport, flow.host, each), set()).add(flow)
 
     # what comes in
 

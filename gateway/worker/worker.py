@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Final
 
 from gateway.call.b2bua import B2bua
@@ -393,15 +394,30 @@ def _alert(code: str, text: str) -> None:
 
 
 def _identity(settings: Settings, sockets: Sockets) -> Identity:
-    """What stands in Via and Contact: the first own address, or what the settings say peers see, and its ports."""
-    bound = {
-        transport: socks[0].getsockname()
-        for transport, socks in (("udp", sockets.own_udp), ("tcp", sockets.own_tcp), ("tls", sockets.own_tls))
-        if socks
-    }
-    host, port = next(iter(bound.values()))[:2]
-    ports = {transport: name[1] for transport, name in bound.items()}
-    return Identity(settings.sip.advertise or host, port, ports=ports, product=PRODUCT)
+    """What stands in Via and Contact, for each address family: the first own address of it, or what the settings say
+    that peers see, and the ports.  An advertised address is that of its own family, a name is that of both."""
+    families: dict[bool, dict[str, tuple[str, int]]] = {}
+    for transport, socks in (("udp", sockets.own_udp), ("tcp", sockets.own_tcp), ("tls", sockets.own_tls)):
+        for sock in socks:
+            host, port = sock.getsockname()[:2]
+            families.setdefault(":" in host, {}).setdefault(transport, (host, port))
+    found: Identity | None = None
+    for bound in reversed(families.values()):
+        host, port = next(iter(bound.values()))
+        ports = {transport: name[1] for transport, name in bound.items()}
+        shown = _shown(host, settings.sip.advertise)
+        found = Identity(shown, port, ports=ports, product=PRODUCT, other=found)
+    assert found is not None, "the settings want at least one address"
+    return found
+
+
+def _shown(host: str, advertised: str) -> str:
+    """The host that peers of this address' family are told."""
+    try:
+        other_family = (ip_address(advertised).version == 6) != (":" in host)
+    except ValueError:  # a name, or nothing
+        other_family = False
+    return host if not advertised or (other_family and not ip_address(host).is_unspecified) else advertised
 
 
 def _timers(settings: Settings) -> Timers:
