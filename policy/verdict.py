@@ -106,11 +106,15 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One next hop for a call: the trunk, its target as a SIP URI, the number for the Request-URI's user part."""
+    """One next hop for a call: the trunk, its target as a SIP URI, the number for the Request-URI's user part.
+
+    ``hop`` is the address that the target's name was found to lead to, as a SIP URI; empty: the target is where to send.
+    """
 
     trunk: str
     target: str
     number: str
+    hop: str = ""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """Where requests go: the next hop of a new leg, of a redirect, and of a request inside a dialog, as flows.
 
-Targets are literal addresses: the loud room has resolved names before policy put them into a route.  A peer that
+Where a target has a name, the loud room has found its addresses and made a route of each (Route.hop); the Request-URI
+keeps the name (RFC 3263 4).  A peer that
 names itself by a host name in Contact, or wants a transport that the gate does not speak, is reached where its last
 message came from, which is also what gets through a NAT.
 """
@@ -57,6 +58,8 @@ def target_of(route: Route) -> Target:
     Raises BadUri where the route's target cannot be read, which the settings have checked before, or be reached.
     """
     rest, flow = _hop(route.target)
+    if route.hop:
+        flow = _hop(route.hop)[1]
     if route.number.startswith("urn:"):
         return Target(route.number, flow)
     scheme = "sips" if route.target[:5].lower() == "sips:" else "sip"

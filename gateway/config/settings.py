@@ -115,6 +115,15 @@ class SipSettings(Table):
     target_timeout_s: Number = Field(
         default=4, gt=0, le=60, description="silence of a target before the next one is tried (SIP.md 4)"
     )
+    failover_s: Number = Field(
+        default=20,
+        gt=0,
+        le=600,
+        description="how long after its first target a call that nobody has answered goes on to further ones",
+    )
+    nameservers: tuple[AddressPort, ...] = Field(
+        default=(), max_length=8, description='name servers such as "127.0.0.1:53" for targets; none: the machine\'s'
+    )
     session_expires_s: Whole = Field(
         default=1800, ge=0, le=DAY_S, description="session timer (RFC 4028), at least 90; 0: off"
     )
@@ -243,7 +252,17 @@ class TrunkSettings(Table):
     )
     numbers: Literal["e164", "national"] = Field(default="e164", description="what digits without + are")
     digest: DigestSettings | None = Field(default=None, description="digest authentication (RFC 8760)")
-    options_ping_s: Whole = Field(default=30, ge=0, le=3600, description="OPTIONS to the targets; 0: off")
+    options_ping_s: Whole = Field(
+        default=30, ge=0, le=3600, description="OPTIONS to the targets; one that does not answer is tried last; 0: off"
+    )
+    large_by_tcp: Flag = Field(
+        default=True,
+        description="requests over 1300 bytes go to UDP targets by TCP, unless their URI says transport=udp "
+        "(RFC 3261 18.1.1)",
+    )
+    tls_name: HostName | None = Field(
+        default=None, description="name that the certificate of TLS targets must have; none: the host of the target"
+    )
     prefixes: tuple[Prefix, ...] = Field(
         default=(), max_length=TRUNK_ENTRIES_MAX, description="numbers a carrier takes; none: all"
     )

@@ -41,6 +41,7 @@ from gateway.worker.garbage import Garbage
 from gateway.worker.low_credit import LowCredit
 from gateway.worker.orders import follow_orders
 from gateway.worker.plan import Plan
+from gateway.worker.reach import Reach
 from gateway.worker.takeover import Takeover
 from gateway.worker.tokens import Tokens, own_call_ids
 from gateway.worker.turn import Turn
@@ -134,6 +135,8 @@ class Worker:
             Contexts(settings.sip.tls) if settings.sip.tls is not None else None,
             knows=sources.knows,
         )
+        self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
+        self._decider.peers = self._reach.peers
         self._turn.send = self._transport.send
         self._turn.may_speak = self._may_speak
         self._hears = False
@@ -229,10 +232,12 @@ class Worker:
             async with asyncio.timeout(OPEN_WAIT_S):
                 while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
                     await asyncio.sleep(STORE_POLL_S)
+        await self._reach.find()
         adopted = await self._takeover.at_start()
         await self._transport.open()
         self._hears = True
         self._clock.start()
+        self._reach.watch()
         self._do(lambda now: None)  # what adopted calls have to say
         name = f"{self._settings.node.name}/{self._plan.slot}"
         loop = asyncio.get_running_loop()
@@ -374,6 +379,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reach.stop()
         self._clock.stop()
         # nobody is heard any more: a call that ended later would leave its charge nowhere
         self._turn.send = lambda flow, data: None
@@ -439,6 +445,7 @@ def _call_settings(settings: Settings) -> CallSettings:
         max_call_s=sip.max_call_s,
         ring_timeout_s=float(sip.ring_timeout_s),
         target_timeout_s=float(sip.target_timeout_s),
+        failover_s=float(sip.failover_s),
         session_expires_s=sip.session_expires_s,
         lease_grace_s=credit.lease_grace_s,
         follow_redirects=sip.follow_redirects,

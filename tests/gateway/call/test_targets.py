@@ -64,6 +64,28 @@ def test_a_target_that_is_silent_gives_way_after_its_timeout() -> None:
     assert world.is_clean()
 
 
+def test_no_further_target_is_tried_when_failover_has_taken_its_time() -> None:
+    routes = tuple(Route("carrier", f"sip:10.0.0.{host}:5060", NUMBER) for host in (31, 32, 33, 34, 4))
+    chosen = CallSettings(tick_s=10, session_expires_s=0, failover_s=10.0)
+    world = World(Options(verdict=allow(routes=routes), settings=chosen))
+    world.caller.invite()
+    world.run(11.9)
+    assert len(world.b2bua) == 1
+    world.run(0.2)
+    assert world.caller.response(408)
+    assert not world.spare.seen
+    assert world.is_clean()
+
+
+def test_a_route_whose_hop_is_known_keeps_its_name_in_the_request_uri() -> None:
+    route = Route("carrier", "sip:carrier.example.org", NUMBER, "sip:10.0.0.3:5060;transport=tcp")
+    world = World(Options(verdict=allow(routes=(route,))))
+    world.caller.invite()
+    request = world.called.request("INVITE")
+    assert request.uri == f"sip:{NUMBER}@carrier.example.org"
+    assert request.top_via.transport == "TCP"
+
+
 def test_a_target_that_only_says_100_is_waited_for() -> None:
     world = two_targets()
     world.caller.invite()

@@ -180,11 +180,9 @@ def test_a_peer_that_can_never_be_reached_is_a_problem(shell: Shell) -> None:
 
 
 def test_check_says_which_keys_are_not_obeyed_yet(provisioned: Shell) -> None:
-    (provisioned.folder / "callgate.toml").write_text(SETTINGS + "options_ping_s = 5\n")
-    notice = (
-        "trunk[1].options_ping_s = 5: not obeyed yet, "
-        "targets are not pinged: a dead one is found by the call that tries it"
-    )
+    digest = 'digest = { username = "u", password = "p" }\n'
+    (provisioned.folder / "callgate.toml").write_text(SETTINGS + digest)
+    notice = "trunk[1].digest: not obeyed yet, nobody is challenged: hosts alone say who may call"
     done = provisioned("check")
     assert done.out.endswith("all is well\n")
     assert done.err == f"callgate: {notice}\n"

@@ -292,7 +292,6 @@ def test_what_is_read_but_not_obeyed_yet_is_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PBX_PASSWORD", "xyzzy")
     assert [notice.split(": not obeyed yet, ")[0] for notice in read(TRUNKS).notices] == [
         "trunk[0].digest",
-        "trunk[1].options_ping_s = 30",
     ]
     assert read(CONTRACT).notices == []
 

@@ -1,0 +1,193 @@
+"""Where a call really goes: the targets of trunks with their names resolved, in the order of this moment.
+
+Policy says which trunks take a call and which targets they have; here each target becomes the addresses that its name
+leads to (RFC 3263, gateway.transport.locate), those of one priority are drawn by their weights, and what does not
+answer pings comes last: a call tries it only when nothing else is left, because a ping may be wrong.
+
+A call waits for nothing here.  The names in the settings are looked up when the worker starts and again when their
+records' life ends; a call takes what is known.  A name that nothing is known of yet is left as it is, for the
+transport to look up as any program does.  Where every target is an address, each priority has one, and all are up,
+which is how most gates run, a call's routes are not touched at all.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+from gateway.config.settings import TrunkSettings
+from gateway.config.values import TargetRule
+from gateway.sip.uri import SipUri, parse_uri
+from gateway.telemetry.logs import get_logger
+from gateway.transport.locate import Hop, Located, Way, drawn, in_order, is_address
+from policy.verdict import Route
+
+REFRESH_MIN_S: Final = 5.0
+"""How long a name rests at least before it is looked up again."""
+
+START_S: Final = 2.0
+"""How long a start waits for the names to be looked up; the first calls are worth that much."""
+
+log = get_logger("worker")
+
+Locate = Callable[[SipUri], Awaitable[Located]]
+
+
+class Peer:
+    """One target of one trunk; ``located`` is what is known to lead to it, None: nothing yet."""
+
+    __slots__ = ("located", "name", "rank", "rule", "trunk", "uri")
+
+    def __init__(self, trunk: TrunkSettings, place: int, rule: TargetRule) -> None:
+        uri = parse_uri(rule.uri)
+        assert isinstance(uri, SipUri), "the settings take nothing else"
+        self.trunk = trunk
+        self.rule = rule
+        self.uri = uri
+        self.rank = rule.priority or place
+        self.name = trunk.tls_name or uri.host
+        """Whom it must prove to be, where it is reached by TLS."""
+        host = uri.params.get("maddr", "") or uri.host
+        flow = uri.flow()
+        hop = Hop(flow.transport, host, flow.port)
+        self.located: Located | None = Located((Way((hop,)),), 0.0) if is_address(host) else None
+
+    @property
+    def is_name(self) -> bool:
+        """Whether its addresses are DNS' to say."""
+        return not is_address(self.uri.params.get("maddr", "") or self.uri.host)
+
+    @property
+    def hops(self) -> list[Hop]:
+        """Every address that leads to it."""
+        return [hop for way in self.located.ways for hop in way.hops] if self.located is not None else []
+
+
+class Peers:
+    """The targets of all trunks; ``is_down(hop)`` says what pings found, ``changed()`` is told of new addresses."""
+
+    def __init__(
+        self,
+        trunks: Iterable[TrunkSettings],
+        locate: Locate,
+        *,
+        is_down: Callable[[Hop], bool] = lambda hop: False,
+        changed: Callable[[], None] = lambda: None,
+        chance: random.Random | None = None,
+    ) -> None:
+        self.all = [Peer(trunk, place, rule) for trunk in trunks for place, rule in enumerate(trunk.targets, start=1)]
+        self._by_target = {(peer.trunk.name, peer.rule.uri): peer for peer in self.all}
+        self._locate = locate
+        self._is_down = is_down
+        self._changed = changed
+        self._chance = chance or random.Random()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._first: list[asyncio.Event] = []
+        self._always = any(peer.is_name for peer in self.all) or self._has_equals()
+        self.reorders = self._always
+        """Whether a call's routes have to go through :meth:`order` at all."""
+
+    def _has_equals(self) -> bool:
+        """Whether targets of one trunk share a priority, or stand out of order."""
+        ranks: dict[str, list[int]] = {}
+        for peer in self.all:
+            ranks.setdefault(peer.trunk.name, []).append(peer.rank)
+        return any(sorted(set(each)) != each for each in ranks.values())
+
+    def note_down(self, any_down: bool) -> None:
+        """Pings have found some hop down, or none any more."""
+        self.reorders = self._always or any_down
+
+    # the order of a call's routes
+
+    def order(self, routes: Sequence[Route]) -> tuple[Route, ...]:
+        """One route for each address, in the order in which a call shall try them; what is down comes last."""
+        up: list[Route] = []
+        down: list[Route] = []
+        for run in _runs(routes):
+            for route in drawn(run, self._chance, self._rank, self._weight):
+                self._add(route, up, down)
+        return (*up, *down)
+
+    def _rank(self, route: Route) -> int:
+        peer = self._by_target.get((route.trunk, route.target))
+        return peer.rank if peer is not None else 0
+
+    def _weight(self, route: Route) -> int:
+        peer = self._by_target.get((route.trunk, route.target))
+        return peer.rule.weight if peer is not None else 1
+
+    def _add(self, route: Route, up: list[Route], down: list[Route]) -> None:
+        peer = self._by_target.get((route.trunk, route.target))
+        if peer is None or peer.located is None:
+            up.append(route)
+            return
+        if not peer.located.ways:
+            down.append(route)
+        for hop in in_order(peer.located.ways, self._chance):
+            found = Route(route.trunk, route.target, route.number, uri_of(hop)) if peer.is_name else route
+            (down if self._is_down(hop) else up).append(found)
+
+    # finding
+
+    async def start(self) -> None:
+        """Begin to look names up, and wait a moment for the first answers."""
+        loop = asyncio.get_running_loop()
+        for peer in self.all:
+            if peer.is_name:
+                first = asyncio.Event()
+                self._first.append(first)
+                self._tasks.append(loop.create_task(self._follow(peer, first)))
+        self._changed()
+        if self._first:
+            try:
+                async with asyncio.timeout(START_S):
+                    await asyncio.gather(*[first.wait() for first in self._first])
+            except TimeoutError:
+                waited = [peer.rule.uri for peer in self.all if peer.located is None]
+                log.warning("names not found yet", targets=waited, doing="calls go on without them")
+
+    async def stop(self) -> None:
+        """Look nothing up any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self, peer: Peer, first: asyncio.Event) -> None:
+        while True:
+            try:
+                located = await self._locate(peer.uri)
+            except Exception:  # a fault of ours in what a stranger's zone says must not end the looking up
+                log.exception("name not looked up", target=peer.rule.uri)
+                located = Located((), REFRESH_MIN_S, failed=True)
+            self._take(peer, located)
+            first.set()
+            await asyncio.sleep(max(located.ttl_s, REFRESH_MIN_S))
+
+    def _take(self, peer: Peer, located: Located) -> None:
+        before = peer.located
+        if located.failed and not located.ways and before is not None and before.ways:
+            return  # nobody answered, not even with old records: what was known is worth a try
+        peer.located = located
+        if before is None or before.ways != located.ways:
+            if not located.ways:
+                log.error("target has no address", trunk=peer.trunk.name, target=peer.rule.uri)
+            self._changed()
+
+
+def uri_of(hop: Hop) -> str:
+    """A hop as a SIP URI."""
+    transport = "" if hop.transport == "udp" else hop.transport
+    return str(SipUri(hop.host, hop.port, params={"transport": transport} if transport else None))
+
+
+def _runs(routes: Sequence[Route]) -> Iterable[list[Route]]:
+    """Routes of one trunk after the other, as they follow each other."""
+    run: list[Route] = []
+    for route in routes:
+        if run and run[-1].trunk != route.trunk:
+            yield run
+            run = []
+        run.append(route)
+    if run:
+        yield run
