@@ -234,6 +234,7 @@ class CalledLeg(Leg):
             to=f"<{attempt.target.uri}>",
             call_id=attempt.call_id,
             cseq=attempt.seq,
+            route=attempt.target.route,
             max_forwards=70 if hops is None else hops - 1,
             contact=contact_beside(attempt.target.uri, endpoint.contact(attempt.target.flow)),
             headers=[*self._headers, *self.session.offer()],

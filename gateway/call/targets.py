@@ -31,10 +31,11 @@ _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9
 
 
 class Target(NamedTuple):
-    """One next hop: the Request-URI and where to send it."""
+    """One next hop: the Request-URI, where to send it, and the values of Route that go with it."""
 
     uri: str
     flow: Flow
+    route: tuple[str, ...] = ()
 
 
 @lru_cache(TARGETS_CACHED)
@@ -58,12 +59,24 @@ def target_of(route: Route) -> Target:
     Raises BadUri where the route's target cannot be read, which the settings have checked before, or be reached.
     """
     rest, flow = _hop(route.target)
+    through: tuple[str, ...] = ()
     if route.hop:
         flow = _hop(route.hop)[1]
+        through = _through(route.proxy)
     if route.number.startswith("urn:"):
-        return Target(route.number, flow)
+        return Target(route.number, flow, through)
     scheme = "sips" if route.target[:5].lower() == "sips:" else "sip"
-    return Target(f"{scheme}:{escape_user(route.number)}@{rest}", flow)
+    return Target(f"{scheme}:{escape_user(route.number)}@{rest}", flow, through)
+
+
+@lru_cache(TARGETS_CACHED)
+def _through(proxy: str) -> tuple[str, ...]:
+    """The Route that leads through a proxy (RFC 3261 8.1.2); it is taken for a loose router, as all are by now."""
+    if not proxy:
+        return ()
+    uri = parse_uri(proxy)
+    assert isinstance(uri, SipUri), "the settings take nothing else"
+    return (f"<{proxy if 'lr' in uri.params else f'{proxy};lr'}>",)
 
 
 def redirected(response: Response, route: Route) -> list[Route]:

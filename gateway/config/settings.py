@@ -250,6 +250,9 @@ class TrunkSettings(Table):
         description="where calls are sent, in order of preference; or { uri, priority, weight } each: the lowest "
         "priority first, those of one priority in turn by their weights",
     )
+    proxy: Target | None = Field(
+        default=None, description="a proxy that calls to the targets go through: their next hop and their Route"
+    )
     numbers: Literal["e164", "national"] = Field(default="e164", description="what digits without + are")
     digest: DigestSettings | None = Field(default=None, description="digest authentication (RFC 8760)")
     options_ping_s: Whole = Field(
@@ -535,10 +538,14 @@ def _unheard_targets(settings: Settings) -> Iterator[Conflict]:
     """A peer that is reached by TLS must be able to reach us by it: its requests inside a call go to our Contact."""
     if hears_tls(settings.sip):
         return
+    wanted = "needs a tls:// address in sip.listen"
     for index, targets in readable(settings.trunk, lambda trunk: trunk.targets):
-        for place, target in readable(targets, lambda each: each):
-            if target.transport == "tls":
-                yield f"trunk[{index}].targets[{place}]", f'"{target}"', "needs a tls:// address in sip.listen"
+        for place, transport in readable(targets, lambda each: each.transport):
+            if transport == "tls":
+                yield f"trunk[{index}].targets[{place}]", f'"{targets[place]}"', wanted
+    for index, proxy in readable(settings.trunk, lambda trunk: trunk.proxy):
+        if proxy is not None and proxy.transport == "tls":
+            yield f"trunk[{index}].proxy", f'"{proxy}"', wanted
 
 
 def _paid_by(trunk: TrunkSettings) -> list[str]:

@@ -182,7 +182,8 @@ class Endpoint:
 
     def contact(self, flow: Flow, user: str = "") -> str:
         """Our Contact value for a peer on ``flow``, with its ``<>``; ``user`` must be escaped."""
-        return self.identity.towards(flow.host).contact(flow.transport, user)
+        identity = self.identity if self.identity.other is None else self.identity.towards(flow.host)
+        return identity.contact(flow.transport, user)
 
     def _with_product(self, headers: Headers) -> Headers:
         return (*headers, *self._user_agent) if self._user_agent else headers
@@ -254,7 +255,8 @@ class Endpoint:
         one of :meth:`new_branch` where it had to be known before.
         """
         branch = branch or self.new_branch()
-        via = self.identity.towards(target.host).via(target.transport, branch)
+        identity = self.identity if self.identity.other is None else self.identity.towards(target.host)
+        via = identity.via(target.transport, branch)
         head: Head | None = None
         if method == "INVITE":
             via += mark_of(uri)
@@ -322,10 +324,11 @@ class Endpoint:
 
         It is no transaction: the caller keeps the bytes, for :meth:`resend` when the 2xx comes again.
         """
+        identity = self.identity if self.identity.other is None else self.identity.towards(target.host)
         data = build_request(
             "ACK",
             fields.uri,
-            via=self.identity.towards(target.host).via(target.transport, self.new_branch()),
+            via=identity.via(target.transport, self.new_branch()),
             from_=fields.from_,
             to=fields.to,
             call_id=fields.call_id,

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from gateway.sip.address import Via, parse_via
 from gateway.sip.errors import BadMessage
+from gateway.sip.events import Flow
 from gateway.sip.message import Request
 
 MARK: Final = "called"
@@ -24,7 +25,7 @@ class Identity:
     other address family: an IPv6 peer cannot answer to a Via that names an IPv4 address.
     """
 
-    __slots__ = ("_contacts", "_is_six", "_other", "_vias", "host", "place", "ports", "product")
+    __slots__ = ("_contacts", "_is_six", "_vias", "host", "other", "place", "ports", "product")
 
     def __init__(
         self,
@@ -36,7 +37,8 @@ class Identity:
         other: "Identity | None" = None,
     ) -> None:
         self._is_six = ":" in host
-        self._other = other
+        self.other = other
+        """Who it is towards the other family; None: the same."""
         self.host = f"[{host}]" if ":" in host else host
         self.ports = {"udp": port, "tcp": port, "tls": port} | (ports or {})
         self.product = product
@@ -53,15 +55,17 @@ class Identity:
 
     def towards(self, host: str) -> "Identity":
         """Who this endpoint is for a peer at this address."""
-        return self if self._other is None or (":" in host) == self._is_six else self._other
+        other = self.other
+        return self if other is None or (":" in host) == self._is_six else other
 
     def via(self, transport: str, branch: str) -> str:
         """A Via value with that branch."""
         return self._vias[transport] + branch
 
-    def sent_by(self, transport: str) -> str:
-        """What stands as sent-by in :meth:`via` (20.42)."""
-        return f"{self.host}:{self.ports[transport]}"
+    def sent_by(self, flow: Flow) -> str:
+        """What stands as sent-by in the Via of requests to a peer on ``flow`` (20.42)."""
+        own = self.towards(flow.host)
+        return f"{own.host}:{own.ports[flow.transport]}"
 
     def contact(self, transport: str = "udp", user: str = "") -> str:
         """A Contact value, with its ``<>``; ``user`` must be escaped."""
@@ -76,7 +80,7 @@ class Identity:
         """True where ``via`` is a hop of this endpoint."""
         if via.host.lower() == self.host.lower() and self.ports.get(via.transport.lower()) == via.reply_port:
             return True
-        return self._other is not None and self._other.is_mine(via)
+        return self.other is not None and self.other.is_mine(via)
 
     def passes(self, request: Request) -> int:
         """How often a request for the same number went out from this endpoint before it came here."""

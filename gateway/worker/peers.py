@@ -34,12 +34,16 @@ Locate = Callable[[SipUri], Awaitable[Located]]
 
 
 class Peer:
-    """One target of one trunk; ``located`` is what is known to lead to it, None: nothing yet."""
+    """One target of one trunk; ``located`` is what is known to lead to it, None: nothing yet.
 
-    __slots__ = ("located", "name", "rank", "rule", "trunk", "uri")
+    ``uri`` is where calls to it are sent: the target itself, or the proxy on the way to it.
+    """
+
+    __slots__ = ("located", "name", "proxy", "rank", "rule", "trunk", "uri")
 
     def __init__(self, trunk: TrunkSettings, place: int, rule: TargetRule) -> None:
-        uri = parse_uri(rule.uri)
+        self.proxy = trunk.proxy.uri if trunk.proxy is not None else ""
+        uri = parse_uri(self.proxy or rule.uri)
         assert isinstance(uri, SipUri), "the settings take nothing else"
         self.trunk = trunk
         self.rule = rule
@@ -83,7 +87,7 @@ class Peers:
         self._chance = chance or random.Random()
         self._tasks: list[asyncio.Task[None]] = []
         self._first: list[asyncio.Event] = []
-        self._always = any(peer.is_name for peer in self.all) or self._has_equals()
+        self._always = any(peer.is_name or peer.proxy for peer in self.all) or self._has_equals()
         self.reorders = self._always
         """Whether a call's routes have to go through :meth:`order` at all."""
 
@@ -119,13 +123,18 @@ class Peers:
 
     def _add(self, route: Route, up: list[Route], down: list[Route]) -> None:
         peer = self._by_target.get((route.trunk, route.target))
-        if peer is None or peer.located is None:
+        if peer is None or (peer.located is None and not peer.proxy):
             up.append(route)
             return
-        if not peer.located.ways:
-            down.append(route)
+        if peer.located is None or not peer.located.ways:
+            # behind a proxy that is not found: nothing may go around it, so its name is left to the transport
+            proxy = peer.proxy
+            down.append(Route(route.trunk, route.target, route.number, proxy, proxy) if proxy else route)
+            return
         for hop in in_order(peer.located.ways, self._chance):
-            found = Route(route.trunk, route.target, route.number, uri_of(hop)) if peer.is_name else route
+            found = route
+            if peer.is_name or peer.proxy:
+                found = Route(route.trunk, route.target, route.number, uri_of(hop), peer.proxy)
             (down if self._is_down(hop) else up).append(found)
 
     # finding

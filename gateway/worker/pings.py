@@ -60,7 +60,7 @@ class Health:
     def __init__(self, peer: Peer, hop: Hop, due_s: float) -> None:
         self.hop = hop
         self.trunk = peer.trunk.name
-        self.uri = peer.rule.uri
+        self.uri = peer.proxy or peer.rule.uri
         self.every_s = float(peer.trunk.options_ping_s)
         self.due_s = due_s
         self.down = False

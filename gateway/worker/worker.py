@@ -51,9 +51,9 @@ STORES_WAIT_S: Final = 3.0
 """How long a start waits for the first directory from the ledger; then it goes on with the one that was kept."""
 
 OPEN_WAIT_S: Final = 10.0
-"""How long it waits for the settler to make a Redis ready that answers and is new or was lost: until then ordinary calls
-would be refused, and a settler that starts on a busy machine has tables to make first.  Then emergency calls at least
-have to pass."""
+"""How long it waits for the settler to make a Redis ready that answers and is new or was lost: until then ordinary
+calls would be refused, and a settler that starts on a busy machine has tables to make first.  Then emergency calls at
+least have to pass."""
 
 STORE_POLL_S: Final = 0.05
 """How often a start looks whether Redis is ready."""
@@ -125,16 +125,7 @@ class Worker:
         low_credit = LowCredit(lambda name: self._b2bua.view(name, self._clock.monotonic()), self._store.submit)
         self._turn.hear_result = low_credit.hear
         self._ladder = self._tap_calls()
-        drops = settings.sip.unknown_source == "drop"
-        if drops:
-            self._turn.is_unheard = sources.is_stranger
-        self._transport = Transport(
-            sockets,
-            self._turn,
-            sources.knows if drops else _anyone,
-            Contexts(settings.sip.tls) if settings.sip.tls is not None else None,
-            knows=sources.knows,
-        )
+        self._transport = self._make_transport(sockets, sources)
         self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
         self._decider.peers = self._reach.peers
         self._turn.send = self._transport.send
@@ -157,6 +148,15 @@ class Worker:
         self._stopping = asyncio.Event()
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
+
+    def _make_transport(self, sockets: Sockets, sources: Sources) -> Transport:
+        sip = self._settings.sip
+        drops = sip.unknown_source == "drop"
+        if drops:
+            self._turn.is_unheard = sources.is_stranger
+        may_connect = sources.knows if drops else _anyone
+        contexts = Contexts(sip.tls) if sip.tls is not None else None
+        return Transport(sockets, self._turn, may_connect, contexts, knows=sources.knows)
 
     def _make_store(self, plan: Plan) -> CreditStore:
         observer = StoreObserver(timed=self._metrics.redis, up=self._store_up, sure=self._sure, alert=_alert)

@@ -86,6 +86,19 @@ def test_a_route_whose_hop_is_known_keeps_its_name_in_the_request_uri() -> None:
     assert request.top_via.transport == "TCP"
 
 
+@pytest.mark.parametrize("proxy", ["sip:proxy.example.org", "sip:proxy.example.org;lr"])
+def test_a_call_through_a_proxy_has_its_route_and_so_has_the_cancel(proxy: str) -> None:
+    route = Route("carrier", "sip:carrier.example.org", NUMBER, "sip:10.0.0.3:5060", proxy)
+    world = World(Options(verdict=allow(routes=(route,))))
+    sent = world.caller.invite()
+    request = world.called.request("INVITE")
+    assert request.uri == f"sip:{NUMBER}@carrier.example.org"
+    assert request.get("Route") == "<sip:proxy.example.org;lr>"
+    world.called.answer("INVITE", 180, tag="x")
+    world.caller.cancel(sent)
+    assert world.called.request("CANCEL").get("Route") == "<sip:proxy.example.org;lr>"
+
+
 def test_a_target_that_only_says_100_is_waited_for() -> None:
     world = two_targets()
     world.caller.invite()

@@ -184,3 +184,21 @@ def test_whom_a_target_must_prove_to_be() -> None:
     )
     peers = made(named, trunk("b", "sips:sip.example.net"))
     assert [peer.name for peer in peers.all] == ["carrier.example.org", "sip.example.net"]
+
+
+async def test_calls_go_through_the_proxy_of_their_trunk_and_never_around_it() -> None:
+    behind = TrunkSettings.model_validate(
+        {"name": "a", "role": "carrier", "targets": ["sip:192.0.2.1", "sip:one"], "proxy": "sip:proxy.example.org"}
+    )
+    names = Names(**{"proxy.example.org": Located((way(TWO),), 60.0)})
+    peers = made(behind, names=names)
+    hops = [(route.hop, route.proxy) for route in peers.order(routes(behind))]
+    assert hops == [("sip:proxy.example.org", "sip:proxy.example.org")] * 2
+    await peers.start()
+    assert names.asked == ["proxy.example.org"] * 2
+    found = peers.order(routes(behind))
+    assert {(route.hop, route.proxy) for route in found} == {
+        ("sip:192.0.2.2:5061;transport=tcp", "sip:proxy.example.org")
+    }
+    assert [route.target for route in found] == ["sip:192.0.2.1", "sip:one"]
+    await peers.stop()
