@@ -14,7 +14,7 @@ from gateway.sip.events import Flow
 from gateway.sip.message import Request
 from gateway.transport.admission import Gate, Sources
 from gateway.worker.directory import NEVER_READ
-from gateway.worker.peers import Peers
+from gateway.worker.targets import Targets
 from policy.decide import decide
 from policy.directory import Directory
 from policy.plan import NumberPlan
@@ -43,7 +43,7 @@ class Decider:
         self.directory = Directory()
         self.ordinary_calls: Callable[[], int] = lambda: 0
         self.outbox_full: Callable[[], bool] = lambda: False
-        self.peers: Peers | None = None
+        self.targets: Targets | None = None
         """Who knows the addresses and the order of the routes that policy names."""
         self._sources = sources
         self._gate = gate
@@ -55,9 +55,9 @@ class Decider:
         """Allow or Deny for one initial INVITE that came on ``flow`` at ``now`` (monotonic seconds)."""
         began_s = time.perf_counter()
         verdict = self._decide(request, flow, now)
-        peers = self.peers
-        if peers is not None and peers.reorders and isinstance(verdict, Allow):
-            verdict = replace(verdict, routes=peers.order(verdict.routes))
+        targets = self.targets
+        if targets is not None and targets.reorders and isinstance(verdict, Allow):
+            verdict = replace(verdict, routes=targets.order(verdict.routes))
         self._observe(time.perf_counter() - began_s)
         return verdict
 

@@ -17,7 +17,7 @@ from gateway.sip.events import Flow
 from gateway.sip.message import Response
 from gateway.telemetry.logs import get_logger
 from gateway.transport.locate import Hop
-from gateway.worker.peers import Peer
+from gateway.worker.targets import TrunkTarget
 
 DOWN_AFTER: Final = 2
 """Pings in a row without a good answer before an address is down."""
@@ -57,11 +57,11 @@ class Health:
 
     __slots__ = ("down", "due_s", "every_s", "hop", "in_a_row", "name", "ping", "trunk", "uri")
 
-    def __init__(self, peer: Peer, hop: Hop, due_s: float) -> None:
+    def __init__(self, target: TrunkTarget, hop: Hop, due_s: float) -> None:
         self.hop = hop
-        self.trunk = peer.trunk.name
-        self.uri = peer.proxy or peer.rule.uri
-        self.every_s = float(peer.trunk.options_ping_s)
+        self.trunk = target.trunk.name
+        self.uri = target.proxy or target.rule.uri
+        self.every_s = float(target.trunk.options_ping_s)
         self.due_s = due_s
         self.down = False
         self.in_a_row = 0
@@ -128,15 +128,15 @@ class Pings:
         """Whether an address has been found down, by the pings of any trunk."""
         return hop in self._down
 
-    def follow(self, peers: Iterable[Peer], now: float) -> None:
+    def follow(self, targets: Iterable[TrunkTarget], now: float) -> None:
         """Ping these addresses from now on; what is known of those pinged before stays."""
         before, self._known = self._known, {}
-        for peer in peers:
-            if peer.trunk.options_ping_s:
-                for hop in peer.hops:
-                    key = (peer.trunk.name, hop)
-                    first_s = now + peer.trunk.options_ping_s
-                    self._known[key] = before.get(key) or Health(peer, hop, first_s)
+        for target in targets:
+            if target.trunk.options_ping_s:
+                for hop in target.hops:
+                    key = (target.trunk.name, hop)
+                    first_s = now + target.trunk.options_ping_s
+                    self._known[key] = before.get(key) or Health(target, hop, first_s)
         self._tell()
 
     def look(self, now: float) -> None:

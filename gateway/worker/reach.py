@@ -14,8 +14,8 @@ from gateway.sip.uri import SipUri
 from gateway.transport.locate import Ask, Hop, Located, locate
 from gateway.transport.records import Kind
 from gateway.transport.transport import Sockets, Transport
-from gateway.worker.peers import Peers
 from gateway.worker.pings import LOOK_S, Counts, Pings
+from gateway.worker.targets import Targets
 
 Do = Callable[[Callable[[float], None]], None]
 
@@ -43,16 +43,16 @@ class Reach:
         self._ask: Ask | None = None
         self._close: Callable[[], Awaitable[None]] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.peers = Peers(settings.trunk, self._locate, is_down=self._is_down, changed=self._found)
-        self._pings = Pings(endpoint, new_token, counts, self.peers.note_down)
+        self.targets = Targets(settings.trunk, self._locate, is_down=self._is_down, changed=self._found)
+        self._pings = Pings(endpoint, new_token, counts, self.targets.note_down)
 
     async def find(self) -> None:
         """Look the names of the targets up; at most a moment is waited for them."""
-        await self.peers.start()
+        await self.targets.start()
 
     def watch(self) -> None:
         """Ping the targets that are to be pinged."""
-        if any(peer.trunk.options_ping_s for peer in self.peers.all):
+        if any(target.trunk.options_ping_s for target in self.targets.all):
             self._do(self._follow)
             self._look()
 
@@ -61,7 +61,7 @@ class Reach:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        await self.peers.stop()
+        await self.targets.stop()
         if self._close is not None:
             await self._close()
 
@@ -83,11 +83,11 @@ class Reach:
     def _found(self) -> None:
         """The addresses of the targets are known, or others than before."""
         large: set[tuple[str, int]] = set()
-        for peer in self.peers.all:
-            by_tcp = peer.trunk.large_by_tcp and not peer.uri.params.get("transport")
-            for hop in peer.hops:
+        for target in self.targets.all:
+            by_tcp = target.trunk.large_by_tcp and not target.uri.params.get("transport")
+            for hop in target.hops:
                 if hop.transport == "tls":
-                    self._transport.expect(hop.host, hop.port, peer.name)
+                    self._transport.expect(hop.host, hop.port, target.name)
                 elif hop.transport == "udp" and by_tcp:
                     large.add((hop.host, hop.port))
         self._endpoint.large.peers = frozenset(large)
@@ -95,7 +95,7 @@ class Reach:
             self._do(self._follow)
 
     def _follow(self, now: float) -> None:
-        self._pings.follow(self.peers.all, now)
+        self._pings.follow(self.targets.all, now)
 
 
 def _families(sockets: Sockets) -> tuple[Kind, ...]:

@@ -127,7 +127,7 @@ class Worker:
         self._ladder = self._tap_calls()
         self._transport = self._make_transport(sockets, sources)
         self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
-        self._decider.peers = self._reach.peers
+        self._decider.targets = self._reach.targets
         self._turn.send = self._transport.send
         self._turn.may_speak = self._may_speak
         self._hears = False

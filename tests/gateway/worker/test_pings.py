@@ -11,24 +11,24 @@ from gateway.sip.endpoint import Endpoint, Identity
 from gateway.sip.events import Flow, RequestFailed, ResponseArrived, Send
 from gateway.sip.message import Request, parse
 from gateway.transport.locate import Hop, Located, Way
-from gateway.worker.peers import Peer
 from gateway.worker.pings import PINGS_PER_LOOK, QUICK_S, TIMEOUT_S, Pings
+from gateway.worker.targets import TrunkTarget
 
 HOP = Hop("udp", "192.0.2.2", 5060)
 FLOW = Flow(*HOP)
 
 
-def peer(host: str = "192.0.2.2", every_s: int = 30) -> Peer:
+def peer(host: str = "192.0.2.2", every_s: int = 30) -> TrunkTarget:
     trunk = TrunkSettings.model_validate(
         {"name": "carrier", "role": "carrier", "targets": [f"sip:{host}"], "options_ping_s": every_s}
     )
-    return Peer(trunk, 1, trunk.targets[0])
+    return TrunkTarget(trunk, 1, trunk.targets[0])
 
 
 class Gate:
     """Pings over an endpoint; ``now`` is moved by :meth:`pass_s`."""
 
-    def __init__(self, *peers: Peer) -> None:
+    def __init__(self, *peers: TrunkTarget) -> None:
         tokens = count(1)
         self.now = 0.0
         self.deadlines = Deadlines()

@@ -33,7 +33,7 @@ log = get_logger("worker")
 Locate = Callable[[SipUri], Awaitable[Located]]
 
 
-class Peer:
+class TrunkTarget:
     """One target of one trunk; ``located`` is what is known to lead to it, None: nothing yet.
 
     ``uri`` is where calls to it are sent: the target itself, or the proxy on the way to it.
@@ -67,7 +67,7 @@ class Peer:
         return [hop for way in self.located.ways for hop in way.hops] if self.located is not None else []
 
 
-class Peers:
+class Targets:
     """The targets of all trunks; ``is_down(hop)`` says what pings found, ``changed()`` is told of new addresses."""
 
     def __init__(
@@ -79,23 +79,25 @@ class Peers:
         changed: Callable[[], None] = lambda: None,
         chance: random.Random | None = None,
     ) -> None:
-        self.all = [Peer(trunk, place, rule) for trunk in trunks for place, rule in enumerate(trunk.targets, start=1)]
-        self._by_target = {(peer.trunk.name, peer.rule.uri): peer for peer in self.all}
+        self.all = [
+            TrunkTarget(trunk, place, rule) for trunk in trunks for place, rule in enumerate(trunk.targets, start=1)
+        ]
+        self._by_target = {(target.trunk.name, target.rule.uri): target for target in self.all}
         self._locate = locate
         self._is_down = is_down
         self._changed = changed
         self._chance = chance or random.Random()
         self._tasks: list[asyncio.Task[None]] = []
         self._first: list[asyncio.Event] = []
-        self._always = any(peer.is_name or peer.proxy for peer in self.all) or self._has_equals()
+        self._always = any(target.is_name or target.proxy for target in self.all) or self._has_equals()
         self.reorders = self._always
         """Whether a call's routes have to go through :meth:`order` at all."""
 
     def _has_equals(self) -> bool:
         """Whether targets of one trunk share a priority, or stand out of order."""
         ranks: dict[str, list[int]] = {}
-        for peer in self.all:
-            ranks.setdefault(peer.trunk.name, []).append(peer.rank)
+        for target in self.all:
+            ranks.setdefault(target.trunk.name, []).append(target.rank)
         return any(sorted(set(each)) != each for each in ranks.values())
 
     def note_down(self, any_down: bool) -> None:
@@ -114,27 +116,27 @@ class Peers:
         return (*up, *down)
 
     def _rank(self, route: Route) -> int:
-        peer = self._by_target.get((route.trunk, route.target))
-        return peer.rank if peer is not None else 0
+        target = self._by_target.get((route.trunk, route.target))
+        return target.rank if target is not None else 0
 
     def _weight(self, route: Route) -> int:
-        peer = self._by_target.get((route.trunk, route.target))
-        return peer.rule.weight if peer is not None else 1
+        target = self._by_target.get((route.trunk, route.target))
+        return target.rule.weight if target is not None else 1
 
     def _add(self, route: Route, up: list[Route], down: list[Route]) -> None:
-        peer = self._by_target.get((route.trunk, route.target))
-        if peer is None or (peer.located is None and not peer.proxy):
+        target = self._by_target.get((route.trunk, route.target))
+        if target is None or (target.located is None and not target.proxy):
             up.append(route)
             return
-        if peer.located is None or not peer.located.ways:
+        if target.located is None or not target.located.ways:
             # behind a proxy that is not found: nothing may go around it, so its name is left to the transport
-            proxy = peer.proxy
+            proxy = target.proxy
             down.append(Route(route.trunk, route.target, route.number, proxy, proxy) if proxy else route)
             return
-        for hop in in_order(peer.located.ways, self._chance):
+        for hop in in_order(target.located.ways, self._chance):
             found = route
-            if peer.is_name or peer.proxy:
-                found = Route(route.trunk, route.target, route.number, uri_of(hop), peer.proxy)
+            if target.is_name or target.proxy:
+                found = Route(route.trunk, route.target, route.number, uri_of(hop), target.proxy)
             (down if self._is_down(hop) else up).append(found)
 
     # finding
@@ -142,18 +144,18 @@ class Peers:
     async def start(self) -> None:
         """Begin to look names up, and wait a moment for the first answers."""
         loop = asyncio.get_running_loop()
-        for peer in self.all:
-            if peer.is_name:
+        for target in self.all:
+            if target.is_name:
                 first = asyncio.Event()
                 self._first.append(first)
-                self._tasks.append(loop.create_task(self._follow(peer, first)))
+                self._tasks.append(loop.create_task(self._follow(target, first)))
         self._changed()
         if self._first:
             try:
                 async with asyncio.timeout(START_S):
                     await asyncio.gather(*[first.wait() for first in self._first])
             except TimeoutError:
-                waited = [peer.rule.uri for peer in self.all if peer.located is None]
+                waited = [target.rule.uri for target in self.all if target.located is None]
                 log.warning("names not found yet", targets=waited, doing="calls go on without them")
 
     async def stop(self) -> None:
@@ -162,25 +164,25 @@ class Peers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _follow(self, peer: Peer, first: asyncio.Event) -> None:
+    async def _follow(self, target: TrunkTarget, first: asyncio.Event) -> None:
         while True:
             try:
-                located = await self._locate(peer.uri)
+                located = await self._locate(target.uri)
             except Exception:  # a fault of ours in what a stranger's zone says must not end the looking up
-                log.exception("name not looked up", target=peer.rule.uri)
+                log.exception("name not looked up", target=target.rule.uri)
                 located = Located((), REFRESH_MIN_S, failed=True)
-            self._take(peer, located)
+            self._take(target, located)
             first.set()
             await asyncio.sleep(max(located.ttl_s, REFRESH_MIN_S))
 
-    def _take(self, peer: Peer, located: Located) -> None:
-        before = peer.located
+    def _take(self, target: TrunkTarget, located: Located) -> None:
+        before = target.located
         if located.failed and not located.ways and before is not None and before.ways:
             return  # nobody answered, not even with old records: what was known is worth a try
-        peer.located = located
+        target.located = located
         if before is None or before.ways != located.ways:
             if not located.ways:
-                log.error("target has no address", trunk=peer.trunk.name, target=peer.rule.uri)
+                log.error("target has no address", trunk=target.trunk.name, target=target.rule.uri)
             self._changed()
 
 

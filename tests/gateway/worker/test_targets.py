@@ -11,8 +11,8 @@ import pytest
 from gateway.config.settings import TrunkSettings
 from gateway.sip.uri import SipUri
 from gateway.transport.locate import Hop, Located, Way
-from gateway.worker import peers as peers_module
-from gateway.worker.peers import Peers
+from gateway.worker import targets as targets_module
+from gateway.worker.targets import Targets
 from policy.verdict import Route
 
 NUMBER = "+442079460000"
@@ -52,8 +52,8 @@ def shown(found: tuple[Route, ...]) -> list[str]:
 
 def made(
     *trunks: TrunkSettings, names: Names | None = None, is_down: Callable[[Hop], bool] = lambda hop: False
-) -> Peers:
-    return Peers(trunks, names or Names(), is_down=is_down, chance=random.Random(3))
+) -> Targets:
+    return Targets(trunks, names or Names(), is_down=is_down, chance=random.Random(3))
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def made(
     ],
 )
 def test_routes_are_touched_only_where_something_can_change_them(targets: Any, reorders: bool) -> None:
-    peers = made(trunk("a", *targets))
-    assert peers.reorders is reorders
-    peers.note_down(True)
-    assert peers.reorders
-    peers.note_down(False)
-    assert peers.reorders is reorders
+    targets = made(trunk("a", *targets))
+    assert targets.reorders is reorders
+    targets.note_down(True)
+    assert targets.reorders
+    targets.note_down(False)
+    assert targets.reorders is reorders
 
 
 def test_priorities_come_before_the_file_order_and_weights_share() -> None:
@@ -82,64 +82,64 @@ def test_priorities_come_before_the_file_order_and_weights_share() -> None:
         {"uri": f"sip:192.0.2.{host}", "priority": 2, "weight": weight} for host, weight in ((1, 30), (2, 10))
     ]  # fmt: skip
     carrier = trunk("a", spare, *both)
-    peers = made(carrier)
-    first = Counter(shown(peers.order(routes(carrier)))[0] for _ in range(2000))
+    targets = made(carrier)
+    first = Counter(shown(targets.order(routes(carrier)))[0] for _ in range(2000))
     assert set(first) == {"sip:192.0.2.1", "sip:192.0.2.2"}
     assert 0.7 < first["sip:192.0.2.1"] / 2000 < 0.8
-    assert all(shown(peers.order(routes(carrier)))[2] == "sip:192.0.2.9" for _ in range(9))
+    assert all(shown(targets.order(routes(carrier)))[2] == "sip:192.0.2.9" for _ in range(9))
 
 
 async def test_a_name_becomes_its_addresses_and_the_request_uri_keeps_it() -> None:
     carrier = trunk("a", "sip:one", "sip:192.0.2.9")
-    peers = made(carrier, names=Names(one=Located((way(TWO, rank=2), way(ONE, rank=1)), 60.0)))
-    await peers.start()
-    found = peers.order(routes(carrier))
+    targets = made(carrier, names=Names(one=Located((way(TWO, rank=2), way(ONE, rank=1)), 60.0)))
+    await targets.start()
+    found = targets.order(routes(carrier))
     assert shown(found) == ["sip:192.0.2.1:5060", "sip:192.0.2.2:5061;transport=tcp", "sip:192.0.2.9"]
     assert [route.target for route in found] == ["sip:one", "sip:one", "sip:192.0.2.9"]
-    await peers.stop()
+    await targets.stop()
 
 
 async def test_a_call_waits_for_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers_module, "START_S", 0.05)
+    monkeypatch.setattr(targets_module, "START_S", 0.05)
     carrier = trunk("a", "sip:silent", "sip:192.0.2.9")
-    peers = made(carrier)
-    await peers.start()
-    assert shown(peers.order(routes(carrier))) == ["sip:silent", "sip:192.0.2.9"]
-    await peers.stop()
+    targets = made(carrier)
+    await targets.start()
+    assert shown(targets.order(routes(carrier))) == ["sip:silent", "sip:192.0.2.9"]
+    await targets.stop()
 
 
 async def test_a_name_without_addresses_comes_last() -> None:
     carrier = trunk("a", "sip:nobody", "sip:192.0.2.9")
-    peers = made(carrier, names=Names(nobody=Located((), 60.0)))
-    await peers.start()
-    assert shown(peers.order(routes(carrier))) == ["sip:192.0.2.9", "sip:nobody"]
-    await peers.stop()
+    targets = made(carrier, names=Names(nobody=Located((), 60.0)))
+    await targets.start()
+    assert shown(targets.order(routes(carrier))) == ["sip:192.0.2.9", "sip:nobody"]
+    await targets.stop()
 
 
 async def test_names_are_looked_up_again_and_old_addresses_kept_while_nobody_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(peers_module, "REFRESH_MIN_S", 0.0)
+    monkeypatch.setattr(targets_module, "REFRESH_MIN_S", 0.0)
     names = Names(one=Located((way(ONE),), 0.01))
     changes: list[int] = []
     carrier = trunk("a", "sip:one")
-    peers = Peers([carrier], names, changed=lambda: changes.append(1))
-    await peers.start()
+    targets = Targets([carrier], names, changed=lambda: changes.append(1))
+    await targets.start()
     before = len(changes)
     names.known["one"] = Located((), 0.01, failed=True)
     await asyncio.sleep(0.05)
-    assert shown(peers.order(routes(carrier))) == ["sip:192.0.2.1:5060"]
+    assert shown(targets.order(routes(carrier))) == ["sip:192.0.2.1:5060"]
     assert len(changes) == before
     names.known["one"] = Located((way(TWO),), 0.01)
     async with asyncio.timeout(5):
         while len(changes) == before:
             await asyncio.sleep(0.01)
-    assert shown(peers.order(routes(carrier))) == ["sip:192.0.2.2:5061;transport=tcp"]
-    await peers.stop()
+    assert shown(targets.order(routes(carrier))) == ["sip:192.0.2.2:5061;transport=tcp"]
+    await targets.stop()
 
 
 async def test_a_fault_in_looking_up_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers_module, "REFRESH_MIN_S", 0.0)
+    monkeypatch.setattr(targets_module, "REFRESH_MIN_S", 0.0)
     answers = [RuntimeError("a bug"), Located((way(ONE),), 60.0)]
 
     async def locate(uri: SipUri) -> Located:
@@ -149,41 +149,41 @@ async def test_a_fault_in_looking_up_ends_nothing(monkeypatch: pytest.MonkeyPatc
         return answer
 
     carrier = trunk("a", "sip:one")
-    peers = Peers([carrier], locate)
-    await peers.start()
+    targets = Targets([carrier], locate)
+    await targets.start()
     async with asyncio.timeout(5):
         while answers:
             await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert shown(peers.order(routes(carrier))) == ["sip:192.0.2.1:5060"]
-    await peers.stop()
+    assert shown(targets.order(routes(carrier))) == ["sip:192.0.2.1:5060"]
+    await targets.stop()
 
 
 async def test_what_is_down_is_tried_last_whatever_its_trunk() -> None:
     down = {Hop("udp", "192.0.2.1", 5060), Hop("udp", "192.0.2.8", 5060)}
     first, second = trunk("a", "sip:192.0.2.1", "sip:one"), trunk("b", "sip:192.0.2.8", "sip:192.0.2.9")
     names = Names(one=Located((way(ONE, TWO),), 60.0))
-    peers = made(first, second, names=names, is_down=down.__contains__)
-    await peers.start()
-    assert shown(peers.order(routes(first, second))) == [
+    targets = made(first, second, names=names, is_down=down.__contains__)
+    await targets.start()
+    assert shown(targets.order(routes(first, second))) == [
         "sip:192.0.2.2:5061;transport=tcp", "sip:192.0.2.9",
         "sip:192.0.2.1", "sip:192.0.2.1:5060", "sip:192.0.2.8",
     ]  # fmt: skip
-    await peers.stop()
+    await targets.stop()
 
 
 def test_routes_of_nobodys_making_are_left_alone() -> None:
-    peers = made(trunk("a", "sip:192.0.2.1"))
+    targets = made(trunk("a", "sip:192.0.2.1"))
     strange = (Route("gone", "sip:192.0.2.77", NUMBER),)
-    assert peers.order(strange) == strange
+    assert targets.order(strange) == strange
 
 
 def test_whom_a_target_must_prove_to_be() -> None:
     named = TrunkSettings.model_validate(
         {"name": "a", "role": "carrier", "targets": ["sips:192.0.2.1"], "tls_name": "carrier.example.org"}
     )
-    peers = made(named, trunk("b", "sips:sip.example.net"))
-    assert [peer.name for peer in peers.all] == ["carrier.example.org", "sip.example.net"]
+    targets = made(named, trunk("b", "sips:sip.example.net"))
+    assert [target.name for target in targets.all] == ["carrier.example.org", "sip.example.net"]
 
 
 async def test_calls_go_through_the_proxy_of_their_trunk_and_never_around_it() -> None:
@@ -191,14 +191,14 @@ async def test_calls_go_through_the_proxy_of_their_trunk_and_never_around_it() -
         {"name": "a", "role": "carrier", "targets": ["sip:192.0.2.1", "sip:one"], "proxy": "sip:proxy.example.org"}
     )
     names = Names(**{"proxy.example.org": Located((way(TWO),), 60.0)})
-    peers = made(behind, names=names)
-    hops = [(route.hop, route.proxy) for route in peers.order(routes(behind))]
+    targets = made(behind, names=names)
+    hops = [(route.hop, route.proxy) for route in targets.order(routes(behind))]
     assert hops == [("sip:proxy.example.org", "sip:proxy.example.org")] * 2
-    await peers.start()
+    await targets.start()
     assert names.asked == ["proxy.example.org"] * 2
-    found = peers.order(routes(behind))
+    found = targets.order(routes(behind))
     assert {(route.hop, route.proxy) for route in found} == {
         ("sip:192.0.2.2:5061;transport=tcp", "sip:proxy.example.org")
     }
     assert [route.target for route in found] == ["sip:192.0.2.1", "sip:one"]
-    await peers.stop()
+    await targets.stop()
