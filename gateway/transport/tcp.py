@@ -210,8 +210,15 @@ class Connection(asyncio.Protocol):
 
     def close(self, *, abort: bool = False) -> None:
         """End the stream, at once with ``abort``."""
-        if self._transport is not None:
-            self._transport.abort() if abort else self._transport.close()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if abort:
+            self._transport.abort()
+            return
+        if self._wire is not None:
+            self._wire.end()
+            self._flush()
+        self._transport.close()
 
     def _flush(self) -> None:
         """Write what TLS has made."""

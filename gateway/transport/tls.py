@@ -10,6 +10,7 @@ authority with the name we look for (RFC 5922 7.3: the name of the target, not w
 connects to us may be asked for a certificate as well; which trunk it is, is told by its address all the same.
 """
 
+import contextlib
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,6 +74,12 @@ class Wire:
             self._ssl.write(data)
         else:
             self._waiting += data
+
+    def end(self) -> None:
+        """Say that we send no more (RFC 8446 6.1): without it the peer cannot tell an end from a cut."""
+        if self.ready:
+            with contextlib.suppress(ssl.SSLError):  # it waits for the peer's own, which nobody does here
+                self._ssl.unwrap()
 
     def take(self) -> bytes:
         """What is to be written to the socket."""

@@ -8,7 +8,7 @@ another worker read it; a stream answer on its connection, through the worker th
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
@@ -86,6 +86,7 @@ class Transport:
         self._routes: dict[Flow, Route] = {}
         self._flows_to: dict[tuple[str, str, int], set[Flow]] = {}
         self._expected: dict[tuple[str, int], str] = {}
+        self._looked_up: dict[tuple[str, int], str] = {}
         self._handoff = self._make_handoff(sockets)
         self._udp: dict[int, UdpPort] = {}
         self._own: list[UdpPort] = []
@@ -130,17 +131,13 @@ class Transport:
         if self._names is not None:
             await self._names.close()
 
-    def expect(self, host: str, port: int, name: str) -> None:
-        """The peer at this address must prove by its certificate to be ``name`` (RFC 5922 7.3).
-
-        Where several names lead to one address and port, the first one is asked for: they share its connection.
-        """
-        if len(self._expected) >= ROUTES_MAX:
-            self._expected.clear()
-        self._expected.setdefault((host, port), name)
+    def expect(self, names: Mapping[tuple[str, int], str]) -> None:
+        """Whom peers at these addresses and ports must prove to be (RFC 5922 7.3); replaces what was said before."""
+        self._expected = dict(names)
 
     def _name_of(self, host: str, port: int) -> str:
-        return self._expected.get((host, port)) or host.partition("%")[0]
+        place = (host, port)
+        return self._expected.get(place) or self._looked_up.get(place) or host.partition("%")[0]
 
     @property
     def lost_datagrams(self) -> int:
@@ -205,7 +202,9 @@ class Transport:
                 self._no_way(flow, data)
             else:
                 if flow.transport == "tls":
-                    self.expect(address, flow.port, flow.host)
+                    if len(self._looked_up) >= ROUTES_MAX:
+                        self._looked_up.clear()
+                    self._looked_up[address, flow.port] = flow.host
                 # not remembered under the name: the next message asks again when the answer is too old
                 self._flows_to.setdefault((flow.transport, address, flow.port), set()).add(flow)
                 self._route_to(flow, address)(data)

@@ -7,7 +7,6 @@ ordinary one is then counted against calls a second and live calls.
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from gateway.call.intake import call_request
 from gateway.sip.events import Flow
@@ -20,9 +19,6 @@ from policy.directory import Directory
 from policy.plan import NumberPlan
 from policy.reasons import REASONS
 from policy.verdict import Allow, Deny, Verdict
-
-SIP_PORT: Final = 5060
-"""Where a Via without a port means (RFC 3261 18.2.2)."""
 
 
 class Decider:
@@ -63,7 +59,7 @@ class Decider:
 
     def _decide(self, request: Request, flow: Flow, now: float) -> Verdict:
         # on a stream the source port is the kernel's choice; the peer's own port stands in its Via (SIP.md 4)
-        port = flow.port if flow.transport == "udp" else request.top_via.port or SIP_PORT
+        port = flow.port if flow.transport == "udp" else request.top_via.reply_port
         name = self._sources.trunk(flow.host, port)
         trunk = self.directory.trunks.get(name) if name is not None else None
         if trunk is None:

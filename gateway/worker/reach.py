@@ -81,15 +81,21 @@ class Reach:
         return await locate(uri, self._ask, families=self._families, speaks=self._speaks)
 
     def _found(self) -> None:
-        """The addresses of the targets are known, or others than before."""
+        """The addresses of the targets are known, or others than before.
+
+        Where names of two targets lead to one address and port, the first of the file is asked for: they share its
+        connection.
+        """
         large: set[tuple[str, int]] = set()
+        names: dict[tuple[str, int], str] = {}
         for target in self.targets.all:
             by_tcp = target.trunk.large_by_tcp and not target.uri.params.get("transport")
             for hop in target.hops:
                 if hop.transport == "tls":
-                    self._transport.expect(hop.host, hop.port, target.name)
+                    names.setdefault((hop.host, hop.port), target.name)
                 elif hop.transport == "udp" and by_tcp:
                     large.add((hop.host, hop.port))
+        self._transport.expect(names)
         self._endpoint.large.peers = frozenset(large)
         if self._timer is not None:
             self._do(self._follow)

@@ -1,7 +1,9 @@
 """SIP over TLS on real sockets: who is let in, whom we believe, and what half a handshake costs."""
 
 import asyncio
+import os
 import ssl
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from gateway.config.settings import TlsSettings
 from gateway.config.values import Listen
 from gateway.sip.events import Flow
 from gateway.transport import streams as streams_module
+from gateway.transport.handoff import LiveSlots, open_inbox, owner
 from gateway.transport.sockets import open_socket
 from gateway.transport.tls import Contexts
 from gateway.transport.transport import Sockets, Transport
@@ -82,6 +85,15 @@ async def test_a_peer_is_heard_and_answered(side: Side, authority: Authority) ->
     await side.ears.until(lambda: side.ears.lost == [flow])
 
 
+async def test_the_end_of_a_connection_is_said_and_not_cut(side: Side, authority: Authority) -> None:
+    reader, writer = await connect(side, authority)
+    writer.write(TLS_OPTIONS % (5061, b"x"))
+    await side.ears.until(lambda: len(side.ears.messages) == 1)
+    await side.transport.close()
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_two_gates_share_one_connection_both_ways(settings: TlsSettings, host: str) -> None:
     here, there = await open_tls(settings, host), await open_tls(settings, host)
@@ -104,7 +116,7 @@ async def test_a_peer_must_be_who_it_was_looked_for(side: Side, authority: Autho
     await side.ears.until(lambda: side.ears.failed == [to])
     assert side.transport.streams.failed_handshakes == 1
     assert other.ears.messages == []
-    side.transport.expect(other.host, other.port, "other.example.org")
+    side.transport.expect({(other.host, other.port): "other.example.org"})
     side.transport.send(to, TLS_OPTIONS % (side.port, b"x"))
     await other.ears.until(lambda: len(other.ears.messages) == 1)
     await other.transport.close()
@@ -213,3 +225,39 @@ async def test_a_certificate_that_changes_is_shown_without_a_restart(authority: 
     for writer in (first, second):
         writer.close()
     await side.transport.close()
+
+
+async def test_two_workers_answer_on_the_connection_that_one_of_them_accepted(
+    settings: TlsSettings, authority: Authority
+) -> None:
+    with tempfile.TemporaryFile() as page:
+        os.truncate(page.fileno(), 4096)
+        live = LiveSlots(page.fileno(), 2)
+        live.set(0, True)
+        live.set(1, True)
+        ends = [open_inbox() for _ in range(2)]
+        listener = open_socket(Listen("tls", "127.0.0.1", 0))
+        heard = [Ears(), Ears()]
+        transports = []
+        for slot in (0, 1):
+            sockets = Sockets(
+                slot=slot,
+                shared_tls=[listener] if slot == 0 else [],
+                live=live,
+                inbox=ends[slot][0],
+                outboxes={1 - slot: ends[1 - slot][1]},
+            )
+            transports.append(Transport(sockets, heard[slot], lambda source: True, Contexts(settings)))
+            await transports[slot].open()
+        name = next(b"%d" % number for number in range(99) if owner(b"%d" % number, [0, 1]) == 1)
+        reader, writer = await asyncio.open_connection(*listener.getsockname(), ssl=trusting(authority))
+        writer.write(TLS_OPTIONS % (5061, name))
+        await heard[1].until(lambda: len(heard[1].messages) == 1)
+        flow = heard[1].messages[0][1]
+        assert flow.transport == "tls"
+        transports[1].send(flow, b"SIP/2.0 200 OK")
+        assert await asyncio.wait_for(reader.readexactly(14), 5) == b"SIP/2.0 200 OK"
+        writer.close()
+        for transport in transports:
+            await transport.close()
+        live.close()
