@@ -1,9 +1,8 @@
 """Where requests go: the next hop of a new leg, of a redirect, and of a request inside a dialog, as flows.
 
 Where a target has a name, the loud room has found its addresses and made a route of each (Route.hop); the Request-URI
-keeps the name (RFC 3263 4).  A peer that
-names itself by a host name in Contact, or wants a transport that the gate does not speak, is reached where its last
-message came from, which is also what gets through a NAT.
+keeps the name (RFC 3263 4).  A peer that names itself by a host name in Contact, or wants a transport that the gate
+does not speak, is reached where its last message came from, which is also what gets through a NAT.
 """
 
 import re
