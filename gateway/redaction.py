@@ -22,6 +22,7 @@ _SECRET: Final = re.compile(
     r"(?<=://)[^\s\"'<>]*(?=@)"  # user information of a URL (RFC 3986 3.2.1), or what was meant to be one
     r"|(?<=\bBearer )(?!TOKEN\b)[^\s\"',]+"  # RFC 6750 2.1; what stands for one in a hint is none
     r"|(?<=\bresponse=\")[^\"]+"  # the answer to a digest challenge (RFC 7616 3.4)
+    r"|(?<=PRIVATE KEY-----)(?:[\w+/=\s]|\\n){32,}"  # a key in PEM (RFC 7468 10), whole or cut off
     r"|\b(?:[sr]k_(?:live|test)|whsec)_\w+"  # keys of Stripe, and of the webhooks it signs
 )
 _NAMED: Final = re.compile(  # password=… in a URL's query or a driver's words, 'password': '…' in a table that is shown

@@ -106,11 +106,17 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One next hop for a call: the trunk, its target as a SIP URI, the number for the Request-URI's user part."""
+    """One next hop for a call: the trunk, its target as a SIP URI, the number for the Request-URI's user part.
+
+    ``hop`` is the address that the target's name was found to lead to, as a SIP URI; empty: send to the target itself.
+    ``proxy`` is the SIP URI of a proxy that calls go through on their way to the target; ``hop`` is then its address.
+    """
 
     trunk: str
     target: str
     number: str
+    hop: str = ""
+    proxy: str = ""
 
 
 @dataclass(slots=True)

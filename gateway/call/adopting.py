@@ -138,7 +138,7 @@ def _settle_in(call: Call, stored: StoredCall, adoption: Talking, now: float) ->
 
 def _seat_unanswered(call: Call, adoption: Unanswered) -> None:
     endpoint, target = call.core.endpoint, adoption.target_uri
-    here = adoption.sent_by == endpoint.identity.sent_by(adoption.target_flow.transport)
+    here = adoption.sent_by == endpoint.identity.sent_by(adoption.target_flow)
     flow = adoption.flow if here else adoption.flow._replace(local=0)
     transaction = heard_invite(endpoint, _head_of(adoption), flow)
     call.caller_address = adoption.local

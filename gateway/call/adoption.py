@@ -125,7 +125,7 @@ def unanswered(caller: "CallerLeg", local: str, attempt: "Attempt") -> bytes:
         (
             request.get("From") or "", request.get("To") or "", request.call_id, request.get("CSeq") or "", target.uri,
             attempt.branch, local, attempt.tag, attempt.call_id, attempt.route.trunk,
-            attempt.core.endpoint.identity.sent_by(target.flow.transport), *request.all("Via"),
+            attempt.core.endpoint.identity.sent_by(target.flow), *request.all("Via"),
         )
     )  # fmt: skip
     flows = f"{_flow(caller.flow)},{_flow(target.flow)}"

@@ -18,7 +18,7 @@ from gateway.call.headers import Headers, crossing, supported
 from gateway.call.leg import RESUMED_FORK, Leg
 from gateway.call.refusals import relayed_status
 from gateway.call.session_timer import Duty
-from gateway.call.targets import REDIRECTS_MAX, Target, hop_of, redirected, target_of
+from gateway.call.targets import REDIRECTS_MAX, Target, contact_beside, hop_of, redirected, target_of
 from gateway.sip.dialog import EARLY_DIALOGS, Dialog
 from gateway.sip.errors import BadUri
 from gateway.sip.events import Flow, Send
@@ -145,7 +145,7 @@ class Attempt:
 class CalledLeg(Leg):
     """The called side of one call; ``attempt`` is the target being tried, ``winner`` the fork that answered."""
 
-    __slots__ = ("_forks", "_headers", "_index", "_ring_end", "_routes", "attempt", "winner")
+    __slots__ = ("_failover_end", "_forks", "_headers", "_index", "_ring_end", "_routes", "attempt", "winner")
 
     bell: ClassVar = Bell.CALLED_SESSION
 
@@ -155,6 +155,7 @@ class CalledLeg(Leg):
         self._index = 0
         self._forks = 0
         self._ring_end = 0.0
+        self._failover_end = 0.0
         self._headers: Headers | None = None
         self.attempt: Attempt | None = None
         self.winner: Fork | None = None
@@ -163,7 +164,9 @@ class CalledLeg(Leg):
 
     def dial(self, now: float) -> None:
         """Invite the first target."""
-        self._ring_end = now + self.call.core.settings.ring_timeout_s
+        settings = self.call.core.settings
+        self._ring_end = now + settings.ring_timeout_s
+        self._failover_end = now + settings.failover_s
         self._invite(now)
 
     def prepare(self) -> Attempt | None:
@@ -231,8 +234,9 @@ class CalledLeg(Leg):
             to=f"<{attempt.target.uri}>",
             call_id=attempt.call_id,
             cseq=attempt.seq,
+            route=attempt.target.route,
             max_forwards=70 if hops is None else hops - 1,
-            contact=endpoint.contact(attempt.target.flow),
+            contact=contact_beside(attempt.target.uri, endpoint.contact(attempt.target.flow)),
             headers=[*self._headers, *self.session.offer()],
             body=request.body,
             branch=attempt.branch,
@@ -248,7 +252,7 @@ class CalledLeg(Leg):
         failed = self.attempt
         if failed is not None:
             self._forget(failed, now)
-        following = self._attempt_from(self._index + 1)
+        following = self._attempt_from(self._index + 1) if now < self._failover_end else None
         if following is not None:
             self.attempt = following
             self._invite(now)

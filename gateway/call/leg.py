@@ -20,7 +20,7 @@ from gateway.call.events import Acked, CallEvent, HungUp, Passed, Returned, Stop
 from gateway.call.headers import CARRIED_METHODS, Headers, crossing, supported
 from gateway.call.refusals import relayed_status
 from gateway.call.session_timer import TOO_SMALL, Duty, SessionTimer, too_small
-from gateway.call.targets import hop_of
+from gateway.call.targets import contact_beside, hop_of
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import Flow, Send
 from gateway.sip.message import Message, Request, Response
@@ -529,7 +529,7 @@ class Leg:
     ) -> None:
         """Answer a request of the peer; ``contact`` adds the gate's Contact."""
         endpoint = self.call.core.endpoint
-        own = endpoint.contact(transaction.flow) if contact else ""
+        own = contact_beside(transaction.request.uri, endpoint.contact(transaction.flow)) if contact else ""
         endpoint.respond(transaction, status, reason, to_tag=to_tag, contact=own, headers=headers, body=body, now=now)
 
     def send(
@@ -545,8 +545,8 @@ class Leg:
         """Send a request inside a dialog of this leg."""
         endpoint = self.call.core.endpoint
         flow = hop_of(dialog, self.flow)
-        contact = endpoint.contact(flow) if method in _OFFERS else ""
         fields = dialog.request(method)
+        contact = contact_beside(fields.uri, endpoint.contact(flow)) if method in _OFFERS else ""
         if fields.cseq % SEQ_STORED_EVERY == 0:
             self.call.dialogs_changed(now)
         return endpoint.request_in(

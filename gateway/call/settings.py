@@ -14,6 +14,7 @@ class CallSettings:
     ``node`` is the owner's name in call records.  ``session_expires_s`` 0 switches RFC 4028 off, else it is at least
     90.  ``lease_grace_s`` is how long a lease outlasts paid-until (MONEY 5).  With ``follow_redirects`` a 3xx of the
     called side that names the same number at another address is dialled, else it is relayed to the caller.
+    ``failover_s`` after its first target a call goes on to no other.
     """
 
     node: str = "gate-1"
@@ -22,6 +23,7 @@ class CallSettings:
     max_call_s: int = 14400
     ring_timeout_s: float = 180.0
     target_timeout_s: float = 4.0
+    failover_s: float = 20.0
     session_expires_s: int = 1800
     lease_grace_s: int = 30
     follow_redirects: bool = False

@@ -1,8 +1,8 @@
 """Where requests go: the next hop of a new leg, of a redirect, and of a request inside a dialog, as flows.
 
-Targets are literal addresses: the loud room has resolved names before policy put them into a route.  A peer that
-names itself by a host name in Contact, or wants a transport that the gate does not speak, is reached where its last
-message came from, which is also what gets through a NAT.
+Where a target has a name, the loud room has found its addresses and made a route of each (Route.hop); the Request-URI
+keeps the name (RFC 3263 4).  A peer that names itself by a host name in Contact, or wants a transport that the gate
+does not speak, is reached where its last message came from, which is also what gets through a NAT.
 """
 
 import re
@@ -23,17 +23,18 @@ TARGETS_CACHED: Final = 2048
 REDIRECTS_MAX: Final = 5
 """Contacts of redirects that are dialled for one call: more is a loop, or somebody fishing with our calls."""
 
-SPOKEN: Final = frozenset({"udp", "tcp"})
+SPOKEN: Final = frozenset({"udp", "tcp", "tls"})
 """Transports that the gate speaks; any word may stand in a peer's ``;transport=``, and ``sips:`` means tls."""
 
 _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*").fullmatch
 
 
 class Target(NamedTuple):
-    """One next hop: the Request-URI and where to send it."""
+    """One next hop: the Request-URI, where to send it, and the values of Route that go with it."""
 
     uri: str
     flow: Flow
+    route: tuple[str, ...] = ()
 
 
 @lru_cache(TARGETS_CACHED)
@@ -46,7 +47,7 @@ def _hop(target: str) -> tuple[str, Flow]:
     if not isinstance(uri, SipUri):
         raise BadUri(f"target {target[:80]!r} is not a SIP URI; write sip:host:port")
     if uri.transport not in SPOKEN:
-        raise BadUri(f"target {target[:80]!r} is to be reached by {uri.transport[:20]}; use udp or tcp")
+        raise BadUri(f"target {target[:80]!r} is to be reached by {uri.transport[:20]}; use udp, tcp or tls")
     bare = SipUri(uri.host, uri.port, scheme=uri.scheme, params=uri.params)
     return str(bare).partition(":")[2], uri.flow()
 
@@ -57,10 +58,24 @@ def target_of(route: Route) -> Target:
     Raises BadUri where the route's target cannot be read, which the settings have checked before, or be reached.
     """
     rest, flow = _hop(route.target)
+    through: tuple[str, ...] = ()
+    if route.hop:
+        flow = _hop(route.hop)[1]
+        through = _through(route.proxy)
     if route.number.startswith("urn:"):
-        return Target(route.number, flow)
+        return Target(route.number, flow, through)
     scheme = "sips" if route.target[:5].lower() == "sips:" else "sip"
-    return Target(f"{scheme}:{escape_user(route.number)}@{rest}", flow)
+    return Target(f"{scheme}:{escape_user(route.number)}@{rest}", flow, through)
+
+
+@lru_cache(TARGETS_CACHED)
+def _through(proxy: str) -> tuple[str, ...]:
+    """The Route that leads through a proxy (RFC 3261 8.1.2); it is taken for a loose router, as all are by now."""
+    if not proxy:
+        return ()
+    uri = parse_uri(proxy)
+    assert isinstance(uri, SipUri), "the settings take nothing else"
+    return (f"<{proxy if 'lr' in uri.params else f'{proxy};lr'}>",)
 
 
 def redirected(response: Response, route: Route) -> list[Route]:
@@ -87,8 +102,24 @@ def redirected(response: Response, route: Route) -> list[Route]:
 
 
 def hop_of(dialog: Dialog, otherwise: Flow) -> Flow:
-    """Where requests inside a dialog go (RFC 3261 12.2.1.1); ``otherwise`` where nothing it names can be reached."""
-    return (_flow_of_route(dialog.route_set[0]) if dialog.route_set else _flow_to(dialog.remote_target)) or otherwise
+    """Where requests inside a dialog go (RFC 3261 12.2.1.1); ``otherwise`` where nothing it names can be reached.
+
+    On a stream they go over the connection that the dialog came by, as long as it stands and the dialog names the same
+    host: who is behind a firewall can be reached in no other way (RFC 5923 9).
+    """
+    hop = _flow_of_route(dialog.route_set[0]) if dialog.route_set else _flow_to(dialog.remote_target)
+    if hop is None:
+        return otherwise
+    if hop.transport != "udp" and otherwise.local and hop[:2] == otherwise[:2]:
+        return Flow(hop.transport, hop.host, hop.port, otherwise.local)
+    return hop
+
+
+def contact_beside(uri: str, contact: str) -> str:
+    """Our Contact in a message about this URI: a sips URI wants one (RFC 3261 8.1.1.8, 12.1.1)."""
+    if uri[:5].lower() != "sips:" or not contact:
+        return contact
+    return "<sips" + contact[4:].replace(";transport=tls", "")
 
 
 @lru_cache(TARGETS_CACHED)

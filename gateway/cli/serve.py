@@ -20,6 +20,9 @@ from gateway.credit.embedded import EmbeddedError
 from gateway.ledger import Ledger, LedgerError
 from gateway.redaction import redact
 from gateway.sip.uri import SipUri, parse_uri
+from gateway.transport.locate import locate
+from gateway.transport.resolver import Resolver
+from gateway.transport.tls import Contexts, TlsError
 
 RESOLVE_S = 5.0
 """How long a name of a trunk may take to resolve before it is a problem."""
@@ -54,7 +57,7 @@ def serve(
 
 @command
 def check(config: ConfigFile = None, as_json: AsJson = False) -> int:
-    """Validate the settings, reach Redis and ledger, and resolve the trunks' names.
+    """Validate the settings, reach Redis and ledger, resolve the trunks' names, and read the certificates.
 
     Keys that are not obeyed yet are said beside it and are no problem.
     """
@@ -87,10 +90,19 @@ async def _reach(settings: Settings, file: str) -> list[Problem]:
             problems += await _reach_redis(settings, ledger, file)
     except (LedgerError, Failure) as error:
         problems.append(Problem(file, "ledger.url", f'"{redact(settings.ledger.url)}"', str(error)))
-    for key, uri, host in _names(settings):
-        if why := await _unresolved(host):
-            problems.append(Problem(file, key, f'"{uri}"', why))
-    return problems
+    resolver = Resolver(settings.sip.nameservers)
+    for key, target, uri in _names(settings):
+        if why := await _unresolved(uri, resolver):
+            problems.append(Problem(file, key, f'"{target}"', why))
+    return problems + _certificates(settings, file)
+
+
+def _certificates(settings: Settings, file: str) -> list[Problem]:
+    try:
+        Contexts(settings.sip.tls)
+    except TlsError as error:
+        return [Problem(file, "sip.tls", "", str(error))]
+    return []
 
 
 async def _reach_redis(settings: Settings, ledger: Ledger, file: str) -> list[Problem]:
@@ -102,20 +114,22 @@ async def _reach_redis(settings: Settings, ledger: Ledger, file: str) -> list[Pr
     return []
 
 
-def _names(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Every target of every trunk: its key, the URI, and the host in it."""
+def _names(settings: Settings) -> Iterator[tuple[str, str, SipUri]]:
+    """Every target of every trunk: its key, and the URI as it is written and read."""
     for place, trunk in enumerate(settings.trunk):
         for index, target in enumerate(trunk.targets):
-            uri = parse_uri(target)
+            uri = parse_uri(target.uri)
             if isinstance(uri, SipUri):
-                yield f"trunk[{place}].targets[{index}]", target, uri.host
+                yield f"trunk[{place}].targets[{index}]", target.uri, uri
 
 
-async def _unresolved(host: str) -> str:
-    """Why a host has no address; empty where it has."""
-    loop = asyncio.get_running_loop()
+async def _unresolved(uri: SipUri, resolver: Resolver) -> str:
+    """Why nothing leads to a target; empty where something does: DNS as calls ask it, else the machine's own ways."""
+    loop, host = asyncio.get_running_loop(), uri.params.get("maddr") or uri.host
     try:
         async with asyncio.timeout(RESOLVE_S):
+            if (await locate(uri, resolver.ask, families=("A", "AAAA"))).ways:
+                return ""
             await loop.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     except TimeoutError:
         return f"the name {host} was not resolved within {RESOLVE_S:g} s"

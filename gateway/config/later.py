@@ -5,8 +5,8 @@ does.  So ``provision``, ``check`` and the start of ``serve`` say one notice for
 gives and that matters in it, and the reference in README.md is made from the same list.  When a feature is built, its
 line here goes, and with it everything that is said.
 
-What a key says already today is no news: ``options_ping_s = 0`` is how targets are treated anyway.  Such values stand
-in ``fine``; where none are named it is the key's default.
+What a key says already today is no news: a value that switches off what nobody does anyway.  Such values stand in
+``fine``; where none are named it is the key's default.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,11 +36,7 @@ class Later:
     also: tuple[str, ...] = ()
 
 
-LATER: Final = (
-    Later("sip.tls", "SIP over TLS is not built: a tls:// address and a target by TLS are refused"),
-    Later("trunk[].digest", "nobody is challenged: hosts alone say who may call"),
-    Later("trunk[].options_ping_s", "targets are not pinged: a dead one is found by the call that tries it", fine=(0,)),
-)
+LATER: Final = (Later("trunk[].digest", "nobody is challenged: hosts alone say who may call"),)
 """In the order of the files' references."""
 
 

@@ -23,6 +23,7 @@ from gateway.config.values import (
     AddressPort,
     Flag,
     Host,
+    HostName,
     HostPort,
     HostRule,
     Identity,
@@ -53,6 +54,8 @@ CLAIM_S: Final = 15
 TRUNKS_MAX: Final = 1000
 """Sources are matched entry by entry; more trunks than this want a table of their own, not a file."""
 TRUNK_ENTRIES_MAX: Final = 1000
+TLS_NAMES_MAX: Final = 100
+"""Each is a certificate in the memory of every worker."""
 
 REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
 LEDGER_SCHEMES: Final = ("sqlite:///", "postgresql://")
@@ -69,11 +72,28 @@ class NodeSettings(Table):
     )
 
 
+class TlsNameSettings(Table):
+    """A certificate for peers that ask for one name (SNI, RFC 6066 3)."""
+
+    server_name: HostName = Field(description="the name that peers ask for")
+    certificate: AbsolutePath = Field(description="PEM file with the certificate for it, and its chain")
+    key: AbsolutePath = Field(description="PEM file with its private key")
+
+
 class TlsSettings(Table):
-    """Certificate and key that ``tls://`` addresses show."""
+    """What ``tls://`` addresses show, and by whom peers are verified; the files are read again when they change."""
 
     certificate: AbsolutePath = Field(description="PEM file with the certificate and its chain")
-    key: AbsolutePath = Field(description="PEM file with the private key")
+    key: AbsolutePath = Field(description="PEM file with the private key, without a pass phrase")
+    ca: AbsolutePath | None = Field(
+        default=None, description="PEM file with the authorities that peers' certificates are from; none: the system's"
+    )
+    client_certificates: Literal["none", "optional", "required"] = Field(
+        default="none", description="whether peers that connect are asked for a certificate, and must show one"
+    )
+    names: tuple[TlsNameSettings, ...] = Field(
+        default=(), max_length=TLS_NAMES_MAX, description="further certificates, by the name a peer asks for"
+    )
 
 
 class SipSettings(Table):
@@ -94,6 +114,15 @@ class SipSettings(Table):
     ring_timeout_s: Number = Field(default=180, gt=0, le=3600, description="how long a call may ring")
     target_timeout_s: Number = Field(
         default=4, gt=0, le=60, description="silence of a target before the next one is tried (SIP.md 4)"
+    )
+    failover_s: Number = Field(
+        default=20,
+        gt=0,
+        le=600,
+        description="how long after its first target a call that nobody has answered goes on to further ones",
+    )
+    nameservers: tuple[AddressPort, ...] = Field(
+        default=(), max_length=8, description='name servers such as "127.0.0.1:53" for targets; none: the machine\'s'
     )
     session_expires_s: Whole = Field(
         default=1800, ge=0, le=DAY_S, description="session timer (RFC 4028), at least 90; 0: off"
@@ -216,11 +245,27 @@ class TrunkSettings(Table):
         description="sources: address, CIDR or address:port; the most specific wins",
     )
     targets: tuple[Target, ...] = Field(
-        default=(), max_length=TRUNK_ENTRIES_MAX, description="where calls are sent, in order of preference"
+        default=(),
+        max_length=TRUNK_ENTRIES_MAX,
+        description="where calls are sent, in order of preference; or { uri, priority, weight } each: the lowest "
+        "priority first, those of one priority in turn by their weights",
+    )
+    proxy: Target | None = Field(
+        default=None, description="a proxy that calls to the targets go through: their next hop and their Route"
     )
     numbers: Literal["e164", "national"] = Field(default="e164", description="what digits without + are")
     digest: DigestSettings | None = Field(default=None, description="digest authentication (RFC 8760)")
-    options_ping_s: Whole = Field(default=30, ge=0, le=3600, description="OPTIONS to the targets; 0: off")
+    options_ping_s: Whole = Field(
+        default=30, ge=0, le=3600, description="OPTIONS to the targets; one that does not answer is tried last; 0: off"
+    )
+    large_by_tcp: Flag = Field(
+        default=True,
+        description="requests over 1300 bytes go to UDP targets by TCP, unless their URI says transport=udp "
+        "(RFC 3261 18.1.1)",
+    )
+    tls_name: HostName | None = Field(
+        default=None, description="name that the certificate of TLS targets must have; none: the host of the target"
+    )
     prefixes: tuple[Prefix, ...] = Field(
         default=(), max_length=TRUNK_ENTRIES_MAX, description="numbers a carrier takes; none: all"
     )
@@ -344,7 +389,7 @@ def _policy_trunk(trunk: TrunkSettings) -> Trunk:
         role=trunk.role,
         tenant=trunk.tenant or "",
         tenant_from=trunk.tenant_from or "",
-        targets=trunk.targets,
+        targets=tuple(target.uri for target in trunk.targets),
         numbers=trunk.numbers,
         prefixes=trunk.prefixes,
         emergency=trunk.emergency,
@@ -421,6 +466,11 @@ def _listen_twice(places: list[tuple[int, Listen]]) -> Iterator[Conflict]:
         seen.add(listen)
 
 
+def hears_tls(sip: SipSettings) -> bool:
+    """Whether there is an address where peers can connect by TLS."""
+    return any(transport == "tls" for _, transport in readable(sip.listen, lambda listen: listen.transport))
+
+
 def _needs_certificate(place: int, listen: Listen, sip: SipSettings) -> Iterator[Conflict]:
     if listen.transport == "tls" and not sip.tls:
         yield f"sip.listen[{place}]", f'"{listen}"', "needs [sip.tls] with certificate and key"
@@ -433,8 +483,11 @@ def _needs_advertise(place: int, listen: Listen, sip: SipSettings) -> Iterator[C
 
 
 def _worker_ports(sip: SipSettings) -> Iterator[Conflict]:
+    ports = f"{len(sip.worker_ports)} ports"
     if sip.workers > 1 and len(sip.worker_ports) < sip.workers:
-        yield "sip.worker_ports", f"{len(sip.worker_ports)} ports", f"expected one for each of {sip.workers} workers"
+        yield "sip.worker_ports", ports, f"expected one for each of {sip.workers} workers"
+    elif sip.workers > 1 and hears_tls(sip) and len(sip.worker_ports) < 2 * sip.workers:
+        yield "sip.worker_ports", ports, f"expected two for each of {sip.workers} workers: one of them is for TLS"
 
 
 def _session_timer(sip: SipSettings) -> Iterator[Conflict]:
@@ -458,6 +511,7 @@ def _trunks(settings: Settings) -> Iterator[Conflict]:
     yield from told(
         _names_twice(trunks),
         _hosts_twice(trunks),
+        _unheard_targets(settings),
         *(rule(key, trunk) for key, trunk in each for rule in (_payer, _carrier_payer, _chooses_calls, _limits)),
     )
 
@@ -478,6 +532,20 @@ def _hosts_twice(trunks: tuple[TrunkSettings, ...]) -> Iterator[Conflict]:
             if rule in owners:
                 yield f"trunk[{index}].hosts[{place}]", f'"{rule}"', f"already a source of {owners[rule]}"
             owners.setdefault(rule, names.get(index, f"trunk[{index}]"))
+
+
+def _unheard_targets(settings: Settings) -> Iterator[Conflict]:
+    """A peer that is reached by TLS must be able to reach us by it: its requests inside a call go to our Contact."""
+    if hears_tls(settings.sip):
+        return
+    wanted = "needs a tls:// address in sip.listen"
+    for index, targets in readable(settings.trunk, lambda trunk: trunk.targets):
+        for place, transport in readable(targets, lambda each: each.transport):
+            if transport == "tls":
+                yield f"trunk[{index}].targets[{place}]", f'"{targets[place]}"', wanted
+    for index, proxy in readable(settings.trunk, lambda trunk: trunk.proxy):
+        if proxy is not None and proxy.transport == "tls":
+            yield f"trunk[{index}].proxy", f'"{proxy}"', wanted
 
 
 def _paid_by(trunk: TrunkSettings) -> list[str]:

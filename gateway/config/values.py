@@ -39,6 +39,8 @@ SECRET_FILE_BYTES_MAX: Final = 4096
 """A secret file larger than this is the wrong file."""
 TLS_FILES: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 """Options of a Redis URL that name files (gateway.credit.address)."""
+WEIGHT_MAX: Final = 65_535
+"""Of a target's priority and weight, as of an SRV record's (RFC 2782)."""
 PATTERN_CHARS_MAX: Final = 128
 """A dial rule's pattern is matched on at most 32 characters; a longer pattern is a mistake or an attack."""
 
@@ -101,6 +103,19 @@ class HostRule:
         return host if self.port is None else f"{bracketed(host)}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class TargetRule:
+    """One of a trunk's targets; ``priority`` 0: its place in the list, counted from 1."""
+
+    uri: str
+    transport: str
+    priority: int = 0
+    weight: int = 1
+
+    def __str__(self) -> str:
+        return self.uri
+
+
 def bracketed(host: str) -> str:
     """``host`` as it stands before a colon and port: an IPv6 address in brackets (RFC 3986 3.2.2)."""
     return f"[{host}]" if ":" in host else host
@@ -124,22 +139,15 @@ def _split(text: str, expected: str) -> tuple[SplitResult, int]:
     return parts, port
 
 
-def _check_spoken(transport: str, instead: str) -> None:
-    """Refuse what is known and not built: an address that nobody hears or reaches would fail call by call."""
-    if transport not in SPOKEN:
-        raise ValueError(f"SIP over {transport.upper()} is not built yet: {instead}")
-
-
 def parse_listen(value: object) -> Listen:
     """``udp://ADDRESS:PORT``, ``tcp://…`` or ``tls://…``; an IP address, in brackets where it is IPv6."""
     expected = 'a listen address such as "udp://127.0.0.1:5060" (udp, tcp or tls)'
     if isinstance(value, Listen):
         return value
     parts, port = _split(_text(value, expected), expected)
-    if parts.scheme not in ("udp", "tcp", "tls") or parts.path or parts.query or parts.username is not None:
+    if parts.scheme not in SPOKEN or parts.path or parts.query or parts.username is not None:
         raise ValueError(f"expected {expected}")
     host = _address(parts.hostname or "", expected)
-    _check_spoken(parts.scheme, f"listen on tcp://{bracketed(host)}:{port} or udp://{bracketed(host)}:{port} instead")
     return Listen(cast(Literal["udp", "tcp", "tls"], parts.scheme), host, port)
 
 
@@ -190,8 +198,27 @@ def parse_ports(value: object) -> tuple[int, ...]:
     return tuple(range(first, last + 1))
 
 
-def parse_target(value: object) -> str:
-    """A trunk's target: a SIP URI without user part, ``sip:HOST[:PORT][;transport=udp|tcp|tls]``."""
+def parse_target(value: object) -> TargetRule:
+    """A trunk's target: a SIP URI without user part, ``sip:HOST[:PORT][;transport=udp|tcp|tls]``, or a table of it
+    with ``priority`` and ``weight``."""
+    if isinstance(value, TargetRule):
+        return value
+    if not isinstance(value, dict):
+        return TargetRule(*_target_uri(value))
+    expected = f'a table such as {{ uri = "sip:127.0.0.1:5090", priority = 1, weight = 1 }}, each 1 to {WEIGHT_MAX}'
+    ranks = [value.get(name, 1) for name in ("priority", "weight")]
+    if set(value) - {"uri", "priority", "weight"} or not all(_is_rank(rank) for rank in ranks):
+        raise ValueError(f"expected {expected}")
+    uri, transport = _target_uri(value.get("uri"))
+    return TargetRule(uri, transport, value.get("priority", 0), ranks[1])
+
+
+def _is_rank(rank: object) -> bool:
+    return isinstance(rank, int) and not isinstance(rank, bool) and 1 <= rank <= WEIGHT_MAX
+
+
+def _target_uri(value: object) -> tuple[str, str]:
+    """The URI of a target as it is written, and its transport."""
     expected = 'a SIP URI such as "sip:127.0.0.1:5090" or "sip:pbx.example.org;transport=tcp"'
     text = _text(value, expected)
     try:
@@ -200,10 +227,9 @@ def parse_target(value: object) -> str:
         raise ValueError(f"expected {expected}: {error}") from None
     if not isinstance(uri, SipUri) or uri.user or uri.headers:
         raise ValueError(f"expected {expected}, without a user part")
-    if uri.transport not in ("udp", "tcp", "tls"):
+    if uri.transport not in SPOKEN:
         raise ValueError(f"expected {expected}; the transport is udp, tcp or tls")
-    _check_spoken(uri.transport, f'reach this peer as "sip:{bracketed(uri.host)}:PORT;transport=tcp" or leave it out')
-    return text
+    return text, uri.transport
 
 
 def parse_micros(value: object) -> int:
@@ -343,7 +369,7 @@ ListenAddress = Annotated[Listen, PlainValidator(parse_listen)]
 AddressPort = Annotated[HostPort, PlainValidator(parse_host_port)]
 Host = Annotated[HostRule, PlainValidator(parse_host_rule)]
 Ports = Annotated[tuple[int, ...], PlainValidator(parse_ports)]
-Target = Annotated[str, PlainValidator(parse_target)]
+Target = Annotated[TargetRule, PlainValidator(parse_target)]
 Secret = Annotated[SecretStr, PlainValidator(parse_secret)]
 MailUrl = Annotated[str, PlainValidator(parse_mail_url)]
 RedisUrl = Annotated[str, PlainValidator(parse_redis_url)]
@@ -351,6 +377,13 @@ LedgerUrl = Annotated[str, PlainValidator(parse_ledger_url)]
 AbsolutePath = Annotated[Path, PlainValidator(parse_path)]
 TimeZone = Annotated[str, PlainValidator(parse_zone)]
 Pattern = Annotated[str, PlainValidator(parse_pattern)]
+HostName = Annotated[
+    str,
+    _matching(
+        r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*",
+        'a host name such as "sip.example.org"',
+    ),
+]
 Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits, . _ - (at most 64)")]
 Identity = Annotated[str, _matching(r"[^\s:/{}]{1,128}", "an id without spaces, : / { } (at most 128)")]
 Country = Annotated[str, _matching(r"[A-Z]{2}", 'a country of two capital letters such as "US" (ISO 3166-1)')]

@@ -29,6 +29,7 @@ from gateway.sip.events import (
     StrayAnswer,
 )
 from gateway.sip.identity import Identity, mark_of
+from gateway.sip.large import LargeRequests
 from gateway.sip.layer import Counts, Timers, TransactionLayer, merge_key, server_key
 from gateway.sip.message import DEFAULT_SIZE, METHODS, Request, Response, Size, parse
 from gateway.sip.reasons import SIP_REASONS, SipReason, reason_of_fault, refusal_of
@@ -39,7 +40,6 @@ from gateway.sip.transaction import (
     PROCEEDING,
     REQUEST,
     STATUS_EVENTS,
-    TRANSPORT_ERROR,
     ClientTransaction,
     Head,
     ServerTransaction,
@@ -106,7 +106,7 @@ class Endpoint:
         self._limits = limits
         self._allowed = tuple(allowed)
         self._supported = frozenset(supported)
-        self._layer = TransactionLayer(deadlines, timers)
+        self._layer = TransactionLayer(deadlines, timers, LargeRequests(identity))
         self._salt = crc32(new_token().encode())
         self._product = (("Server", identity.product),) if identity.product else ()
         self._user_agent = (("User-Agent", identity.product),) if identity.product else ()
@@ -120,6 +120,11 @@ class Endpoint:
     def load(self) -> int:
         """Live transactions, with those that only linger to absorb retransmissions."""
         return len(self._layer.clients) + len(self._layer.servers)
+
+    @property
+    def large(self) -> LargeRequests:
+        """Which peers get requests that are too large for a datagram over TCP."""
+        return self._layer.large
 
     @property
     def counts(self) -> Counts:
@@ -163,7 +168,7 @@ class Endpoint:
         """The transport could not send to ``flow``: requests to it that nobody answered yet have failed (17.1.4)."""
         peer = flow[:3]
         for client in [client for client in self._layer.unanswered.values() if client.target[:3] == peer]:
-            client.step(TRANSPORT_ERROR, None, now)
+            self._layer.not_sent(client, now)
 
     def connection_lost(self, flow: Flow, now: float) -> None:
         """A connection ended: as :meth:`send_failed`.  Where an INVITE rings, its answer may come over another one."""
@@ -177,7 +182,8 @@ class Endpoint:
 
     def contact(self, flow: Flow, user: str = "") -> str:
         """Our Contact value for a peer on ``flow``, with its ``<>``; ``user`` must be escaped."""
-        return self.identity.contact(flow.transport, user)
+        identity = self.identity if self.identity.other is None else self.identity.towards(flow.host)
+        return identity.contact(flow.transport, user)
 
     def _with_product(self, headers: Headers) -> Headers:
         return (*headers, *self._user_agent) if self._user_agent else headers
@@ -249,7 +255,8 @@ class Endpoint:
         one of :meth:`new_branch` where it had to be known before.
         """
         branch = branch or self.new_branch()
-        via = self.identity.via(target.transport, branch)
+        identity = self.identity if self.identity.other is None else self.identity.towards(target.host)
+        via = identity.via(target.transport, branch)
         head: Head | None = None
         if method == "INVITE":
             via += mark_of(uri)
@@ -317,10 +324,11 @@ class Endpoint:
 
         It is no transaction: the caller keeps the bytes, for :meth:`resend` when the 2xx comes again.
         """
+        identity = self.identity if self.identity.other is None else self.identity.towards(target.host)
         data = build_request(
             "ACK",
             fields.uri,
-            via=self.identity.via(target.transport, self.new_branch()),
+            via=identity.via(target.transport, self.new_branch()),
             from_=fields.from_,
             to=fields.to,
             call_id=fields.call_id,

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from gateway.sip.address import Via, parse_via
 from gateway.sip.errors import BadMessage
+from gateway.sip.events import Flow
 from gateway.sip.message import Request
 
 MARK: Final = "called"
@@ -20,17 +21,31 @@ MARK: Final = "called"
 class Identity:
     """Who this endpoint is in Via and Contact: ``host`` (bare) and a port for each transport it can be reached on.
 
-    ``product`` is what Server and User-Agent say; left out where empty.
+    ``product`` is what Server and User-Agent say; left out where empty.  ``other`` is who it is towards peers of the
+    other address family: an IPv6 peer cannot answer to a Via that names an IPv4 address.
     """
 
-    __slots__ = ("_contacts", "_vias", "host", "place", "ports", "product")
+    __slots__ = ("_contacts", "_is_six", "_vias", "host", "other", "place", "ports", "product")
 
-    def __init__(self, host: str, port: int, *, ports: dict[str, int] | None = None, product: str = "") -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        ports: dict[str, int] | None = None,
+        product: str = "",
+        other: "Identity | None" = None,
+    ) -> None:
+        self._is_six = ":" in host
+        self.other = other
+        """Who it is towards the other family; None: the same."""
         self.host = f"[{host}]" if ":" in host else host
         self.ports = {"udp": port, "tcp": port, "tls": port} | (ports or {})
         self.product = product
         self.place = " ".join((self.host, *(f"{transport}:{at}" for transport, at in sorted(self.ports.items()))))
         """All of where it can be reached, as one text: an endpoint of another place is not reached at this one."""
+        if other is not None:
+            self.place += f" {other.place}"
         self._vias = {
             # rport: the peer shall answer to where the request came from (RFC 3581 3).
             transport: f"SIP/2.0/{transport.upper()} {self.host}:{at};rport;branch="
@@ -38,13 +53,19 @@ class Identity:
         }
         self._contacts = {transport: self._contact(transport, "") for transport in self.ports}
 
+    def towards(self, host: str) -> "Identity":
+        """Who this endpoint is for a peer at this address."""
+        other = self.other
+        return self if other is None or (":" in host) == self._is_six else other
+
     def via(self, transport: str, branch: str) -> str:
         """A Via value with that branch."""
         return self._vias[transport] + branch
 
-    def sent_by(self, transport: str) -> str:
-        """What stands as sent-by in :meth:`via` (20.42)."""
-        return f"{self.host}:{self.ports[transport]}"
+    def sent_by(self, flow: Flow) -> str:
+        """What stands as sent-by in the Via of requests to a peer on ``flow`` (20.42)."""
+        own = self.towards(flow.host)
+        return f"{own.host}:{own.ports[flow.transport]}"
 
     def contact(self, transport: str = "udp", user: str = "") -> str:
         """A Contact value, with its ``<>``; ``user`` must be escaped."""
@@ -57,7 +78,9 @@ class Identity:
 
     def is_mine(self, via: Via) -> bool:
         """True where ``via`` is a hop of this endpoint."""
-        return via.host.lower() == self.host.lower() and self.ports.get(via.transport.lower()) == via.reply_port
+        if via.host.lower() == self.host.lower() and self.ports.get(via.transport.lower()) == via.reply_port:
+            return True
+        return self.other is not None and self.other.is_mine(via)
 
     def passes(self, request: Request) -> int:
         """How often a request for the same number went out from this endpoint before it came here."""

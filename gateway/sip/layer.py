@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from gateway.sip.deadlines import Deadlines, DelayLine
 from gateway.sip.events import Event, Flow, Send
+from gateway.sip.large import DATAGRAM_SIZE, TRY_S, LargeRequests
 from gateway.sip.message import Request, Response
 from gateway.sip.transaction import (
+    TRANSPORT_ERROR,
     ClientTransaction,
     Head,
     ServerTransaction,
@@ -32,6 +34,14 @@ class Timers(NamedTuple):
     """Longest interval between retransmissions of anything but an INVITE."""
     t4: float = 5.0
     """How long a message may stay in the network."""
+
+
+class Spare(NamedTuple):
+    """A request as a datagram, while it is tried over TCP."""
+
+    target: Flow
+    request_bytes: bytes
+    head: Head | None
 
 
 class Counts:
@@ -58,19 +68,22 @@ class TransactionLayer:
         "counts",
         "deadlines",
         "events",
+        "large",
         "long",
         "merged",
         "output",
         "servers",
         "short",
+        "spares",
         "t4",
         "timers",
         "unacknowledged",
         "unanswered",
     )
 
-    def __init__(self, deadlines: Deadlines, timers: Timers) -> None:
+    def __init__(self, deadlines: Deadlines, timers: Timers, large: LargeRequests) -> None:
         self.deadlines = deadlines
+        self.large = large
         self.timers = timers
         self.counts = Counts()
         self.output: list[Send] = []
@@ -78,6 +91,8 @@ class TransactionLayer:
         self.clients: dict[str, ClientTransaction] = {}
         self.unanswered: dict[str, ClientTransaction] = {}
         """Those of them that have heard nothing yet: what a transport error ends, few however many linger."""
+        self.spares: dict[str, Spare] = {}
+        """By key of a transaction that was sent over TCP for its size: what it is as a datagram."""
         self.servers: dict[tuple[str, ...], ServerTransaction] = {}
         self.merged: dict[tuple[str, str, int, str], ServerTransaction] = {}
         """By Call-ID, From tag and CSeq: what a second copy of a request over another path has in common (8.2.2.2)."""
@@ -106,8 +121,45 @@ class TransactionLayer:
         """Send a request in a transaction of its own; ``head`` is an INVITE's."""
         client = ClientTransaction(self, method, branch, data, target, owner, head)
         self.count_out(method, 0)
+        if len(data) > DATAGRAM_SIZE and target.transport == "udp":
+            self._try_tcp(client, now)
         start(client, None, now)
         return client
+
+    def _try_tcp(self, client: ClientTransaction, now: float) -> None:
+        """Send a request that is too large for a datagram over TCP, if its peer is to be asked by it (18.1.1)."""
+        via = client.head.via if client.head is not None else self.large.via_of(client.request_bytes)
+        changed = self.large.over_tcp(client.request_bytes, via, client.target)
+        if changed is None:
+            return
+        self.spares[client.key] = Spare(client.target, client.request_bytes, client.head)
+        client.request_bytes, via, client.target = changed
+        client.reliable = True
+        if client.head is not None:
+            client.head = client.head._replace(via=via)
+        self.deadlines.at(now + TRY_S, lambda at: self._end_try(client, at))
+
+    def _end_try(self, client: ClientTransaction, now: float) -> None:
+        """The peer has had its time to answer over TCP."""
+        if client.key in self.unanswered and self.clients.get(client.key) is client:
+            self._fall_back(client, now)
+        else:
+            self.spares.pop(client.key, None)
+
+    def _fall_back(self, client: ClientTransaction, now: float) -> bool:
+        """Send as a datagram what was sent over TCP for its size; False where it was not, or was already."""
+        spare = self.spares.pop(client.key, None)
+        if spare is None:
+            return False
+        client.target, client.request_bytes, client.head = spare
+        client.reliable = False
+        start(client, None, now)
+        return True
+
+    def not_sent(self, client: ClientTransaction, now: float) -> None:
+        """The transport could not send a request that nobody has answered: it has failed (17.1.4)."""
+        if not self._fall_back(client, now):
+            client.step(TRANSPORT_ERROR, None, now)
 
     def open_server(self, request: Request, flow: Flow, reply_flow: Flow, key: tuple[str, ...]) -> ServerTransaction:
         """Take a new request; of requests without To tag remember what copies of them would have in common."""
@@ -134,6 +186,8 @@ class TransactionLayer:
         self.deadlines.cancel(client.deadline)
         self.clients.pop(client.key, None)
         self.unanswered.pop(client.key, None)
+        if self.spares:
+            self.spares.pop(client.key, None)
 
     def drop_server(self, server: ServerTransaction) -> None:
         """Forget a server transaction."""

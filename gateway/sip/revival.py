@@ -47,8 +47,8 @@ def sent_invite(
 
     ``sent_by`` is what its Via said.
     """
-    layer, identity = endpoint._layer, endpoint.identity
-    via = identity.via(target.transport, branch).replace(identity.sent_by(target.transport), sent_by, 1) + mark_of(uri)
+    layer, identity = endpoint._layer, endpoint.identity.towards(target.host)
+    via = identity.via(target.transport, branch).replace(identity.sent_by(target), sent_by, 1) + mark_of(uri)
     head = Head(uri, via, (), from_, to, call_id, cseq)
     client = ClientTransaction(layer, "INVITE", branch, b"", target, owner, head)
     client.state = PROCEEDING

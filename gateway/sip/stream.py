@@ -15,6 +15,9 @@ MESSAGE_LIMIT: Final = 65_535
 KEEPALIVE_LIMIT: Final = 1024
 """CRLFs between two messages, in octets; a keep-alive is four (RFC 5626 3.5.1), more is a peer that sends noise."""
 
+PING_SIZE: Final = 4
+"""Octets of a double CRLF."""
+
 _LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*+:(?:[ \t]|\r\n[ \t])*+([^\r\n]*)", re.IGNORECASE)
 
 
@@ -34,7 +37,7 @@ class BadFrame(BadMessage):
 class StreamFramer:
     """Cuts one connection's byte stream into messages."""
 
-    __slots__ = ("_buffer", "_head_end", "_limit", "_need", "_scanned")
+    __slots__ = ("_buffer", "_head_end", "_limit", "_line_ends", "_need", "_pings", "_scanned")
 
     def __init__(self, limit: int = MESSAGE_LIMIT) -> None:
         self._buffer = bytearray()
@@ -45,6 +48,14 @@ class StreamFramer:
         """Octets of the message at hand, once its head is complete."""
         self._scanned = 0
         """Where to look on for the end of a head, so that a slow sender costs no more than a fast one."""
+        self._line_ends = 0
+        """Octets of line ends since the last message or ping, in whatever pieces they came."""
+        self._pings = 0
+
+    def take_pings(self) -> int:
+        """How often the peer has asked for a sign of life since the last call (a double CRLF, RFC 5626 3.5.1)."""
+        pings, self._pings = self._pings, 0
+        return pings
 
     @property
     def pending(self) -> int:
@@ -89,9 +100,13 @@ class StreamFramer:
     def _skip_keepalive(self, complete: list[bytes]) -> None:
         buffer = self._buffer
         kept = buffer.lstrip(b"\r\n")
-        if len(buffer) - len(kept) > KEEPALIVE_LIMIT:
-            raise BadFrame(f"{len(buffer) - len(kept)} octets of line ends are no keep-alive", complete)
-        del buffer[: len(buffer) - len(kept)]
+        skipped = len(buffer) - len(kept)
+        if skipped > KEEPALIVE_LIMIT:
+            raise BadFrame(f"{skipped} octets of line ends are no keep-alive", complete)
+        pings, left = divmod(self._line_ends + skipped, PING_SIZE)
+        self._pings += pings
+        self._line_ends = 0 if kept else left
+        del buffer[:skipped]
 
     def _body_size(self, complete: list[bytes]) -> int:
         """Content-Length, which a stream must have (18.3): once, or several times the same."""

@@ -82,6 +82,10 @@ REDIS: Final = Metric("redis_seconds", "histogram", "Round trips to Redis, in se
 SIP_MESSAGES: Final = Metric("sip_messages", "counter", "SIP messages.", ("direction", "method", "status"))
 SIP_RETRANSMISSIONS: Final = Metric("sip_retransmissions", "counter", "SIP messages sent again by a timer.")
 SIP_PARSE_ERRORS: Final = Metric("sip_parse_errors", "counter", "Datagrams and frames that are no SIP message.")
+TARGET_UP: Final = Metric(
+    "target_up", "gauge", "1 where every process finds this address of a trunk up.", ("trunk", "target"), fold="min"
+)
+TARGET_PINGS: Final = Metric("target_pings", "counter", "OPTIONS sent to targets, by what came back.", ("result",))
 RECHARGE: Final = Metric("recharge", "counter", "Recharges asked for, by what became of them.", ("result",))
 NOTICES: Final = Metric("notices", "counter", "Messages to tenants, by what became of each try.", ("result",))
 BUILD_INFO: Final = Metric("build_info", "gauge", "Version of the gate; always 1.", ("version",), fold="min")
@@ -110,6 +114,8 @@ METRICS: Final = {
         SIP_MESSAGES,
         SIP_RETRANSMISSIONS,
         SIP_PARSE_ERRORS,
+        TARGET_UP,
+        TARGET_PINGS,
         RECHARGE,
         NOTICES,
         BUILD_INFO,

@@ -35,6 +35,8 @@ class WorkerMetrics:
         self._parse_errors = meter.counter(metrics.SIP_PARSE_ERRORS)
         self._active = meter.gauge(metrics.CALLS_ACTIVE)
         self._redis_up = meter.gauge(metrics.REDIS_UP)
+        self._target_up = meter.gauge(metrics.TARGET_UP)
+        self._pings = meter.counter(metrics.TARGET_PINGS)
 
     def ended(self, outcome: str, reason: str, kind: str, count: int = 1) -> None:
         """A call ended or was refused: ``reason`` is a code of policy.reasons, ``kind`` a call type."""
@@ -55,6 +57,14 @@ class WorkerMetrics:
     def redis_up(self, up: bool) -> None:
         """Whether the store answers; fits StoreObserver.up."""
         self._redis_up.set(int(up))
+
+    def ping(self, result: str) -> None:
+        """A ping of a target came back, or did not: ``answered``, ``refused``, ``lost``."""
+        self._pings.inc((result,))
+
+    def targets(self, up: Mapping[tuple[str, str], bool]) -> None:
+        """Which addresses are up, by trunk and address; what is left out is pinged no more."""
+        self._target_up.replace({key: int(value) for key, value in up.items()})
 
     def active(self, calls: Mapping[tuple[str, str], int]) -> None:
         """Live calls by trunk and state; what is left out is gone."""

@@ -8,7 +8,7 @@ another worker read it; a stream answer on its connection, through the worker th
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
@@ -19,6 +19,7 @@ from gateway.sip.message import Response, parse
 from gateway.transport.handoff import HEARD, WRITE, Handoff, LiveSlots
 from gateway.transport.names import Names
 from gateway.transport.streams import Streams, holder_of
+from gateway.transport.tls import Contexts
 from gateway.transport.udp import UdpPort
 
 ROUTES_MAX: Final = 4096
@@ -56,25 +57,40 @@ class Sockets:
     slot: int = 0
     own_udp: list[socket.socket] = field(default_factory=list)
     own_tcp: list[socket.socket] = field(default_factory=list)
+    own_tls: list[socket.socket] = field(default_factory=list)
     shared_udp: list[socket.socket] = field(default_factory=list)
     shared_tcp: list[socket.socket] = field(default_factory=list)
+    shared_tls: list[socket.socket] = field(default_factory=list)
     live: LiveSlots | None = None
     inbox: socket.socket | None = None
     outboxes: dict[int, socket.socket] = field(default_factory=dict)
 
 
 class Transport:
-    """All sockets of one worker; ``may_connect(host)`` says which sources may open a stream."""
+    """All sockets of one worker; ``may_connect(host)`` says which sources may open a stream.
 
-    def __init__(self, sockets: Sockets, listener: Listener, may_connect: Callable[[str], bool]) -> None:
+    ``contexts`` are the certificates of TLS, ``knows(host)`` says whether a trunk names a source.
+    """
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        listener: Listener,
+        may_connect: Callable[[str], bool],
+        contexts: Contexts | None = None,
+        *,
+        knows: Callable[[str], bool] = lambda host: True,
+    ) -> None:
         self._sockets = sockets
         self._listener = listener
         self._routes: dict[Flow, Route] = {}
         self._flows_to: dict[tuple[str, str, int], set[Flow]] = {}
+        self._expected: dict[tuple[str, int], str] = {}
+        self._looked_up: dict[tuple[str, int], str] = {}
         self._handoff = self._make_handoff(sockets)
         self._udp: dict[int, UdpPort] = {}
         self._own: list[UdpPort] = []
-        self.streams = Streams(sockets.slot, self, may_connect)
+        self.streams = Streams(sockets.slot, self, may_connect, contexts, knows=knows, name_of=self._name_of)
         self._names: Names | None = None
 
     def _make_handoff(self, sockets: Sockets) -> Handoff | None:
@@ -92,6 +108,7 @@ class Transport:
             for sock in socks:
                 self._open_udp(sock, shared, loop)
         await self.streams.open(self._sockets.own_tcp, self._sockets.shared_tcp)
+        await self.streams.open_tls(self._sockets.own_tls, self._sockets.shared_tls)
         if self._handoff is not None:
             self._handoff.open(loop)
 
@@ -113,6 +130,14 @@ class Transport:
             self._handoff.close()
         if self._names is not None:
             await self._names.close()
+
+    def expect(self, names: Mapping[tuple[str, int], str]) -> None:
+        """Whom peers at these addresses and ports must prove to be (RFC 5922 7.3); replaces what was said before."""
+        self._expected = dict(names)
+
+    def _name_of(self, host: str, port: int) -> str:
+        place = (host, port)
+        return self._expected.get(place) or self._looked_up.get(place) or host.partition("%")[0]
 
     @property
     def lost_datagrams(self) -> int:
@@ -152,7 +177,7 @@ class Transport:
         if not 0 < flow.port <= PORT_MAX:
             return partial(self._no_way, flow)
         if flow.transport != "udp":
-            return partial(self.streams.send_to, address, flow.port)
+            return partial(self.streams.send_to, flow.transport, address, flow.port)
         port = self._udp.get(flow.local) or self._own_port(address)
         if port is None:
             return partial(self._no_way, flow)
@@ -176,6 +201,10 @@ class Transport:
             if address is None:
                 self._no_way(flow, data)
             else:
+                if flow.transport == "tls":
+                    if len(self._looked_up) >= ROUTES_MAX:
+                        self._looked_up.clear()
+                    self._looked_up[address, flow.port] = flow.host
                 # not remembered under the name: the next message asks again when the answer is too old
                 self._flows_to.setdefault((flow.transport, address, flow.port), set()).add(flow)
                 self._route_to(flow, address)(data)
@@ -183,12 +212,29 @@ class Transport:
         self._names.find(flow.host, found)
 
     def _send_on_stream(self, flow: Flow, data: bytes) -> None:
-        slot = holder_of(flow.local)
-        if slot != self._sockets.slot:
+        """Send on the connection that the flow names, or where it is gone, over one to the flow's address.
+
+        A response is written by whichever worker holds the connection.  A request of ours is not handed to another
+        one, which would hear its response and not know it.
+        """
+        slot, is_request = holder_of(flow.local), not data.startswith(b"SIP/2.0 ")
+        if slot != self._sockets.slot and not is_request:
             if self._handoff is not None:
                 self._handoff.send(slot, WRITE, flow, data)
-        elif not self.streams.send_on(flow, data):
-            self.streams.send_to(flow.host, _port_without_connection(flow, data), data)
+            return
+        if is_request:
+            self._tell_of(flow, self.streams.port_of(flow.local) or flow.port)
+        if not self.streams.send_on(flow, data):
+            port = flow.port if is_request else _port_without_connection(flow, data)
+            self.streams.send_to(flow.transport, flow.host, port, data)
+
+    def _tell_of(self, flow: Flow, port: int) -> None:
+        """Remember whom to tell when the connection to this port, or the one that is opened instead, breaks."""
+        if len(self._flows_to) >= ROUTES_MAX:
+            self._flows_to.clear()
+            self._routes.clear()
+        for each in {port, flow.port}:
+            self._flows_to.setdefault((flow.transport, flow.host, each), set()).add(flow)
 
     # what comes in
 
@@ -217,11 +263,11 @@ class Transport:
     def lost(self, flow: Flow) -> None:
         """A connection is gone: also what had been sent to its peer over it."""
         self._listener.connection_lost(flow)
-        self._failed("tcp", flow.host, flow.port)
+        self._failed(flow.transport, flow.host, flow.port)
 
-    def failed(self, host: str, port: int) -> None:
-        """Nothing arrives at this address by TCP."""
-        self._failed("tcp", host, port)
+    def failed(self, transport: str, host: str, port: int) -> None:
+        """Nothing arrives at this address by this transport."""
+        self._failed(transport, host, port)
 
     def _failed(self, transport: str, host: str, port: int) -> None:
         for flow in self._flows_to.get((transport, host, port), ()):
@@ -234,11 +280,11 @@ class Transport:
 
 
 def _port_without_connection(flow: Flow, data: bytes) -> int:
-    """Where an answer goes when its connection has broken: the port of its Via, else 5060 (RFC 3261 18.2.2)."""
+    """Where an answer goes when its connection has broken: the port of its Via, else the default (RFC 3261 18.2.2)."""
     try:
         message = parse(data)
     except BadMessage:
         return flow.port
     if not isinstance(message, Response):
         return flow.port
-    return message.top_via.port or 5060
+    return message.top_via.reply_port

@@ -7,21 +7,18 @@ ordinary one is then counted against calls a second and live calls.
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from gateway.call.intake import call_request
 from gateway.sip.events import Flow
 from gateway.sip.message import Request
 from gateway.transport.admission import Gate, Sources
 from gateway.worker.directory import NEVER_READ
+from gateway.worker.targets import Targets
 from policy.decide import decide
 from policy.directory import Directory
 from policy.plan import NumberPlan
 from policy.reasons import REASONS
 from policy.verdict import Allow, Deny, Verdict
-
-SIP_PORT: Final = 5060
-"""Where a Via without a port means (RFC 3261 18.2.2)."""
 
 
 class Decider:
@@ -42,6 +39,8 @@ class Decider:
         self.directory = Directory()
         self.ordinary_calls: Callable[[], int] = lambda: 0
         self.outbox_full: Callable[[], bool] = lambda: False
+        self.targets: Targets | None = None
+        """Who knows the addresses and the order of the routes that policy names."""
         self._sources = sources
         self._gate = gate
         self._plan = plan
@@ -52,12 +51,15 @@ class Decider:
         """Allow or Deny for one initial INVITE that came on ``flow`` at ``now`` (monotonic seconds)."""
         began_s = time.perf_counter()
         verdict = self._decide(request, flow, now)
+        targets = self.targets
+        if targets is not None and targets.reorders and isinstance(verdict, Allow):
+            verdict = replace(verdict, routes=targets.order(verdict.routes))
         self._observe(time.perf_counter() - began_s)
         return verdict
 
     def _decide(self, request: Request, flow: Flow, now: float) -> Verdict:
         # on a stream the source port is the kernel's choice; the peer's own port stands in its Via (SIP.md 4)
-        port = flow.port if flow.transport == "udp" else request.top_via.port or SIP_PORT
+        port = flow.port if flow.transport == "udp" else request.top_via.reply_port
         name = self._sources.trunk(flow.host, port)
         trunk = self.directory.trunks.get(name) if name is not None else None
         if trunk is None:

@@ -54,8 +54,10 @@ class Plan:
     slot: int = 0
     own_udp: tuple[int, ...] = ()
     own_tcp: tuple[int, ...] = ()
+    own_tls: tuple[int, ...] = ()
     shared_udp: tuple[int, ...] = ()
     shared_tcp: tuple[int, ...] = ()
+    shared_tls: tuple[int, ...] = ()
     live: int | None = None
     inbox: int | None = None
     outboxes: dict[int, int] = field(default_factory=dict)
@@ -84,21 +86,30 @@ class Plan:
     def descriptors(self) -> tuple[int, ...]:
         """Every descriptor the process inherits."""
         named = [fd for fd in (self.live, self.inbox, self.admin) if fd is not None]
-        listening = (*self.own_udp, *self.own_tcp, *self.shared_udp, *self.shared_tcp)
-        return (*listening, *named, *self.outboxes.values())
+        own, shared = (
+            (*self.own_udp, *self.own_tcp, *self.own_tls),
+            (*self.shared_udp, *self.shared_tcp, *self.shared_tls),
+        )
+        return (*own, *shared, *named, *self.outboxes.values())
 
     def sockets(self) -> Sockets:
         """The inherited sockets of a worker, opened in this process."""
         return Sockets(
             slot=self.slot,
-            own_udp=[socket.socket(fileno=fd) for fd in self.own_udp],
-            own_tcp=[socket.socket(fileno=fd) for fd in self.own_tcp],
-            shared_udp=[socket.socket(fileno=fd) for fd in self.shared_udp],
-            shared_tcp=[socket.socket(fileno=fd) for fd in self.shared_tcp],
+            own_udp=_opened(self.own_udp),
+            own_tcp=_opened(self.own_tcp),
+            own_tls=_opened(self.own_tls),
+            shared_udp=_opened(self.shared_udp),
+            shared_tcp=_opened(self.shared_tcp),
+            shared_tls=_opened(self.shared_tls),
             live=None if self.live is None else LiveSlots(self.live, self.settings.sip.workers),
             inbox=None if self.inbox is None else socket.socket(fileno=self.inbox),
             outboxes={slot: socket.socket(fileno=fd) for slot, fd in self.outboxes.items()},
         )
+
+
+def _opened(descriptors: tuple[int, ...]) -> list[socket.socket]:
+    return [socket.socket(fileno=fd) for fd in descriptors]
 
 
 def ready_file(data_dir: Path, slot: int) -> Path:

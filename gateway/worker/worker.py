@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Final
 
 from gateway.call.b2bua import B2bua
@@ -30,6 +31,7 @@ from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.telemetry.worker import WorkerMetrics
 from gateway.transport.admission import Gate, Sources
 from gateway.transport.clock import Clock
+from gateway.transport.tls import Contexts
 from gateway.transport.transport import Sockets, Transport
 from gateway.worker.decide import Decider
 from gateway.worker.directory import DirectoryWatch
@@ -39,6 +41,7 @@ from gateway.worker.garbage import Garbage
 from gateway.worker.low_credit import LowCredit
 from gateway.worker.orders import follow_orders
 from gateway.worker.plan import Plan
+from gateway.worker.reach import Reach
 from gateway.worker.takeover import Takeover
 from gateway.worker.tokens import Tokens, own_call_ids
 from gateway.worker.turn import Turn
@@ -48,9 +51,9 @@ STORES_WAIT_S: Final = 3.0
 """How long a start waits for the first directory from the ledger; then it goes on with the one that was kept."""
 
 OPEN_WAIT_S: Final = 10.0
-"""How long it waits for the settler to make a Redis ready that answers and is new or was lost: until then ordinary calls
-would be refused, and a settler that starts on a busy machine has tables to make first.  Then emergency calls at least
-have to pass."""
+"""How long it waits for the settler to make a Redis ready that answers and is new or was lost: until then ordinary
+calls would be refused, and a settler that starts on a busy machine has tables to make first.  Then emergency calls at
+least have to pass."""
 
 STORE_POLL_S: Final = 0.05
 """How often a start looks whether Redis is ready."""
@@ -122,10 +125,9 @@ class Worker:
         low_credit = LowCredit(lambda name: self._b2bua.view(name, self._clock.monotonic()), self._store.submit)
         self._turn.hear_result = low_credit.hear
         self._ladder = self._tap_calls()
-        drops = settings.sip.unknown_source == "drop"
-        if drops:
-            self._turn.is_unheard = sources.is_stranger
-        self._transport = Transport(sockets, self._turn, sources.knows if drops else _anyone)
+        self._transport = self._make_transport(sockets, sources)
+        self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
+        self._decider.targets = self._reach.targets
         self._turn.send = self._transport.send
         self._turn.may_speak = lambda now: False  # there are no sockets yet
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
@@ -145,6 +147,15 @@ class Worker:
         self._stopping = asyncio.Event()
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
+
+    def _make_transport(self, sockets: Sockets, sources: Sources) -> Transport:
+        sip = self._settings.sip
+        drops = sip.unknown_source == "drop"
+        if drops:
+            self._turn.is_unheard = sources.is_stranger
+        may_connect = sources.knows if drops else _anyone
+        contexts = Contexts(sip.tls) if sip.tls is not None else None
+        return Transport(sockets, self._turn, may_connect, contexts, knows=sources.knows)
 
     def _make_store(self, plan: Plan) -> CreditStore:
         observer = StoreObserver(timed=self._metrics.redis, up=self._store_up, sure=self._sure, alert=_alert)
@@ -220,10 +231,12 @@ class Worker:
             async with asyncio.timeout(OPEN_WAIT_S):
                 while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
                     await asyncio.sleep(STORE_POLL_S)
+        await self._reach.find()
         adopted = await self._takeover.at_start()
         await self._transport.open()
         self._turn.may_speak = self._store.is_sure  # not while the slot may be another's (SIP.md 1)
         self._clock.start()
+        self._reach.watch()
         self._do(lambda now: None)  # what adopted calls have to say
         name = f"{self._settings.node.name}/{self._plan.slot}"
         loop = asyncio.get_running_loop()
@@ -361,6 +374,7 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reach.stop()
         self._clock.stop()
         # nobody is heard any more: a call that ended later would leave its charge nowhere
         self._turn.send = lambda flow, data: None
@@ -381,15 +395,30 @@ def _alert(code: str, text: str) -> None:
 
 
 def _identity(settings: Settings, sockets: Sockets) -> Identity:
-    """What stands in Via and Contact: the first own address, or what the settings say peers see, and its ports."""
-    bound = {
-        transport: socks[0].getsockname()
-        for transport, socks in (("udp", sockets.own_udp), ("tcp", sockets.own_tcp))
-        if socks
-    }
-    host, port = next(iter(bound.values()))[:2]
-    ports = {transport: name[1] for transport, name in bound.items()}
-    return Identity(settings.sip.advertise or host, port, ports=ports, product=PRODUCT)
+    """What stands in Via and Contact, for each address family: the first own address of it, or what the settings say
+    that peers see, and the ports.  An advertised address is that of its own family, a name is that of both."""
+    families: dict[bool, dict[str, tuple[str, int]]] = {}
+    for transport, socks in (("udp", sockets.own_udp), ("tcp", sockets.own_tcp), ("tls", sockets.own_tls)):
+        for sock in socks:
+            host, port = sock.getsockname()[:2]
+            families.setdefault(":" in host, {}).setdefault(transport, (host, port))
+    found: Identity | None = None
+    for bound in reversed(families.values()):
+        host, port = next(iter(bound.values()))
+        ports = {transport: name[1] for transport, name in bound.items()}
+        shown = _shown(host, settings.sip.advertise)
+        found = Identity(shown, port, ports=ports, product=PRODUCT, other=found)
+    assert found is not None, "the settings want at least one address"
+    return found
+
+
+def _shown(host: str, advertised: str) -> str:
+    """The host that peers of this address' family are told."""
+    try:
+        other_family = (ip_address(advertised).version == 6) != (":" in host)
+    except ValueError:  # a name, or nothing
+        other_family = False
+    return host if not advertised or (other_family and not ip_address(host).is_unspecified) else advertised
 
 
 def _timers(settings: Settings) -> Timers:
@@ -411,6 +440,7 @@ def _call_settings(settings: Settings) -> CallSettings:
         max_call_s=sip.max_call_s,
         ring_timeout_s=float(sip.ring_timeout_s),
         target_timeout_s=float(sip.target_timeout_s),
+        failover_s=float(sip.failover_s),
         session_expires_s=sip.session_expires_s,
         lease_grace_s=credit.lease_grace_s,
         follow_redirects=sip.follow_redirects,

@@ -21,6 +21,8 @@ from gateway.redaction import HIDDEN, redact
         "signed with whsec_hunter2",
         "PBX_PASSWORD=hunter2 is too short",
         "mailto://billing:hunter2@example.org",
+        "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49Awhunter2\n-----END PRIVATE KEY-----",
+        "b'-----BEGIN RSA PRIVATE KEY-----\\nMIIEowIBAAKCAQEAhunter2hunter2hunter2",  # cut off, as repr
     ],
 )
 def test_a_secret_is_hidden(text: str) -> None:

@@ -40,12 +40,15 @@ ctrl_tcp_listen 127.0.0.1:{control}
 class Baresip:
     """One headless baresip with one account, driven over its control port (netstrings with JSON inside)."""
 
-    def __init__(self, children: Children, folder: Path, number: str, here: Address, answers: bool) -> None:
+    def __init__(
+        self, children: Children, folder: Path, number: str, here: Address, answers: bool, *, more: str = ""
+    ) -> None:
+        """``more`` are further lines of its configuration."""
         folder.mkdir()
         self.control = free_port(kind=socket.SOCK_STREAM)
         self.log = folder / "log"
         modules = next(path for path in MODULES if Path(path).is_dir())
-        (folder / "config").write_text(CONFIG.format(here=here, modules=modules, control=self.control))
+        (folder / "config").write_text(CONFIG.format(here=here, modules=modules, control=self.control) + more)
         answer = "answermode=auto;" if answers else ""
         (folder / "accounts").write_text(f"<sip:{number}@{here}>;regint=0;{answer}audio_codecs=pcmu\n")
         program = shutil.which("baresip")

@@ -41,7 +41,7 @@ def test_a_call_is_cut_on_both_legs_at_the_moment_its_money_ends() -> None:
     assert world.is_clean()
 
 
-@pytest.mark.parametrize("word", ["ws", "sctp", "tls"])
+@pytest.mark.parametrize("word", ["ws", "sctp"])
 @pytest.mark.parametrize("who", ["caller", "called"])
 def test_a_contact_of_a_transport_the_gate_does_not_speak_saves_nobody_from_the_cut(who: str, word: str) -> None:
     world = World(Options(balance=5_000_000))

@@ -6,7 +6,7 @@ from gateway.call.clock import Bell
 from gateway.call.commands import Prove, Release, Settle
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
-from gateway.call.targets import hop_of
+from gateway.call.targets import contact_beside, hop_of
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import Flow
 from policy.verdict import Route
@@ -62,6 +62,41 @@ def test_a_target_that_is_silent_gives_way_after_its_timeout() -> None:
     world.spare.answer("INVITE", 486)
     assert world.caller.response(486)
     assert world.is_clean()
+
+
+def test_no_further_target_is_tried_when_failover_has_taken_its_time() -> None:
+    routes = tuple(Route("carrier", f"sip:10.0.0.{host}:5060", NUMBER) for host in (31, 32, 33, 34, 4))
+    chosen = CallSettings(tick_s=10, session_expires_s=0, failover_s=10.0)
+    world = World(Options(verdict=allow(routes=routes), settings=chosen))
+    world.caller.invite()
+    world.run(11.9)
+    assert len(world.b2bua) == 1
+    world.run(0.2)
+    assert world.caller.response(408)
+    assert not world.spare.seen
+    assert world.is_clean()
+
+
+def test_a_route_whose_hop_is_known_keeps_its_name_in_the_request_uri() -> None:
+    route = Route("carrier", "sip:carrier.example.org", NUMBER, "sip:10.0.0.3:5060;transport=tcp")
+    world = World(Options(verdict=allow(routes=(route,))))
+    world.caller.invite()
+    request = world.called.request("INVITE")
+    assert request.uri == f"sip:{NUMBER}@carrier.example.org"
+    assert request.top_via.transport == "TCP"
+
+
+@pytest.mark.parametrize("proxy", ["sip:proxy.example.org", "sip:proxy.example.org;lr"])
+def test_a_call_through_a_proxy_has_its_route_and_so_has_the_cancel(proxy: str) -> None:
+    route = Route("carrier", "sip:carrier.example.org", NUMBER, "sip:10.0.0.3:5060", proxy)
+    world = World(Options(verdict=allow(routes=(route,))))
+    sent = world.caller.invite()
+    request = world.called.request("INVITE")
+    assert request.uri == f"sip:{NUMBER}@carrier.example.org"
+    assert request.get("Route") == "<sip:proxy.example.org;lr>"
+    world.called.answer("INVITE", 180, tag="x")
+    world.caller.cancel(sent)
+    assert world.called.request("CANCEL").get("Route") == "<sip:proxy.example.org;lr>"
 
 
 def test_a_target_that_only_says_100_is_waited_for() -> None:
@@ -273,7 +308,7 @@ def test_a_redirect_to_another_number_would_be_another_price_and_is_relayed() ->
 def test_a_redirect_to_a_transport_the_gate_does_not_speak_is_passed_over() -> None:
     world = World(Options(settings=CallSettings(follow_redirects=True, session_expires_s=0)))
     world.caller.invite()
-    contacts = (f"<sip:{NUMBER}@10.0.0.4;transport=ws>", f"<sips:{NUMBER}@10.0.0.4>", f"<sip:{NUMBER}@10.0.0.4>;q=0.1")
+    contacts = (f"<sip:{NUMBER}@10.0.0.4;transport=ws>", f"<sip:{NUMBER}@10.0.0.4>;q=0.1")
     world.called.answer("INVITE", 302, headers=tuple(("Contact", contact) for contact in contacts))
     assert world.spare.request("INVITE").uri == f"sip:{NUMBER}@10.0.0.4"
     world.spare.answer("INVITE", 404)
@@ -326,7 +361,7 @@ def test_the_store_learns_which_target_would_have_to_be_cancelled() -> None:
 
 
 def test_a_route_that_cannot_be_dialled_gives_way() -> None:
-    for target in ("tel:+1", "sip:10.0.0.4;transport=ws", "sips:10.0.0.4"):
+    for target in ("tel:+1", "sip:10.0.0.4;transport=ws"):
         world = World(Options(verdict=allow(routes=(Route("carrier", target, NUMBER), *both_targets()))))
         world.caller.invite()
         assert world.called.got("INVITE")
@@ -342,8 +377,8 @@ def test_no_route_at_all_is_500() -> None:
 
 def test_peers_that_name_no_address_are_reached_where_their_last_word_came_from() -> None:
     """A host name in Contact or Record-Route would have to be resolved; nonsense and strange transports cannot be."""
-    strange = [f"<sip:10.0.0.2;transport={word}>" for word in ("ws", "sctp", "tls", "x")]
-    for contact in ("<sip:pbx.example.com>", "<tel:+1425>", "<sip:10.0.0.2:99999>", "<sips:10.0.0.2>", *strange, "?<"):
+    strange = [f"<sip:10.0.0.2;transport={word}>" for word in ("ws", "sctp", "x")]
+    for contact in ("<sip:pbx.example.com>", "<tel:+1425>", "<sip:10.0.0.2:99999>", *strange, "?<"):
         dialog = Dialog("c", "<sip:a>;tag=1", "1", "<sip:b>;tag=2", "2", contact.strip("<>"))
         assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", *CARRIER)
         dialog.route_set = (contact,)
@@ -355,10 +390,38 @@ def test_hops_inside_a_dialog() -> None:
     assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("tcp", "10.9.9.9", 5070)
     dialog.remote_target = "sip:x@[2001:db8::1]"
     assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", "2001:db8::1", 5060)
+    for secure in ("sips:10.0.0.2", "sip:10.0.0.2;transport=tls"):
+        dialog.remote_target = secure
+        assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("tls", "10.0.0.2", 5061)
     dialog.remote_target = "sip:x@example.com;maddr=10.8.8.8"
     assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", "10.8.8.8", 5060)
     dialog.route_set = ("<sip:10.7.7.7;lr>", "<sip:10.6.6.6;lr>")
     assert hop_of(dialog, Flow("udp", *CARRIER)) == Flow("udp", "10.7.7.7", 5060)
+
+
+def test_a_hop_inside_a_dialog_is_reached_over_the_connection_that_the_dialog_came_by() -> None:
+    dialog = Dialog("c", "<sip:a>;tag=1", "1", "<sip:b>;tag=2", "2", "sip:10.0.0.2:5060;transport=tcp")
+    came_by = Flow("tcp", "10.0.0.2", 41234, 7)
+    assert hop_of(dialog, came_by) == Flow("tcp", "10.0.0.2", 5060, 7)
+    assert hop_of(dialog, came_by._replace(host="10.0.0.9")) == Flow("tcp", "10.0.0.2", 5060)
+    assert hop_of(dialog, came_by._replace(transport="tls")) == Flow("tcp", "10.0.0.2", 5060)
+    dialog.remote_target = "sip:10.0.0.2"
+    assert hop_of(dialog, Flow("udp", "10.0.0.2", 5060, 1)) == Flow("udp", "10.0.0.2", 5060)
+
+
+def test_a_sips_uri_wants_a_sips_contact() -> None:
+    assert contact_beside("sip:x@h", "<sip:g:5061;transport=tls>") == "<sip:g:5061;transport=tls>"
+    assert contact_beside("SIPS:x@h", "<sip:[::1]:5061;transport=tls>") == "<sips:[::1]:5061>"
+    assert contact_beside("sips:x@h", "") == ""
+
+
+def test_a_sips_target_is_called_by_tls_and_told_a_sips_contact() -> None:
+    world = World(Options(verdict=allow(routes=(Route("carrier", "sips:10.0.0.3:5060", NUMBER),))))
+    world.caller.invite()
+    request = world.called.request("INVITE")
+    assert request.uri == f"sips:{NUMBER}@10.0.0.3:5060"
+    assert request.top_via.transport == "TLS"
+    assert request.get("Contact") == "<sips:10.0.0.1:5060>"
 
 
 def test_a_late_far_end_that_mints_tags_is_swept_up_to_a_limit() -> None:

@@ -10,6 +10,7 @@ import typer
 
 from gateway.cli.app import app
 from gateway.config.version import VERSION
+from tests.name_server import NameServer
 
 from .conftest import SETTINGS, Shell
 
@@ -175,16 +176,26 @@ def test_a_peer_that_can_never_be_reached_is_a_problem(shell: Shell) -> None:
     (shell.folder / "callgate.toml").write_text(reached_by_tls)
     (problem,) = shell("check", "--json", status=1).document["problems"]
     assert (problem["key"], problem["value"]) == ("trunk[1].targets[0]", '"sip:127.0.0.3:5061;transport=tls"')
-    assert problem["expected"].startswith("SIP over TLS is not built yet: reach this peer as ")
-    assert shell("serve", status=1).failed("callgate.toml", "trunk[1].targets[0]", "not built yet")
+    assert problem["expected"] == "needs a tls:// address in sip.listen"
+    assert shell("serve", status=1).failed("callgate.toml", "trunk[1].targets[0]", "needs a tls:// address")
+
+
+def test_check_reads_the_certificates_and_asks_the_name_servers_of_the_settings(provisioned: Shell) -> None:
+    zone = {"_sip._udp.carrier.test": {"SRV": (60, ["1 1 5060 edge.test."])}, "edge.test": {"A": (60, ["127.0.0.3"])}}
+    with NameServer(zone) as names:
+        sip = f'[sip]\nnameservers = ["{names.address}"]\ntls = {{ certificate = "c.pem", key = "k.pem" }}\n[redis]'
+        found_by_srv = SETTINGS.replace("[redis]", sip).replace("sip:127.0.0.3:5060", "sip:carrier.test")
+        (provisioned.folder / "callgate.toml").write_text(found_by_srv)
+        (problem,) = provisioned("check", "--json", status=1).document["problems"]
+    assert problem["key"] == "sip.tls"
+    assert "c.pem with key" in problem["expected"]
+    assert "No such file" in problem["expected"]
 
 
 def test_check_says_which_keys_are_not_obeyed_yet(provisioned: Shell) -> None:
-    (provisioned.folder / "callgate.toml").write_text(SETTINGS + "options_ping_s = 5\n")
-    notice = (
-        "trunk[1].options_ping_s = 5: not obeyed yet, "
-        "targets are not pinged: a dead one is found by the call that tries it"
-    )
+    digest = 'digest = { username = "u", password = "p" }\n'
+    (provisioned.folder / "callgate.toml").write_text(SETTINGS + digest)
+    notice = "trunk[1].digest: not obeyed yet, nobody is challenged: hosts alone say who may call"
     done = provisioned("check")
     assert done.out.endswith("all is well\n")
     assert done.err == f"callgate: {notice}\n"

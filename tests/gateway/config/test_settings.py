@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.config import settings, values
+from gateway.config import settings
 from gateway.config.problems import ConfigError
 from gateway.config.settings import CLAIM_S, Settings
-from gateway.config.values import HostPort, HostRule, Listen
+from gateway.config.values import HostPort, HostRule, Listen, TargetRule
 from gateway.credit.tie import CLAIM_TTL_MS
 from policy.directory import Trunk
 
@@ -122,7 +122,7 @@ WRONG = [
     ('[sip]\nlisten = "udp://127.0.0.1:5060"', "expected a list in square brackets"),
     (
         '[sip]\nlisten = ["udp://127.0.0.1:5060", "tls://[::1]:5061"]',
-        'sip.listen[1] = "tls://[::1]:5061": SIP over TLS is not built yet: listen on tcp://[::1]:5061 or udp',
+        'sip.listen[1] = "tls://[::1]:5061": needs [sip.tls] with certificate and key',
     ),
     ('[sip]\nlisten = ["udp://0.0.0.0:5060"]', "needs sip.advertise"),
     ('[sip]\nlisten = ["udp://127.0.0.1:5060", "udp://127.0.0.1:5060"]', "sip.listen[1]"),
@@ -179,13 +179,16 @@ WRONG_TRUNKS = [
     ('name = "x"\nrole = "carrier"\ntargets = ["sip:h;transport=sctp"]', "the transport is udp, tcp or tls"),
     (
         'name = "x"\nrole = "carrier"\ntargets = ["sip:h", "sip:10.0.0.1;transport=tls"]',
-        'trunk[0].targets[1] = "sip:10.0.0.1;transport=tls": SIP over TLS is not built yet: '
-        'reach this peer as "sip:10.0.0.1:PORT;transport=tcp" or leave it out',
+        'trunk[0].targets[1] = "sip:10.0.0.1;transport=tls": needs a tls:// address in sip.listen',
     ),
     (
-        'name = "x"\nrole = "carrier"\ntargets = ["sips:pbx.example.org"]',
-        'trunk[0].targets[0] = "sips:pbx.example.org": SIP over TLS is not built yet: reach this peer as "sip:pbx.',
+        'name = "x"\nrole = "carrier"\ntargets = [{ uri = "sips:pbx.example.org" }]',
+        'trunk[0].targets[0] = "sips:pbx.example.org": needs a tls:// address in sip.listen',
     ),
+    ('name = "x"\nrole = "carrier"\nproxy = "sips:p"', 'trunk[0].proxy = "sips:p": needs a tls:// address'),
+    ('name = "x"\nrole = "carrier"\ntargets = [{ uri = "sip:h", weight = 0 }]', "each 1 to 65535"),
+    ('name = "x"\nrole = "carrier"\ntargets = [{ uri = "sip:h", prio = 1 }]', "expected a table such as"),
+    ('name = "x"\nrole = "carrier"\ntargets = [{ priority = 1 }]', "expected a SIP URI such as"),
     ('name = "x"\nrole = "carrier"\nprefixes = ["44"]', 'expected a prefix with + such as "+44"'),
     ('name = "x"\nrole = "peer"', "expected 'access' or 'carrier'"),
     ('role = "carrier"', "trunk[0].name: is required"),
@@ -197,15 +200,31 @@ def test_a_wrong_trunk_is_told(text: str, expected: str) -> None:
     assert any(expected in problem for problem in problems(f"[[trunk]]\n{text}"))
 
 
-def test_tls_is_taken_once_the_gate_speaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "SPOKEN", frozenset({"udp", "tcp", "tls"}))
-    listen = '[sip]\nlisten = ["tls://127.0.0.1:5061"]\n'
-    assert problems(listen) == [
-        'callgate.toml: sip.listen[0] = "tls://127.0.0.1:5061": needs [sip.tls] with certificate and key'
-    ]
+TLS = '[sip]\nlisten = ["tls://127.0.0.1:5061", "tcp://127.0.0.1:5060"]\n'
+CERTIFICATE = 'tls = { certificate = "c.pem", key = "k.pem" }\n'
+
+
+def test_tls_is_taken_with_certificate_and_key() -> None:
     trunk = '[[trunk]]\nname = "x"\nrole = "carrier"\ntargets = ["sips:pbx.example.org"]\n'
-    found = read(listen + 'tls = { certificate = "c.pem", key = "k.pem" }\n' + trunk)
-    assert found.trunk[0].targets == ("sips:pbx.example.org",)
+    found = read(TLS + CERTIFICATE + trunk)
+    assert found.trunk[0].targets == (TargetRule("sips:pbx.example.org", "tls"),)
+    tls = found.sip.tls
+    assert tls is not None
+    assert (tls.certificate, tls.key) == (Path("/etc/callgate/c.pem"), Path("/etc/callgate/k.pem"))
+    assert (tls.ca, tls.client_certificates, tls.names) == (None, "none", ())
+
+
+def test_each_worker_needs_a_port_for_tls_as_well() -> None:
+    (problem,) = problems(TLS + CERTIFICATE + 'workers = 3\nworker_ports = "5070-5074"\n')
+    assert "sip.worker_ports = 5 ports: expected two for each of 3 workers" in problem
+    assert read(TLS + CERTIFICATE + 'workers = 3\nworker_ports = "5070-5075"\n').sip.workers == 3
+
+
+def test_targets_have_priorities_and_weights() -> None:
+    given = '["sip:a", { uri = "sip:b;transport=tcp", priority = 2, weight = 3 }]'
+    found = read(f'[[trunk]]\nname = "x"\nrole = "carrier"\ntargets = {given}\n')
+    assert found.trunk[0].targets == (TargetRule("sip:a", "udp"), TargetRule("sip:b;transport=tcp", "tcp", 2, 3))
+    assert found.trunks["x"].targets == ("sip:a", "sip:b;transport=tcp")
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -274,7 +293,6 @@ def test_what_is_read_but_not_obeyed_yet_is_said(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PBX_PASSWORD", "xyzzy")
     assert [notice.split(": not obeyed yet, ")[0] for notice in read(TRUNKS).notices] == [
         "trunk[0].digest",
-        "trunk[1].options_ping_s = 30",
     ]
     assert read(CONTRACT).notices == []
 

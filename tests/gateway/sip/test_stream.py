@@ -103,3 +103,22 @@ def test_what_is_framed_is_understood() -> None:
     assert [event.request.body for event in events if isinstance(event, RequestArrived)] == [
         b"", b"two\r\n\r\nlines", bytes(300), b"x",
     ]  # fmt: skip
+
+
+def test_a_double_line_end_is_a_ping_in_whatever_pieces_it_comes() -> None:
+    framer = StreamFramer()
+    assert framer.feed(b"\r\n\r\n") == []
+    assert framer.take_pings() == 1
+    assert framer.take_pings() == 0
+    for piece in (b"\r\n", b"\r", b"\n"):
+        assert framer.take_pings() == 0
+        framer.feed(piece)
+    assert framer.take_pings() == 1
+    assert framer.feed(b"\r\n\r\n\r\n\r\n" + MESSAGES[0] + b"\r\n\r\n") == [MESSAGES[0]]
+    assert framer.take_pings() == 3
+
+
+def test_one_line_end_before_a_message_is_no_ping() -> None:
+    framer = StreamFramer()
+    assert framer.feed(b"\r\n" + MESSAGES[0] + b"\r\n" + MESSAGES[0]) == [MESSAGES[0], MESSAGES[0]]
+    assert framer.take_pings() == 0

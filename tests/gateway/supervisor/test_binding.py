@@ -8,6 +8,7 @@ from gateway.config.values import HostPort, Listen
 from gateway.supervisor.binding import bind
 from gateway.transport.sockets import ListenError
 from gateway.worker.plan import Plan
+from tests.gateway.transport.authority import Authority
 
 
 def free_port() -> int:
@@ -69,10 +70,43 @@ def test_a_taken_port_leaves_nothing_open(tmp_path: Path) -> None:
     bind(chosen, sip=True, admin=True).close()
 
 
-def test_tls_is_refused_as_not_built_yet(tmp_path: Path) -> None:
-    chosen = settings(tmp_path)
-    chosen = chosen.model_copy(
-        update={"sip": chosen.sip.model_copy(update={"listen": (Listen("tls", "127.0.0.1", 0),)})}
+def with_tls(chosen: Settings, folder: Path, **more: object) -> Settings:
+    """The same settings with an address for TLS too; ``more`` are further keys of ``[sip]``."""
+    tls = Authority(folder / "authority").settings("gate", "IP:127.0.0.1")
+    listen = (*chosen.sip.listen, Listen("tls", "127.0.0.1", 0))
+    return chosen.model_copy(
+        update={"sip": chosen.sip.model_copy(update={"listen": listen, "tls": tls, **more})},
     )
-    with pytest.raises(ListenError, match="TLS"):
+
+
+@pytest.mark.peer("openssl")
+def test_addresses_of_tls_are_told_apart_from_those_of_tcp(tmp_path: Path) -> None:
+    chosen = with_tls(settings(tmp_path), tmp_path)
+    bound = bind(chosen, sip=True, admin=False)
+    given = bound.give_to(0, plan(chosen))
+    assert (len(given.own_udp), len(given.own_tcp), len(given.own_tls)) == (1, 1, 1)
+    assert set(given.own_tls) == bound.tls
+    assert set(given.own_tls) < set(given.descriptors)
+    bound.close()
+
+
+@pytest.mark.peer("openssl")
+def test_workers_have_a_port_for_tls_each_from_the_end_of_the_range(tmp_path: Path) -> None:
+    ports = tuple(free_port() for _ in range(4))
+    chosen = with_tls(settings(tmp_path, workers=2), tmp_path, worker_ports=ports)
+    bound = bind(chosen, sip=True, admin=False)
+    first, second = (bound.give_to(slot, plan(chosen)) for slot in (0, 1))
+    assert first.shared_tls == second.shared_tls
+    assert len(first.shared_tls) == 1
+    found = [[sock.getsockname()[1] for sock in bound.own[slot]] for slot in (0, 1)]
+    assert found == [[ports[0], ports[0], ports[3]], [ports[1], ports[1], ports[2]]]
+    bound.close()
+
+
+@pytest.mark.peer("openssl")
+def test_a_certificate_that_cannot_be_shown_is_said_at_once(tmp_path: Path) -> None:
+    chosen = with_tls(settings(tmp_path), tmp_path)
+    assert chosen.sip.tls is not None
+    chosen.sip.tls.key.write_text("no key")
+    with pytest.raises(ListenError, match=r"cannot show a certificate: .*gate\.pem"):
         bind(chosen, sip=True, admin=False)

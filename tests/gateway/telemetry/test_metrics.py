@@ -41,7 +41,12 @@ CONTRACT = {
 }
 """CONTRACT 8, with ``_total`` left off the counters."""
 
-MORE = {"dialogs_moved": ("counter", "result"), "notices": ("counter", "result")}
+MORE = {
+    "dialogs_moved": ("counter", "result"),
+    "notices": ("counter", "result"),
+    "target_up": ("gauge", "trunk", "target"),
+    "target_pings": ("counter", "result"),
+}
 """What is ours beside the contract."""
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -286,9 +286,62 @@ async def test_two_workers_answer_on_the_connection_that_one_of_them_accepted() 
         flow = sides[1].ears.messages[0][1]
         assert holder_of(flow.local) == 0
         assert sides[0].ears.messages == []
-        sides[1].transport.send(flow, b"answer")
-        assert await asyncio.wait_for(reader.readexactly(6), 5) == b"answer"
+        sides[1].transport.send(flow, b"SIP/2.0 200 OK")
+        assert await asyncio.wait_for(reader.readexactly(14), 5) == b"SIP/2.0 200 OK"
         writer.close()
         for opened in sides:
             await opened.transport.close()
         live.close()
+
+
+async def test_a_request_inside_a_dialog_goes_over_the_connection_that_the_dialog_came_by(side: Side) -> None:
+    """To the port of the peer's Contact, where nobody listens: it is behind a firewall."""
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))
+        contact = gone.getsockname()[1]
+    reader, writer = await asyncio.open_connection(side.host, side.port)
+    writer.write(OPTIONS % (contact, b"x"))
+    await side.ears.until(lambda: len(side.ears.messages) == 1)
+    came_by = side.ears.messages[0][1]
+    hop = Flow("tcp", "127.0.0.1", contact, came_by.local)
+    side.transport.send(hop, b"BYE sip:x SIP/2.0")
+    assert await asyncio.wait_for(reader.readexactly(17), 5) == b"BYE sip:x SIP/2.0"
+    writer.close()
+    # what was sent on it has not arrived, as far as anybody knows
+    await side.ears.until(lambda: side.ears.failed == [hop])
+    side.transport.send(hop, b"BYE sip:x SIP/2.0")
+    await side.ears.until(lambda: side.ears.failed == [hop, hop])
+
+
+async def test_without_its_connection_it_goes_to_the_contact(side: Side) -> None:
+    peer = await open_side()
+    _, writer = await asyncio.open_connection(side.host, side.port)
+    writer.write(OPTIONS % (5060, b"x"))
+    await side.ears.until(lambda: len(side.ears.messages) == 1)
+    came_by = side.ears.messages[0][1]
+    writer.close()
+    await side.ears.until(lambda: bool(side.ears.lost))
+    side.transport.send(came_by._replace(port=peer.port), OPTIONS % (side.port, b"in"))
+    await peer.ears.until(lambda: len(peer.ears.messages) == 1)
+    await peer.transport.close()
+
+
+async def test_a_ping_between_messages_gets_its_pong_and_a_busy_connection_stays(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each message has its own time: one that is always in the middle of the next is not unfinished for that."""
+    reader, writer = await asyncio.open_connection(side.host, side.port)
+    message = OPTIONS % (5060, b"x")
+    writer.write(b"\r\n\r\n" + message + b"\r\n")
+    assert await asyncio.wait_for(reader.readexactly(2), 5) == b"\r\n"
+    writer.write(b"\r\n" + message + message[:20])
+    assert await asyncio.wait_for(reader.readexactly(2), 5) == b"\r\n"
+    await side.ears.until(lambda: len(side.ears.messages) == 2)
+    (connection,) = side.transport.streams._by_local.values()
+    began_s = connection.unfinished_since
+    assert began_s is not None
+    writer.write(message[20:] + message[:20])
+    await side.ears.until(lambda: len(side.ears.messages) == 3)
+    assert connection.unfinished_since is not None
+    assert connection.unfinished_since > began_s
+    writer.close()

@@ -3,12 +3,16 @@
 import pytest
 
 from gateway.config.facts import number_plan
+from gateway.config.settings import TrunkSettings
 from gateway.config.values import parse_host_rule
 from gateway.sip.events import Flow
 from gateway.sip.message import Request, parse
+from gateway.sip.uri import SipUri
 from gateway.transport.admission import Gate, Sources
+from gateway.transport.locate import Located
 from gateway.worker.decide import Decider
 from gateway.worker.directory import NEVER_READ
+from gateway.worker.targets import Targets
 from policy.directory import Directory, Tenant, Trunk
 from policy.verdict import Allow, Deny, Verdict
 from rating.deck import load_deck
@@ -128,3 +132,19 @@ def test_without_any_directory_calls_are_put_off_and_emergencies_pass() -> None:
     rig.decider.directory = Directory(NEVER_READ, rig.decider.directory.trunks)
     assert code(rig.ask()) == "STORE_AWAY"
     assert isinstance(rig.ask("911"), Allow)
+
+
+def test_routes_get_the_order_of_the_moment_emergency_calls_too() -> None:
+    rig = Rig()
+    carrier = TrunkSettings.model_validate(
+        {"name": "carrier", "role": "carrier", "targets": ["sip:127.0.0.3:5090"], "proxy": "sip:127.0.0.9"}
+    )
+
+    async def locate(uri: SipUri) -> Located:
+        raise AssertionError("an address is not looked up")
+
+    rig.decider.targets = Targets([carrier], locate)
+    for number in ("+442079460000", "911"):
+        verdict = rig.ask(number)
+        assert isinstance(verdict, Allow)
+        assert [(route.hop, route.proxy) for route in verdict.routes] == [("sip:127.0.0.9:5060", "sip:127.0.0.9")]

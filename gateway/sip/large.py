@@ -1,0 +1,50 @@
+"""Requests that are too large for a datagram (RFC 3261 18.1.1): sent over TCP, and as a datagram where that fails.
+
+A datagram beyond the path's MTU travels in fragments, and one that is lost loses the request; many firewalls let no
+fragment through at all.  So a request of more than 1300 octets goes over TCP to a peer that is to be tried by it.  If
+the peer refuses, or says nothing for a second, the same request with the same branch goes to it as a datagram: a peer
+that had it by TCP as well takes that for a repetition, since branch and sent-by tell transactions apart (17.2.3).
+"""
+
+from typing import Final
+
+from gateway.sip.events import Flow
+from gateway.sip.identity import Identity
+
+DATAGRAM_SIZE: Final = 1300
+"""Octets of the largest request that goes as a datagram where the path's MTU is not known (18.1.1)."""
+
+TRY_S: Final = 1.0
+"""How long the peer has to answer anything over TCP: well below target_timeout_s, so that the datagram has its turn."""
+
+Peer = tuple[str, int]
+
+
+class LargeRequests:
+    """Which peers may be asked by TCP: ``peers`` are addresses and ports of UDP, replaced by who knows the trunks."""
+
+    __slots__ = ("_identity", "peers")
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self.peers: frozenset[Peer] = frozenset()
+
+    @staticmethod
+    def via_of(data: bytes) -> str:
+        """The Via that a request of ours begins with below its first line."""
+        return data.split(b"\r\n", 2)[1].removeprefix(b"Via: ").decode()
+
+    def over_tcp(self, data: bytes, via: str, target: Flow) -> tuple[bytes, str, Flow] | None:
+        """Request, Via and flow for TCP instead of ``target``; None where the peer is not to be asked by it.
+
+        ``via`` is the Via of the request.
+        """
+        if (target.host, target.port) not in self.peers:
+            return None
+        own = self._identity.towards(target.host)
+        udp, tcp = own.via("udp", ""), own.via("tcp", "")
+        if not via.startswith(udp):
+            return None
+        line = f"\r\nVia: {udp}".encode()
+        changed = data.replace(line, f"\r\nVia: {tcp}".encode(), 1)
+        return changed, tcp + via[len(udp) :], Flow("tcp", target.host, target.port)
