@@ -17,12 +17,16 @@ from zoneinfo import ZoneInfo
 
 from rating.columns import RowReader, text_lines
 from rating.row import DeckError, Direction, RateRow
-from rating.validity import FindZone
+from rating.validity import FindZone, Validity
 
 __all__ = ["Deck", "DeckError", "Direction", "RateRow", "load_deck", "text_lines"]
 
 HEAD_DIGITS: Final = 2
 """Digits by which the lengths that occur are told apart: 100 heads keep the walk at one to seven steps."""
+
+MAX_CHANGES: Final = 64
+"""Changes of a number's price that are told of one span: nine bands a day for a week, which is the longest call there
+can be.  Each is stored with a call that they concern, in 15 to 25 octets.  After the last one its price holds on."""
 
 _Entry = RateRow | tuple[RateRow, ...]
 
@@ -72,6 +76,41 @@ class Deck:
                 if row.validity is None or row.validity.covers(at_unix_ms):
                     return row
         return None
+
+    def changes(
+        self, digits: str, direction: Direction, from_unix_ms: int, to_unix_ms: int
+    ) -> Iterator[tuple[int, RateRow]]:
+        """When within a span, its start excluded, :meth:`lookup` answers another row, and which: at most MAX_CHANGES.
+
+        Where no row is in effect the one before goes on: a hole in a deck ends no call.  Numbers under rows that hold
+        always cost one look into the table.
+        """
+        timed = self._timed(digits, direction)
+        if not timed:
+            return
+        instants = {at for each in timed for at in each.instants(from_unix_ms, to_unix_ms)}
+        last, told = self.lookup(digits, direction, from_unix_ms), 0
+        for at_unix_ms in sorted(instants):
+            row = self.lookup(digits, direction, at_unix_ms)
+            if row is not None and row is not last:
+                yield at_unix_ms, row
+                last, told = row, told + 1
+                if told == MAX_CHANGES:
+                    return
+
+    def _timed(self, digits: str, direction: Direction) -> set[Validity]:
+        """When the rows under the number's prefixes hold, down to the first that always does; mostly nothing."""
+        table, lengths = (self._out, self._out_lengths) if direction == "out" else (self._in, self._in_lengths)
+        found: set[Validity] = set()
+        for length in lengths.get(digits[:HEAD_DIGITS], ()):
+            entry = table.get(digits[:length])
+            if isinstance(entry, RateRow):
+                break
+            for row in entry or ():
+                if row.validity is None:
+                    return found
+                found.add(row.validity)
+        return found
 
 
 def load_deck(name: str, lines: Iterable[str], currency: str | None = None, find_zone: FindZone = ZoneInfo) -> Deck:

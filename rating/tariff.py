@@ -5,13 +5,27 @@ then by the next ones; the charge is the connect fee plus the rate over the bill
 whole call, and never below the minimum.  Every increment ends at a *boundary* ``free_s + first_incr_s +
 k × next_incr_s``; a tick of reserved talk starts and ends at boundaries, so that the price of ticks adds up to the
 price of the call whatever the ticks were.
+
+A rate may change inside a call: then the tariff has *steps*, each a second of talk from which another rate and another
+increment hold.  An increment costs the rate in effect when it begins and is never split, so a step that falls into one
+counts from that one's end; connect fee, minimum, free seconds and first increment stay those of the answer.  A tick
+never reaches over a step.  Talk is counted from the answer; a price of a moment in time is ``rating.schedule``.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SECONDS_PER_MINUTE: Final = 60
 MS_PER_S: Final = 1000
+
+
+class Step(NamedTuple):
+    """From ``from_s`` seconds of talk on (≥ 0) a minute costs ``rate_micros_per_min`` and increments last
+    ``next_incr_s``."""
+
+    from_s: int
+    rate_micros_per_min: int
+    next_incr_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +33,8 @@ class Tariff:
     """The price of one destination in micro-units of a tenant's currency.
 
     ``rate_micros_per_min``, ``connect_micros``, ``minimum_micros`` and ``free_s`` are ≥ 0; ``first_incr_s`` and
-    ``next_incr_s`` are ≥ 1.  Raises ValueError where one is not.
+    ``next_incr_s`` are ≥ 1.  ``steps`` are in the order of their seconds; of several at one second the last counts.
+    Raises ValueError where that is not so.
     """
 
     rate_micros_per_min: int
@@ -28,6 +43,7 @@ class Tariff:
     next_incr_s: int = 60
     free_s: int = 0
     minimum_micros: int = 0
+    steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("rate_micros_per_min", "connect_micros", "free_s", "minimum_micros"):
@@ -36,6 +52,16 @@ class Tariff:
         for name in ("first_incr_s", "next_incr_s"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: an increment is at least one second")
+        if self.steps:
+            _check_steps(self.steps)
+
+
+def _check_steps(steps: tuple[Step, ...]) -> None:
+    before_s = 0
+    for step in steps:
+        if step.from_s < before_s or step.rate_micros_per_min < 0 or step.next_incr_s < 1:
+            raise ValueError(f"{step} is no step: seconds never fall, a rate is 0 or more, an increment 1 or more")
+        before_s = step.from_s
 
 
 def billed_s(tariff: Tariff, talk_ms: int) -> int:
@@ -67,8 +93,15 @@ def boundary_after(tariff: Tariff, talk_s: int) -> int:
 
 
 def tick_end_s(tariff: Tariff, start_s: int, tick_s: int) -> int:
-    """Where a tick of ``tick_s`` (≥ 1) from ``start_s`` ends: rounded up to the end of an increment (MONEY 2)."""
-    return boundary_after(tariff, start_s + tick_s - 1)
+    """Where a tick of ``tick_s`` (≥ 1) from ``start_s`` ends: rounded up to the end of an increment, and never beyond
+    the one at whose end the rate changes (MONEY 2)."""
+    end_s = boundary_after(tariff, start_s + tick_s - 1)
+    if tariff.steps:
+        start_billed_s = max(0, start_s - tariff.free_s)
+        for piece in pieces(tariff):
+            if piece.begin_s > start_billed_s:
+                return min(end_s, tariff.free_s + piece.begin_s)
+    return end_s
 
 
 def tick_micros(tariff: Tariff, start_s: int, end_s: int) -> int:
@@ -83,7 +116,7 @@ def tick_micros(tariff: Tariff, start_s: int, end_s: int) -> int:
 def affordable_end_s(tariff: Tariff, start_s: int, end_s: int, available_micros: int) -> int | None:
     """The end of the longest tick of whole increments from ``start_s``, at most to ``end_s``, that can be paid.
 
-    ``end_s`` is the end of an increment, as :func:`tick_end_s` gives it.  None where not even one increment can be
+    ``end_s`` is the end of an increment, as :func:`tick_end_s` gives it; steps may lie before it.  None where not even one increment can be
     paid; money is all that is looked at, whether an account may spend at all is the credit store's to say.
     """
     if tick_micros(tariff, start_s, end_s) <= available_micros:
@@ -103,12 +136,45 @@ def max_talk_s(tariff: Tariff, available_micros: int, cap_s: int) -> int:
     """
     if available_micros <= 0 or cap_s < 1:
         return 0
-    end_s = affordable_end_s(tariff, 0, tick_end_s(tariff, 0, cap_s), available_micros)
+    end_s = affordable_end_s(tariff, 0, boundary_after(tariff, cap_s - 1), available_micros)
     return 0 if end_s is None else min(end_s, cap_s)
+
+
+class Piece(NamedTuple):
+    """Billed seconds from ``begin_s`` on, up to the next piece, at one rate; ``next_incr_s`` as of a tariff."""
+
+    begin_s: int
+    rate_micros_per_min: int
+    next_incr_s: int
+
+
+def pieces(tariff: Tariff) -> list[Piece]:
+    """What holds from which billed second on: each step from the end of the increment it falls into.
+
+    The first piece begins at 0; every other one begins at the end of an increment of the piece before it.
+    """
+    found = [Piece(0, tariff.rate_micros_per_min, tariff.next_incr_s)]
+    for from_s, rate, next_incr_s in tariff.steps:
+        beyond_s = from_s - tariff.free_s
+        begin_s = _round_up(tariff.first_incr_s, found[-1], beyond_s) if beyond_s > 0 else 0
+        if begin_s == found[-1].begin_s:
+            found.pop()
+        found.append(Piece(begin_s, rate, next_incr_s))
+    return found
+
+
+def _round_up(first_incr_s: int, piece: Piece, beyond_s: int) -> int:
+    """The end of the increment of ``piece``, or of the first one, that ``beyond_s`` seconds past the free ones reach."""
+    begin_s = max(first_incr_s, piece.begin_s)
+    rest_s = beyond_s - begin_s
+    return begin_s if rest_s <= 0 else begin_s - (-rest_s // piece.next_incr_s) * piece.next_incr_s
 
 
 def _whole_increments(tariff: Tariff, beyond_s: int) -> int:
     """``beyond_s`` (≥ 1) seconds past the free ones, rounded up to the first increment and then by the next ones."""
+    if tariff.steps:
+        piece = next(piece for piece in reversed(pieces(tariff)) if piece.begin_s < beyond_s)
+        return _round_up(tariff.first_incr_s, piece, beyond_s)
     after_first_s = beyond_s - tariff.first_incr_s
     if after_first_s <= 0:
         return tariff.first_incr_s
@@ -116,9 +182,19 @@ def _whole_increments(tariff: Tariff, beyond_s: int) -> int:
 
 
 def _price_of_billed(tariff: Tariff, seconds: int) -> int:
-    """max(minimum, connect + ⌈rate × billed ÷ 60⌉): rounded up once on the whole call, never per tick (MONEY 2)."""
-    rated_micros = -(-tariff.rate_micros_per_min * seconds // SECONDS_PER_MINUTE)
-    return max(tariff.minimum_micros, tariff.connect_micros + rated_micros)
+    """max(minimum, connect + ⌈Σ rate × billed ÷ 60⌉): rounded up once on the whole call, never per tick (MONEY 2)."""
+    sixtieths = _rated_sixtieths(tariff, seconds) if tariff.steps else tariff.rate_micros_per_min * seconds
+    return max(tariff.minimum_micros, tariff.connect_micros - (-sixtieths // SECONDS_PER_MINUTE))
+
+
+def _rated_sixtieths(tariff: Tariff, seconds: int) -> int:
+    """Σ rate × billed over the pieces, in sixtieths of a micro-unit."""
+    total, end_s = 0, seconds
+    for piece in reversed(pieces(tariff)):
+        if piece.begin_s < end_s:
+            total += piece.rate_micros_per_min * (end_s - piece.begin_s)
+            end_s = piece.begin_s
+    return total
 
 
 def _paid_before(tariff: Tariff, start_s: int) -> int:
@@ -128,10 +204,21 @@ def _paid_before(tariff: Tariff, start_s: int) -> int:
 def _last_boundary_within(tariff: Tariff, budget_micros: int) -> int:
     """The last increment end whose price is within the budget, which pays for the first one and not for all.
 
-    ⌈rate × billed ÷ 60⌉ ≤ b is the same as billed ≤ b × 60 ÷ rate.  The rate is above 0: a free increment more
-    would never have been beyond the budget.
+    ⌈rate × billed ÷ 60⌉ ≤ b is the same as rate × billed ≤ 60 b.  The piece in which that ends has a rate above 0: a
+    free increment more would never have been beyond the budget.
     """
-    rated_micros = budget_micros - tariff.connect_micros
-    seconds = rated_micros * SECONDS_PER_MINUTE // tariff.rate_micros_per_min
-    increments = (seconds - tariff.first_incr_s) // tariff.next_incr_s
-    return tariff.free_s + tariff.first_incr_s + increments * tariff.next_incr_s
+    left = (budget_micros - tariff.connect_micros) * SECONDS_PER_MINUTE
+    known = pieces(tariff)
+    for piece, following in zip(known, known[1:], strict=False):
+        cost = piece.rate_micros_per_min * (following.begin_s - piece.begin_s)
+        if cost > left:
+            return tariff.free_s + _round_down(tariff.first_incr_s, piece, left)
+        left -= cost
+    return tariff.free_s + _round_down(tariff.first_incr_s, known[-1], left)
+
+
+def _round_down(first_incr_s: int, piece: Piece, left_sixtieths: int) -> int:
+    """The end of the last increment of ``piece`` that so much pays for, in billed seconds."""
+    begin_s = max(first_incr_s, piece.begin_s)
+    beyond_s = piece.begin_s + left_sixtieths // piece.rate_micros_per_min - begin_s
+    return begin_s + beyond_s // piece.next_incr_s * piece.next_incr_s

@@ -8,7 +8,7 @@ to 03:00 lasts two.  No clock is read here: the moment is always an argument, in
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Final
@@ -58,12 +58,78 @@ class Validity:
         clock = datetime.fromtimestamp(at_unix_ms // 1000, self.zone)
         return self._in_band(clock.weekday(), clock.hour * 3600 + clock.minute * 60 + clock.second)
 
+    def instants(self, from_unix_ms: int, to_unix_ms: int) -> Iterator[int]:
+        """Moments of the span, its start excluded, among which are all at which the row begins or ceases to hold.
+
+        They come in no order, and some may change nothing.
+        """
+        for at_unix_ms in (self.from_unix_ms, self.to_unix_ms):
+            if from_unix_ms < at_unix_ms <= to_unix_ms:
+                yield at_unix_ms
+        if self.is_banded:
+            for at_s in _wall_edges({0, self.from_s, self.to_s}, self.zone, from_unix_ms // 1000, to_unix_ms // 1000):
+                if from_unix_ms < at_s * 1000 <= to_unix_ms:
+                    yield at_s * 1000
+
     def _in_band(self, day: int, second: int) -> bool:
         today = bool(self.days >> day & 1)
         if self.from_s < self.to_s:
             return today and self.from_s <= second < self.to_s
         yesterday = bool(self.days >> (day - 1) % 7 & 1)
         return (today and second >= self.from_s) or (yesterday and second < self.to_s)
+
+
+SAMPLE_S: Final = 6 * 3600
+"""How often a zone's offset is looked at.  Two changes of an offset within so short a time would be missed if the second
+took the first one back; the IANA database has no such pair in any year that a call is priced in."""
+
+
+def _wall_edges(seconds: Iterable[int], zone: tzinfo, from_s: int, to_s: int) -> Iterator[int]:
+    """When a clock on the wall of ``zone`` shows one of these seconds of a day, or jumps, from ``from_s`` to ``to_s``.
+
+    Between two jumps it goes as fast as Unix time does, so that an edge is plain arithmetic.
+    """
+    for begin_s, end_s, offset_s in _stretches(zone, from_s, to_s):
+        yield begin_s
+        for day in range((begin_s + offset_s) // DAY_S, (end_s + offset_s) // DAY_S + 1):
+            for second in seconds:
+                at_s = day * DAY_S + second - offset_s
+                if begin_s <= at_s <= end_s:
+                    yield at_s
+
+
+def _stretches(zone: tzinfo, from_s: int, to_s: int) -> Iterator[tuple[int, int, int]]:
+    """The span in parts of one offset each: where it begins and ends (Unix seconds), and the offset in seconds."""
+    if zone is UTC:
+        yield from_s, to_s, 0
+        return
+    begin_s, before_s, offset_s = from_s, from_s, _offset_s(zone, from_s)
+    for seen_s in (*range(from_s + SAMPLE_S, to_s, SAMPLE_S), to_s):
+        now_s = _offset_s(zone, seen_s)
+        if now_s != offset_s:
+            jump_s = _jump(zone, before_s, seen_s)
+            yield begin_s, jump_s, offset_s
+            begin_s, offset_s = jump_s, now_s
+        before_s = seen_s
+    yield begin_s, to_s, offset_s
+
+
+def _jump(zone: tzinfo, before_s: int, after_s: int) -> int:
+    """The first second of the later offset, by halving."""
+    old_s = _offset_s(zone, before_s)
+    while after_s - before_s > 1:
+        middle_s = (before_s + after_s) // 2
+        if _offset_s(zone, middle_s) == old_s:
+            before_s = middle_s
+        else:
+            after_s = middle_s
+    return after_s
+
+
+def _offset_s(zone: tzinfo, at_s: int) -> int:
+    offset = datetime.fromtimestamp(at_s, zone).utcoffset()
+    assert offset is not None, "the moment has a zone"
+    return int(offset.total_seconds())
 
 
 def read_moment(text: str, zone: tzinfo) -> int:

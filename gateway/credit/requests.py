@@ -13,7 +13,7 @@ from gateway.credit import lua
 from gateway.credit.kept import Live
 from gateway.credit.keys import Keyspace
 from gateway.credit.resp import pack
-from rating.tariff import Tariff
+from rating.tariff import Step, Tariff
 
 REFUSED_MAX: Final = 10_000
 """Refused calls kept in a partition's stream: 200 s of the most that one trunk may write (MONEY 4), about 10 MB."""
@@ -29,21 +29,23 @@ _EVALSHA: Final = b"$7\r\nEVALSHA\r\n$40\r\n"
 
 
 def write_tariff(tariff: Tariff | None) -> str:
-    """A tariff as scripts/lib/price.lua reads it; empty where nobody pays."""
+    """A tariff as scripts/lib/price.lua reads it, three numbers more for each step; empty where nobody pays."""
     if tariff is None:
         return ""
-    return (
+    text = (
         f"{tariff.rate_micros_per_min} {tariff.connect_micros} {tariff.first_incr_s} {tariff.next_incr_s} "
         f"{tariff.free_s} {tariff.minimum_micros}"
     )
+    return text + "".join([f" {step[0]} {step[1]} {step[2]}" for step in tariff.steps])
 
 
 def read_tariff(text: str) -> Tariff | None:
-    """The tariff that :func:`write_tariff` wrote."""
+    """The tariff that :func:`write_tariff` wrote.  Raises ValueError for anything else."""
     if not text:
         return None
-    rate, connect, first, following, free, minimum = (int(word) for word in text.split(" "))
-    return Tariff(rate, connect, first, following, free, minimum)
+    rate, connect, first, following, free, minimum, *rest = (int(word) for word in text.split(" "))
+    steps = tuple(Step(*step) for step in zip(rest[::3], rest[1::3], rest[2::3], strict=True))
+    return Tariff(rate, connect, first, following, free, minimum, steps)
 
 
 class Requests:

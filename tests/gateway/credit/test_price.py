@@ -1,6 +1,7 @@
 """The increment formula inside the scripts is rating's, to the micro."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.credit.requests import read_tariff, write_tariff
 from rating.money import MAX_MICROS
-from rating.tariff import Tariff, affordable_end_s, price_micros, tick_end_s
+from rating.tariff import Step, Tariff, affordable_end_s, boundary_after, price_micros
 
 SCRIPTS = Path(__file__).parents[3] / "gateway" / "credit" / "scripts"
 
@@ -21,14 +22,22 @@ return {string.format('%.0f', price(tariff, tonumber(ARGV[3]))), end_s and strin
 """
 
 small = st.integers(0, 200_000)
+rates = st.one_of(small, st.integers(0, 10**11), st.integers(0, 2**53 // 60 - 1))
+steps = st.one_of(
+    st.just(()),
+    st.lists(st.builds(Step, st.integers(0, 4_000), rates, st.integers(1, 180)), max_size=6).map(
+        lambda some: tuple(sorted(some, key=lambda step: step.from_s))
+    ),
+)
 tariffs = st.builds(
     Tariff,
-    rate_micros_per_min=st.one_of(small, st.integers(0, 10**11), st.integers(0, 2**53 // 60 - 1)),
+    rate_micros_per_min=rates,
     connect_micros=st.one_of(st.just(0), small, st.integers(0, 10**11)),
     first_incr_s=st.integers(1, 180),
     next_incr_s=st.integers(1, 180),
     free_s=st.one_of(st.just(0), st.integers(0, 120)),
     minimum_micros=st.one_of(st.just(0), small, st.integers(0, 10**11)),
+    steps=steps,
 )
 
 
@@ -49,13 +58,11 @@ def ask(shared_server: Any) -> Iterator[Any]:
 def test_lua_is_rating(
     ask: Any, tariff: Tariff, start_increments: int, tick_s: int, budget: int, near: tuple[int, int] | None
 ) -> None:
-    start_s = 0
-    if start_increments:
-        start_s = tick_end_s(tariff, 0, 1) + (start_increments - 1) * tariff.next_incr_s
-    end_s = tick_end_s(tariff, start_s, tick_s)
+    start_s = after(tariff, 0, start_increments)
+    end_s = boundary_after(tariff, start_s + tick_s - 1)  # also beyond steps, where the store knows of more talk paid
     paid = price_micros(tariff, start_s) if start_s else 0
     if near is not None:  # the money for exactly so many increments, and a micro less or more
-        end_of_some = tick_end_s(tariff, start_s, 1) + near[0] * tariff.next_incr_s
+        end_of_some = after(tariff, start_s, near[0] + 1)
         budget = max(0, price_micros(tariff, end_of_some) - paid + near[1])
     if paid + budget > MAX_MICROS:
         budget = max(0, MAX_MICROS - paid)
@@ -69,9 +76,29 @@ def test_lua_is_rating(
         assert (int(end) if end else None) == affordable_end_s(tariff, start_s, end_s, budget)
 
 
+def after(tariff: Tariff, start_s: int, increments: int) -> int:
+    """The end of so many increments after ``start_s``."""
+    for _ in range(increments):
+        start_s = boundary_after(tariff, start_s)
+    return start_s
+
+
 @given(tariff=tariffs)
 def test_a_tariff_is_read_as_it_was_written(tariff: Tariff) -> None:
     assert read_tariff(write_tariff(tariff)) == tariff
+
+
+def test_a_tariff_without_steps_is_six_numbers_and_each_step_three_more() -> None:
+    plain = Tariff(60_000, 5, 30, 6, 10, 7)
+    assert write_tariff(plain) == "60000 5 30 6 10 7"
+    stepped = replace(plain, steps=(Step(90, 30_000, 1), Step(180, 0, 60)))
+    assert write_tariff(stepped) == "60000 5 30 6 10 7 90 30000 1 180 0 60"
+
+
+@pytest.mark.parametrize("text", ["1 2 3", "1 0 1 1 0 0 9", "1 0 1 1 0 0 9 1 1 8 1 1", "a b c d e f"])
+def test_what_is_no_tariff_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="."):
+        read_tariff(text)
 
 
 def test_nobody_pays() -> None:
