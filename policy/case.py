@@ -6,15 +6,18 @@ Each returns the Reason to refuse for, the verdict itself where it needs no furt
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
 from policy.funds import NO_FUNDS, Funds
 from policy.limits import NO_USER, UNLIMITED, call_limits, least, watched
 from policy.plan import NumberClass, NumberPlan
+from policy.rates import changes_after, rate_at
 from policy.reasons import REASONS, Reason
 from policy.verdict import Allow, CallRequest, Deny, Limits, Pool, Route
-from rating.row import RateRow
+from rating.row import Direction, RateRow
+from rating.schedule import Change
+from rating.tariff import MS_PER_S
 
 NOBODY: Final = Tenant(id="", country="", currency="")
 """Stands for the tenant as long as none is known."""
@@ -45,6 +48,7 @@ class Case:
     number_class: NumberClass = UNKNOWN_CLASS
     kind: str = ""
     row: RateRow | None = None
+    direction: Direction = "out"
     emergency: bool = False
     premium: bool = False
     funds: Funds = NO_FUNDS
@@ -71,11 +75,10 @@ class CaseRule(NamedTuple):
     tell: Callable[[Case], str]
 
 
-def find_rate(case: Case, direction: Literal["out", "in"]) -> Reason | None:
+def find_rate(case: Case, direction: Direction) -> Reason | None:
     """Set the row of the tenant's deck that prices the number at the moment of the INVITE."""
-    deck = case.directory.decks.get(case.tenant.rate_deck)
-    if deck is not None:
-        case.row = deck.lookup(case.number[1:], direction, case.request.at_unix_ms)
+    case.direction = direction
+    case.row = rate_at(case.directory, case.tenant.rate_deck, case.number, direction, case.request.at_unix_ms)
     return REASONS["NO_RATE"] if case.row is None else None
 
 
@@ -86,7 +89,10 @@ def find_funds(case: Case, licences: tuple[str, ...], usage_location: str) -> No
 
 
 def check_rate_limit(case: Case) -> Reason | None:
-    """Refuse a rate or connect fee above the tenant's or the user's limit (CONTRACT 4)."""
+    """Refuse a rate or connect fee above the tenant's or the user's limit (CONTRACT 4).
+
+    The row in effect at the INVITE is looked at: a call that is let in is not ended by a dearer one that follows.
+    """
     if case.row is None or not case.credit:
         return None
     tariff = case.row.tariff
@@ -131,7 +137,14 @@ def allow(case: Case, routes: tuple[Route, ...]) -> Allow:
         credit=case.credit if pools and tariff is not None else "",
         credit_limit_micros=tenant.credit_limit_micros if tenant.mode == "postpaid" else 0,
         time_zone=tenant.time_zone,
+        changes=() if row is None or tariff is None else _changes(case, row),
     )
+
+
+def _changes(case: Case, row: RateRow) -> tuple[Change, ...]:
+    at_unix_ms = case.request.at_unix_ms
+    until_ms = at_unix_ms + case.request.within_s * MS_PER_S
+    return changes_after(case.directory, case.tenant.rate_deck, case.number, case.direction, row, at_unix_ms, until_ms)
 
 
 def _limits(case: Case) -> Limits:

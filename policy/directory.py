@@ -6,7 +6,7 @@ decision never sees half of a change and never asks a database.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from policy.facts import ANYWHERE, Facts
 from policy.funds import Funds, Holder, Place, Purchased, all_pools, index_funds, personal
@@ -157,10 +157,18 @@ class Tenant:
     unassigned: tuple[UnassignedRule, ...] = ()
 
 
+class Coming(NamedTuple):
+    """A deck that takes the place of the one of its name at a moment to come."""
+
+    from_unix_ms: int
+    deck: Deck
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """One version of everything; numbers are keyed by E.164 with ``+``, users by tenant and id.
 
+    ``coming`` are, by name, the versions of decks that will follow, the next one first.
     ``trunks`` stand in file order, the order in which carriers are tried.  ``failure_policy`` is the gate's own, for
     tenants that name none.  ``carriers`` and ``deliveries`` are made from the trunks: carriers that have targets, and
     for each tenant the access trunks with targets where calls to its users' numbers go; under the empty name those
@@ -175,6 +183,7 @@ class Directory:
     users_by_number: Mapping[str, User] = field(default_factory=dict)
     service_numbers: Mapping[str, ServiceNumber] = field(default_factory=dict)
     decks: Mapping[str, Deck] = field(default_factory=dict)
+    coming: Mapping[str, tuple[Coming, ...]] = field(default_factory=dict)
     failure_policy: Literal["terminate", "continue", "retry"] = "terminate"
     facts: Facts = field(default=Facts(), repr=False)
     carriers: tuple[Trunk, ...] = field(init=False, repr=False, compare=False)

@@ -13,6 +13,7 @@ here reads it, for the charge and the record, and goes on with it while the stor
 | ``live SCOPE`` | the call counts against that limit of live calls |
 """
 
+import re
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -20,6 +21,9 @@ from policy.terms import live_scopes, period_label, spend_scopes
 from rating.tariff import MS_PER_S, SECONDS_PER_MINUTE, Tariff
 
 MINUTE_MS: Final = SECONDS_PER_MINUTE * MS_PER_S
+
+
+_FIRST_MONEY: Final = re.compile(r"\Amoney \d+", re.ASCII)
 
 
 class Part(NamedTuple):
@@ -64,10 +68,33 @@ def has_minutes(drawn: str) -> bool:
 
 
 def money_tariff(tariff: Tariff | None, drawn: str) -> Tariff | None:
-    """The tariff of what money pays: where a pool paid first it has no free seconds (MONEY 2)."""
-    if tariff is None or not tariff.free_s or not drawn.startswith("pool "):
+    """The tariff of what money pays, in seconds of the talk that it pays; ``tariff`` is in seconds of the call's.
+
+    Where a pool paid first it has no free seconds (MONEY 2); its steps come sooner by what pools paid before them.
+    """
+    if tariff is None or not has_minutes(drawn):
         return tariff
-    return replace(tariff, free_s=0)
+    free_s = 0 if drawn.startswith("pool ") else tariff.free_s
+    if not tariff.steps:
+        return tariff if free_s == tariff.free_s else replace(tariff, free_s=free_s)
+    parts = read_parts(drawn)
+    steps = tuple([step._replace(from_s=_money_before(parts, step.from_s)) for step in tariff.steps])
+    return replace(tariff, free_s=free_s, steps=steps)
+
+
+def _money_before(parts: list[Part], talk_s: int) -> int:
+    """Seconds of the first ``talk_s`` that money pays; beyond the parts drawn by now it will be money."""
+    total, start = 0, 0
+    for part in parts:
+        if not part.pool:
+            total += max(0, min(part.end_s, talk_s) - start)
+        start = part.end_s
+    return total + max(0, talk_s - start)
+
+
+def end_money(drawn: str, paid_s: int) -> str:
+    """What a call has drawn whose first tick, which money paid, turns out to end at ``paid_s`` (rating.schedule)."""
+    return _FIRST_MONEY.sub(f"money {paid_s}", drawn, count=1)
 
 
 def money_ms(drawn: str, talk_ms: int) -> int | None:

@@ -5,10 +5,14 @@ once it is made; the few that are made anew for each call are not frozen only be
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from policy.reasons import Reason
+from rating.schedule import Change
 from rating.tariff import Tariff
+
+WITHIN_S: Final = 90_000
+"""25 hours: where nobody says how long a call may ring and talk (by the default settings 4 hours and some minutes)."""
 
 
 @dataclass(slots=True)
@@ -17,7 +21,8 @@ class CallRequest:
 
     ``dialled`` is the user part of the Request-URI, unescaped, or a whole ``urn:service:…``; ``caller`` the number
     of P-Asserted-Identity, else of From; the ``x_`` fields are the X-Callgate headers of CONTRACT 6, empty where
-    absent or where the trunk is not an access trunk.  ``at_unix_ms`` is the moment of the INVITE.
+    absent or where the trunk is not an access trunk.  ``at_unix_ms`` is the moment of the INVITE; ``within_s`` seconds
+    later the call is over, however long it rings and talks.
     """
 
     trunk: str
@@ -27,6 +32,7 @@ class CallRequest:
     x_user: str = ""
     x_kind: str = ""
     x_conference: str = ""
+    within_s: int = WITHIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,8 @@ class Allow:
     ``pools`` pay first, in their order, then the balance at ``tariff``; without a tariff the balance pays nothing.
     ``kind`` is a call type of the usage report (``user_out``, ``conf_in`` …).
     ``number`` is E.164 with ``+`` (an emergency call: the digits as dialled).  ``routes`` are in order of preference.
-    The tariff is the one in effect at the INVITE.  ``trunk`` is the trunk the call came in by.  ``number_type`` is
+    The tariff is the one in effect at the INVITE, ``changes`` are when another one comes into effect, and which, while
+    the call may ring and talk (rating.schedule).  ``trunk`` is the trunk the call came in by.  ``number_type`` is
     what kind of number the payer's is (``subscriber``, ``toll_free``, ``toll``), ``number_class`` the class of the
     number called (policy.plan).  ``credit`` is the licence by which the balance pays where ``pools`` pay first (empty
     elsewhere, where it is ``capability``).  ``tried`` names the rules that were tried, in order; all of them passed.
@@ -161,6 +168,7 @@ class Allow:
     credit_limit_micros: int = 0
     time_zone: str = "UTC"
     tried: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(slots=True)

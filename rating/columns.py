@@ -139,9 +139,15 @@ class RowReader:
             self._name("region", texts["region"]),
             self._name("type", texts["type"]),
             self._direction(texts["direction"]),
-            self._share(Tariff(*[self._whole(column, texts[column]) for column in TARIFF_COLUMNS])),
+            self._share(self._tariff(texts)),
             self._share(self._validity(texts)),
         )
+
+    def _tariff(self, texts: dict[str, str]) -> Tariff:
+        rate, connect, first, following, free, minimum = [
+            self._whole(column, texts[column]) for column in TARIFF_COLUMNS
+        ]
+        return Tariff(rate, connect, first, following, free, minimum)
 
     def _share(self, value: _T) -> _T:
         """The one object kept for this value."""

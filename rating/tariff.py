@@ -13,6 +13,7 @@ never reaches over a step.  Talk is counted from the answer; a price of a moment
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 SECONDS_PER_MINUTE: Final = 60
@@ -116,8 +117,9 @@ def tick_micros(tariff: Tariff, start_s: int, end_s: int) -> int:
 def affordable_end_s(tariff: Tariff, start_s: int, end_s: int, available_micros: int) -> int | None:
     """The end of the longest tick of whole increments from ``start_s``, at most to ``end_s``, that can be paid.
 
-    ``end_s`` is the end of an increment, as :func:`tick_end_s` gives it; steps may lie before it.  None where not even one increment can be
-    paid; money is all that is looked at, whether an account may spend at all is the credit store's to say.
+    ``end_s`` is the end of an increment, as :func:`tick_end_s` gives it; steps may lie before it.  None where not even
+    one increment can be paid; money is all that is looked at, whether an account may spend at all is the credit store's
+    to say.
     """
     if tick_micros(tariff, start_s, end_s) <= available_micros:
         return end_s
@@ -164,7 +166,7 @@ def pieces(tariff: Tariff) -> list[Piece]:
 
 
 def _round_up(first_incr_s: int, piece: Piece, beyond_s: int) -> int:
-    """The end of the increment of ``piece``, or of the first one, that ``beyond_s`` seconds past the free ones reach."""
+    """The end of the increment of ``piece``, or of the first one, that so many seconds past the free ones reach."""
     begin_s = max(first_incr_s, piece.begin_s)
     rest_s = beyond_s - begin_s
     return begin_s if rest_s <= 0 else begin_s - (-rest_s // piece.next_incr_s) * piece.next_incr_s
@@ -209,7 +211,7 @@ def _last_boundary_within(tariff: Tariff, budget_micros: int) -> int:
     """
     left = (budget_micros - tariff.connect_micros) * SECONDS_PER_MINUTE
     known = pieces(tariff)
-    for piece, following in zip(known, known[1:], strict=False):
+    for piece, following in pairwise(known):
         cost = piece.rate_micros_per_min * (following.begin_s - piece.begin_s)
         if cost > left:
             return tariff.free_s + _round_down(tariff.first_incr_s, piece, left)

@@ -80,8 +80,8 @@ class Validity:
 
 
 SAMPLE_S: Final = 6 * 3600
-"""How often a zone's offset is looked at.  Two changes of an offset within so short a time would be missed if the second
-took the first one back; the IANA database has no such pair in any year that a call is priced in."""
+"""How often a zone's offset is looked at.  Two changes of an offset within so short a time would be missed where the
+second took the first one back; the IANA database has no such pair in any year that a call is priced in."""
 
 
 def _wall_edges(seconds: Iterable[int], zone: tzinfo, from_s: int, to_s: int) -> Iterator[int]:

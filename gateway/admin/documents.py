@@ -14,7 +14,7 @@ from gateway.ledger import Act, Kept, LedgerAccount, LotView, Payment, Posting, 
 from gateway.ledger.notices import Told
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import CountedLimits, Night, Tenant
-from policy.drawn import money_ms
+from policy.drawn import money_ms, money_tariff
 from policy.recharge import RechargeRule
 from policy.verdict import Pool
 from rating.money import format_amount
@@ -205,8 +205,8 @@ def act_document(act: Act) -> Document:
 
 
 def _charged(call: LiveCall, talk_ms: int) -> int:
-    by_money_ms = money_ms(call.drawn, talk_ms)
-    return charge_micros(call.tariff, by_money_ms) if call.tariff and by_money_ms is not None else 0
+    by_money_ms, tariff = money_ms(call.drawn, talk_ms), money_tariff(call.tariff, call.drawn)
+    return charge_micros(tariff, by_money_ms) if tariff is not None and by_money_ms is not None else 0
 
 
 def notice_document(told: Told) -> Document:

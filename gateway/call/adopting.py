@@ -27,7 +27,7 @@ from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
 from gateway.call.commands import Release
 from gateway.call.record import CallRecord, decode_record
-from gateway.call.records import Ending, unanswered
+from gateway.call.records import Ending, invited_tariff, unanswered
 from gateway.call.states import State
 from gateway.sip.events import Flow
 from gateway.sip.revival import heard_invite, sent_invite
@@ -100,7 +100,7 @@ def _verdict(stored: StoredCall, record: CallRecord, longest_s: int | None) -> A
         number=record.number,
         routes=(),
         payer=cast(Literal["credits", "pool", "none"], record.payer),
-        tariff=stored.tariff,
+        tariff=invited_tariff(stored.tariff, record),
         emergency=longest_s == UNLIMITED_S,
         user_id=record.user_id,
         max_call_s=longest_s,

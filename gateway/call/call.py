@@ -18,7 +18,7 @@ from gateway.call.events import Acked, Answered, CallEvent, Failed, GaveUp, Hung
 from gateway.call.facts import Cut, Finished, Placed, Ticked
 from gateway.call.headers import crossing
 from gateway.call.money import Reservation
-from gateway.call.records import Ending
+from gateway.call.records import Ending, rates_told
 from gateway.call.refusals import ending_headers, refusal_headers, relayed_headers
 from gateway.call.states import TABLE, Happening, State
 from gateway.call.views import CallView
@@ -87,7 +87,9 @@ class Call:
         longest_s = min(verdict.max_call_s or settings.max_call_s, settings.max_call_s)
         if verdict.emergency:
             longest_s = UNLIMITED_S
-        self.money = Reservation(call_id, verdict.tenant_id, verdict.tariff, longest_s, settings, terms)
+        self.money = Reservation(
+            call_id, verdict.tenant_id, verdict.tariff, longest_s, settings, terms, verdict.changes
+        )
         self.invited_at = now
         self.answered_ms = 0
         self._answer: Answered | None = None
@@ -421,8 +423,9 @@ class Call:
         billed, minutes = money.billed_s(talk_ms), money.minutes_used(talk_ms)
         uncharged = money.uncharged_micros(talk_ms) if ending.reason != "DEAD_PEER" else 0
         record = records.answered(
-            self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending, uncharged, minutes
-        )
+            self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending, uncharged, minutes,
+            rates_told(money.tariff, self.verdict.tariff),
+        )  # fmt: skip
         self.core.submit(money.settle(talk_ms, charge, record))
 
     def _release(self, ending: Ending, now: float) -> None:

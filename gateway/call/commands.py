@@ -8,6 +8,7 @@ are made for each call, hence plain slots; nobody changes one.
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from policy.verdict import Limits
 from rating.tariff import Tariff
@@ -19,7 +20,8 @@ class Reserve:
 
     Result: Grant, Refusal or StoreAway.
 
-    ``tariff`` None: nobody pays; the call is only recorded and its leases counted.  ``adoption`` is what another
+    ``tariff`` None: nobody pays; the call is only recorded and its leases counted.  Where the price may change before
+    the answer it is a ceiling (rating.schedule).  ``adoption`` is what another
     process needs to carry the call on (SIP.md 5); ``usage`` the call record as far as it is known, so that a sweep
     can book the call.  ``lease_s`` is how long the lease lasts without a further command.  ``terms`` are what it may
     draw on beside the balance (policy.terms), and ``hour`` the hour in which the tick begins.
@@ -39,14 +41,28 @@ class Reserve:
     hour: str = ""
 
 
+class Resolved(NamedTuple):
+    """By which tariff a call is charged whose price changes while it rings or talks (rating.schedule).
+
+    ``paid_s`` is up to when what is held for the first tick pays by it, None: as it was granted.
+    """
+
+    tariff: Tariff
+    paid_s: int | None
+
+
 @dataclass(slots=True)
 class Answer:
-    """The called side answered: written before the 200 goes to the caller.  Result: Written or StoreAway."""
+    """The called side answered: written before the 200 goes to the caller.  Result: Written or StoreAway.
+
+    ``resolved`` is None where the call is charged by what it was reserved by.
+    """
 
     call_id: str
     tenant_id: str
     answered_unix_ms: int
     adoption: bytes
+    resolved: Resolved | None = None
 
 
 @dataclass(slots=True)
@@ -54,6 +70,7 @@ class Renew:
     """Ask for the next tick, talk from ``start_s`` to ``end_s``.  Result: Grant, Refusal or StoreAway.
 
     ``proven_s`` is the talk that is known to have happened, for the sweep (MONEY 5); ``hour`` as with Reserve.
+    ``resolved`` is the Answer's, said again for a store that may not have heard it.
     """
 
     call_id: str
@@ -63,6 +80,7 @@ class Renew:
     end_s: int
     proven_s: int
     hour: str = ""
+    resolved: Resolved | None = None
 
 
 @dataclass(slots=True)

@@ -12,20 +12,33 @@ granted after that is given back by the same command, since it covers all ticks 
 Minutes of pools pay before money does, where policy names any: the store says with each grant what the call has drawn
 (policy.drawn), and the charge is the price of the talk that money paid, as of one call of its own.
 
+Where the price changes while a call may ring or talk, the first tick is reserved by a ceiling and the answer fixes the
+tariff to the call's end (rating.schedule): what is held is then looked at anew, and the store told with the answer.
+
 Calls that nobody pays for (emergency, on-net, free numbers) have no paid-until and are never cut for credit.
 """
 
+from collections.abc import Sequence
 from math import inf
 from typing import Final
 
 from gateway.call.adoption import StoredCall
-from gateway.call.commands import Answer, Away, Grant, Refusal, Release, Renew, Reserve, Settle, StoreAway
+from gateway.call.commands import Answer, Away, Grant, Refusal, Release, Renew, Reserve, Resolved, Settle, StoreAway
 from gateway.call.settings import CallSettings
-from policy.drawn import Minutes, minutes_used, money_ms, money_s, money_tariff
+from policy.drawn import Minutes, end_money, has_minutes, minutes_used, money_ms, money_s, money_tariff
 from policy.reasons import REASONS, Reason, is_limit
 from policy.terms import has_pools, hour_of
 from policy.verdict import Limits
-from rating.tariff import MS_PER_S, Tariff, billed_s, charge_micros, tick_end_s
+from rating.schedule import Change, ceiling, resolve
+from rating.tariff import (
+    MS_PER_S,
+    Tariff,
+    affordable_end_s,
+    billed_s,
+    boundary_after,
+    charge_micros,
+    tick_end_s,
+)
 
 LAST_ASK_S: Final = 0.05
 """How long before the end a refused tick is asked for a last time (MONEY 2): two orders above a round trip to Redis."""
@@ -47,6 +60,7 @@ class Reservation:
     """What is reserved for one call; moments are monotonic seconds, talk counts from the answer.
 
     ``metered`` is whether anybody pays: ``tariff`` prices what money pays, None where only pools do by the ``terms``.
+    It is in seconds of the call's talk; where ``changes`` follow it at the INVITE, the answer's from there on.
     ``paid_s`` is the talk paid for, None where nobody pays; ``paid_until`` the moment it ends, ``inf`` before the
     answer.  ``refused`` is the code of a refusal that still stands, ``limit`` whose limit the last one was.
     ``doubted_s`` is not None while it is not known whether the talk of a call that was adopted went on beyond so many
@@ -57,9 +71,13 @@ class Reservation:
         "_again",
         "_asked",
         "_ceiling",
+        "_changes",
         "_granted",
+        "_latest_ms",
         "_next_ask",
         "_overdue_until",
+        "_reserved",
+        "_resolved",
         "_settings",
         "_talked_ms",
         "answered_at",
@@ -88,6 +106,7 @@ class Reservation:
         longest_s: int,
         settings: CallSettings,
         terms: str = "",
+        changes: Sequence[Change] = (),
     ) -> None:
         self.call_id = call_id
         self.tenant_id = tenant_id
@@ -97,6 +116,10 @@ class Reservation:
         self.drawn = ""
         self.metered = tariff is not None or has_pools(terms)
         self._settings = settings
+        self._changes = changes
+        self._latest_ms = 0
+        self._reserved = tariff
+        self._resolved: Resolved | None = None
         self.tick = 0
         self.paid_s: int | None = None
         self.held_micros = 0
@@ -122,13 +145,18 @@ class Reservation:
         The lease outlasts the longest setup by its grace, so that no sweep takes a ringing call.
         """
         settings = self._settings
+        lease_s = int(settings.ring_timeout_s) + settings.lease_grace_s
+        if self.tariff is not None and self._changes:
+            self._latest_ms = now_ms + lease_s * MS_PER_S
+            self._reserved = ceiling(self.tariff, self._changes, self._latest_ms, settings.tick_s)
+        tariff = self._reserved
         self._asked = True
         return Reserve(
             call_id=self.call_id,
             tenant_id=self.tenant_id,
-            tariff=self.tariff,
-            end_s=tick_end_s(self.tariff, 0, settings.tick_s) if self.tariff else settings.tick_s,
-            lease_s=int(settings.ring_timeout_s) + settings.lease_grace_s,
+            tariff=tariff,
+            end_s=tick_end_s(tariff, 0, settings.tick_s) if tariff else settings.tick_s,
+            lease_s=lease_s,
             limits=limits,
             adoption=adoption,
             usage=usage,
@@ -145,9 +173,25 @@ class Reservation:
     def answer(self, now: float, unix_ms: int, adoption: bytes) -> Answer:
         """The called side answered at ``now``: talk is paid from here on."""
         self.answered_at = now
+        if self._changes and self.tariff is not None:
+            self._resolve(self.tariff, unix_ms)
         if self.metered and self.paid_s is not None:
             self.paid_until = now + self.paid_s
-        return Answer(self.call_id, self.tenant_id, unix_ms, adoption)
+        return Answer(self.call_id, self.tenant_id, unix_ms, adoption, self._resolved)
+
+    def _resolve(self, tariff: Tariff, unix_ms: int) -> None:
+        """Fix the tariff, and how far what is held pays by it; a clock that was set while it rang changes no more than
+        that the answer counts as the latest that the ceiling is for."""
+        self.tariff = tariff = resolve(tariff, self._changes, min(unix_ms, self._latest_ms), self.longest_s)
+        if tariff == self._reserved:
+            return
+        paid_s = None
+        if self.paid_s is not None and not has_minutes(self.drawn):
+            end_s = tick_end_s(tariff, 0, self._settings.tick_s)
+            paid_s = affordable_end_s(tariff, 0, end_s, self.held_micros)
+            assert paid_s is not None, "the ceiling pays for the first increment of whatever tariff is the answer's"
+            self.paid_s, self.drawn = paid_s, end_money(self.drawn, paid_s)
+        self._resolved = Resolved(tariff, paid_s)
 
     # taken over from another process
 
@@ -157,6 +201,7 @@ class Reservation:
         Ticks that elapsed meanwhile are asked for first, all at once; only a refusal cuts (MONEY 5).
         """
         self.answered_at = answered_at
+        self.tariff = stored.tariff
         self.tick = self._granted = stored.tick
         self.held_micros = stored.held_micros
         self.doubted_s = stored.proven_s
@@ -197,7 +242,7 @@ class Reservation:
         self.refused = ""
         self.held_micros = grant.held_micros
         if grant.drawn:
-            self.drawn, self.tariff = grant.drawn, money_tariff(self.tariff, grant.drawn)
+            self.drawn = grant.drawn
         if self.metered and grant.paid_s is not None:
             self._pay_until(grant.paid_s, now)
             if was_overdue and self.paid_until <= now:  # as much as could be paid, and it is over already
@@ -272,15 +317,26 @@ class Reservation:
             tick_s += max(0, -(-self._talked_ms // 1000) - self.paid_s)
         hour = hour_of(self.terms, answered_ms + self.paid_s * MS_PER_S)
         end_s = self._tick_end_s(tick_s)
-        return Renew(self.call_id, self.tenant_id, self.tick, self.paid_s, end_s, self.proven_s(now), hour)
+        proven_s = self.proven_s(now)
+        return Renew(self.call_id, self.tenant_id, self.tick, self.paid_s, end_s, proven_s, hour, self._resolved)
 
     def _tick_end_s(self, tick_s: int) -> int:
-        """The end of an increment of what money pays; whole minutes of a pool are the store's to draw."""
+        """The end of an increment of what money pays; whole minutes of a pool are the store's to draw.
+
+        Talk that is overdue is asked for at once, also beyond a change of the rate.
+        """
         assert self.paid_s is not None
-        if self.tariff is None:
+        tariff = self._money_tariff
+        if tariff is None:
             return self.paid_s + tick_s
         money = money_s(self.drawn, self.paid_s)
-        return self.paid_s - money + tick_end_s(self.tariff, money, tick_s)
+        end_s = boundary_after(tariff, money + tick_s - 1) if self.overdue else tick_end_s(tariff, money, tick_s)
+        return self.paid_s - money + end_s
+
+    @property
+    def _money_tariff(self) -> Tariff | None:
+        """The tariff in seconds of the talk that money pays."""
+        return money_tariff(self.tariff, self.drawn)
 
     def proven_s(self, now: float) -> int:
         """Whole seconds of talk that are known to have happened by ``now``, never beyond paid-until (MONEY 5)."""
@@ -307,12 +363,14 @@ class Reservation:
     def charge_micros(self, talk_ms: int) -> int:
         """What ``talk_ms`` of this call costs in micro-units."""
         paid_ms = money_ms(self.drawn, talk_ms)
-        return charge_micros(self.tariff, paid_ms) if self.tariff is not None and paid_ms is not None else 0
+        tariff = self._money_tariff
+        return charge_micros(tariff, paid_ms) if tariff is not None and paid_ms is not None else 0
 
     def billed_s(self, talk_ms: int) -> int:
         """How many seconds of it money is charged for."""
         paid_ms = money_ms(self.drawn, talk_ms)
-        return billed_s(self.tariff, paid_ms) if self.tariff is not None and paid_ms is not None else 0
+        tariff = self._money_tariff
+        return billed_s(tariff, paid_ms) if tariff is not None and paid_ms is not None else 0
 
     def minutes_used(self, talk_ms: int) -> list[Minutes]:
         """Minutes of pools that were used by it."""

@@ -21,7 +21,9 @@ class CallRecord:
     limit that refused or cut the call (policy.limits), of money with the period behind it: ``user/alice/day``.
     ``talk_ms`` is talk in whole milliseconds, cut at paid-until.  ``pool`` is the first pool that paid for talk,
     ``pool_minutes`` the minutes used of all; ``billed_s`` is what money paid for.
-    ``uncharged_micros`` is what talk cost that could not be charged (0 unless a gate was down).
+    ``rate_micros_per_min`` and ``connect_micros`` are those in effect at the INVITE.  ``rates`` is not empty where the
+    answer or the talk met others: ``SECOND RATE, …`` from which second of talk on which rate was in effect, in
+    micro-units a minute.  ``uncharged_micros`` is what talk cost that could not be charged (0 unless a gate was down).
     """
 
     call_id: str
@@ -52,6 +54,7 @@ class CallRecord:
     billed_s: int = 0
     rate_micros_per_min: int = 0
     connect_micros: int = 0
+    rates: str = ""
     charge_micros: int = 0
     uncharged_micros: int = 0
     pool: str = ""

@@ -7,12 +7,14 @@ made for every call, and a general encoder would take longer over it than the re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from json.encoder import encode_basestring as quoted
 
+from gateway.call.record import CallRecord
 from policy.drawn import Minutes
 from policy.verdict import Allow, Deny
+from rating.tariff import Tariff
 
 
 @dataclass(slots=True)
@@ -80,16 +82,40 @@ def answered(
     ending: Ending,
     uncharged_micros: int = 0,
     minutes: Sequence[Minutes] = (),
+    rates: str = "",
 ) -> bytes:
-    """The record of a call that was answered; it ended ``talk_ms`` after its answer, ``minutes`` of pools were used."""
+    """The record of a call that was answered; it ended ``talk_ms`` after its answer, ``minutes`` of pools were used.
+
+    ``rates`` is what :func:`rates_told` says of its tariff.
+    """
     more = f',"uncharged_micros":{uncharged_micros}' if uncharged_micros else ""
     if minutes:
         more += f',"pool":{quoted(minutes[0].pool)},"pool_minutes":{sum(each.minutes for each in minutes)}'
+    more += f',"rates":"{rates}"' if rates else ""
     return (
         f'{opening},"carrier":{quoted(carrier)},"answered_ms":{answered_ms},"ended_ms":{answered_ms + talk_ms}'
         f',"talk_ms":{talk_ms},"billed_s":{billed_s},"charge_micros":{charge_micros}{more},"reason":"{ending.reason}"'
         f',"sip_status":{ending.sip_status},"ended_by":"{ending.ended_by}"{_limit(ending)}}}'
     ).encode("utf-8", "replace")
+
+
+def rates_told(tariff: Tariff | None, invited: Tariff | None) -> str:
+    """CallRecord's ``rates`` of a call that is charged by ``tariff``; ``invited`` was in effect at its INVITE."""
+    if tariff is None or invited is None or not (tariff.steps or _rate(tariff) != _rate(invited)):
+        return ""
+    return ", ".join(f"{step[0]} {step[1]}" for step in ((0, tariff.rate_micros_per_min), *tariff.steps))
+
+
+def invited_tariff(tariff: Tariff | None, record: CallRecord) -> Tariff | None:
+    """What was in effect at the INVITE of a call that is charged by ``tariff``, as far as its record tells."""
+    if tariff is None:
+        return None
+    rate, connect = record.rate_micros_per_min, record.connect_micros
+    return replace(tariff, rate_micros_per_min=rate, connect_micros=connect, steps=())
+
+
+def _rate(tariff: Tariff) -> tuple[int, int]:
+    return tariff.rate_micros_per_min, tariff.connect_micros
 
 
 def _limit(ending: Ending) -> str:

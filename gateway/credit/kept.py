@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.call.adoption import StoredCall
 from gateway.call.commands import Answer, Prove, Release, Renew, Reserve, Settle
-from policy.drawn import money_tariff
+from policy.drawn import end_money
 from policy.verdict import Limits
 from rating.tariff import Tariff
 
@@ -40,7 +40,7 @@ class Live:
     def __init__(self, reserve: Reserve, paid_s: int | None, held_micros: int, final: bool, drawn: str = "") -> None:
         self.call_id = reserve.call_id
         self.tenant_id = reserve.tenant_id
-        self.tariff: Tariff | None = money_tariff(reserve.tariff, drawn)
+        self.tariff: Tariff | None = reserve.tariff
         self.terms, self.drawn = reserve.terms, drawn
         self.lease_s = reserve.lease_s
         self.adoption = reserve.adoption
@@ -58,6 +58,10 @@ class Live:
         """The answer is on its way."""
         self.answered_ms = command.answered_unix_ms
         self.adoption = command.adoption
+        if command.resolved is not None:
+            self.tariff, paid_s = command.resolved
+            if paid_s is not None:
+                self.paid_s, self.drawn = paid_s, end_money(self.drawn, paid_s)
 
     def prove(self, command: Prove | Renew) -> None:
         """Talk up to ``proven_s`` is known to have happened; perhaps the dialogs changed."""

@@ -37,7 +37,7 @@ from gateway.credit.charge_file import MERGE_WITHIN_S, charge_row, live_row, rea
 from gateway.credit.exposure import Ceilings, Exposure, Step
 from gateway.credit.journal import BYTES_MAX, Journal, Row, read_journals
 from gateway.credit.kept import LOSS_WINDOW_S, Keeper, Kept, Live
-from policy.drawn import begin_with_money, draw_money, money_s
+from policy.drawn import begin_with_money, draw_money, money_s, money_tariff
 from policy.terms import has_pools
 
 CONTINUE: Final = "continue"
@@ -165,8 +165,9 @@ class Onward:
             return False  # only a pool pays
         start_s, held = live.paid_s or 0, live.held_micros
         before_s = start_s - money_s(live.drawn, start_s)  # talk that pools paid
+        tariff = money_tariff(live.tariff, live.drawn)
         step = self.exposure.step(
-            command.call_id, command.tenant_id, live.tariff, start_s - before_s, command.end_s - before_s, held
+            command.call_id, command.tenant_id, tariff, start_s - before_s, command.end_s - before_s, held
         )
         if step is None:
             return self._refuse(command)

@@ -82,7 +82,7 @@ class Requests:
         return pack((
             "EVALSHA", lua.ANSWER.sha, 3, partition.epoch, partition.call(command.call_id), partition.leases,
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}",
-            command.answered_unix_ms, self._grace_ms, command.adoption,
+            command.answered_unix_ms, self._grace_ms, command.adoption, *_resolved(command),
         ))  # fmt: skip
 
     def renew(self, command: Renew, epoch: str) -> bytes:
@@ -93,7 +93,7 @@ class Requests:
             "EVALSHA", lua.RENEW.sha, 5,
             partition.epoch, keys.account, partition.call(command.call_id), partition.leases, keys.counters,
             epoch, self._owner, self.generation, f"{command.call_id} {command.tenant_id}",
-            command.tick, command.end_s, command.proven_s, self._grace_ms, command.hour,
+            command.tick, command.end_s, command.proven_s, self._grace_ms, command.hour, *_resolved(command),
         ))  # fmt: skip
 
     def prove(self, command: Prove, epoch: str) -> bytes:
@@ -150,6 +150,14 @@ class Requests:
             "XADD", partition.refused, "MAXLEN", "~", REFUSED_MAX, "*",
             "tenant", command.tenant_id, "record", command.record,
         ))  # fmt: skip
+
+
+def _resolved(command: Answer | Renew) -> tuple[str, str | int]:
+    """What scripts/lib/resolved.lua reads."""
+    resolved = command.resolved
+    if resolved is None:
+        return "", ""
+    return write_tariff(resolved.tariff), "" if resolved.paid_s is None else resolved.paid_s
 
 
 def pack_claim(owner: str, instance: str, start: str, epoch: int, ttl_ms: int, owners_key: str) -> bytes:

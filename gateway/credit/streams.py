@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from gateway.call.record import CallRecord, decode_record
+from gateway.call.records import invited_tariff, rates_told
 from gateway.credit import lua
 from gateway.credit.client import Client
 from gateway.credit.keys import DIRECTORY_KEY, orders_key
 from gateway.credit.orders import Booked, Order, decode_order, encode_order
 from gateway.credit.requests import read_tariff
 from gateway.credit.views import OutboxEntry, OutboxState, RefusedEntry
-from policy.drawn import Minutes, money_ms, read_minutes, read_spent
+from policy.drawn import Minutes, money_ms, money_tariff, read_minutes, read_spent
 from rating.tariff import MS_PER_S, billed_s
 
 MARKER_S: Final = 24 * 3600
@@ -272,14 +273,16 @@ def _swept_record(usage: bytes, fields: dict[bytes, bytes], minutes: Sequence[Mi
         record = decode_record(usage)
     except ValueError:
         return usage
-    tariff = read_tariff(fields[b"tariff"].decode())
+    drawn = fields.get(b"drawn", b"").decode()
+    known = read_tariff(fields[b"tariff"].decode())
+    tariff, record.rates = money_tariff(known, drawn), rates_told(known, invited_tariff(known, record))
     record.answered_ms = int(fields[b"answered_ms"])
     record.talk_ms = int(fields[b"talk_s"]) * MS_PER_S
     record.ended_ms = record.answered_ms + record.talk_ms if record.answered_ms else 0
     record.charge_micros = int(fields[b"charge"])
     _count_minutes(record, minutes)
     if tariff is not None and record.answered_ms:
-        paid_ms = money_ms(fields.get(b"drawn", b"").decode(), record.talk_ms)
+        paid_ms = money_ms(drawn, record.talk_ms)
         record.billed_s = 0 if paid_ms is None else billed_s(tariff, paid_ms)
     record.reason, record.ended_by = "INTERNAL", "gate"
     return record.encode()
@@ -291,11 +294,12 @@ def _late_record(whole: bytes, charge_id: str, fields: dict[bytes, bytes], minut
         record = decode_record(whole)
     except ValueError:
         return whole
-    tariff, swept_ms = read_tariff(fields[b"tariff"].decode()), int(fields[b"talk_s"]) * MS_PER_S
+    drawn, swept_ms = fields.get(b"drawn", b"").decode(), int(fields[b"talk_s"]) * MS_PER_S
+    tariff = money_tariff(read_tariff(fields[b"tariff"].decode()), drawn)
     record.call_id = charge_id
     record.talk_ms = max(0, record.talk_ms - swept_ms)
     if tariff is not None:
-        paid_ms = money_ms(fields.get(b"drawn", b"").decode(), swept_ms)
+        paid_ms = money_ms(drawn, swept_ms)
         record.billed_s = max(0, record.billed_s - (0 if paid_ms is None else billed_s(tariff, paid_ms)))
     record.charge_micros = int(fields[b"charge"])
     _count_minutes(record, minutes)

@@ -117,6 +117,18 @@ async def list_versions(connection: AsyncConnection, now_ms: int) -> list[DeckVe
     ]
 
 
+async def list_due(connection: AsyncConnection, now_ms: int) -> list[DeckVersion]:
+    """Of every deck the version in use and the one that follows it, so that a call that goes on beyond its moment is
+    priced by both; one of a deck that has none in use yet is not among them."""
+    versions = await list_versions(connection, now_ms)
+    in_use = {each.name: each for each in versions if each.in_use}
+    following: dict[str, DeckVersion] = {}
+    for each in sorted(versions, key=lambda each: (-each.effective_from_ms, each.version)):
+        if each.name in in_use and each.effective_from_ms > now_ms:
+            following[each.name] = each
+    return [*in_use.values(), *following.values()]
+
+
 async def read_file(connection: AsyncConnection, version: DeckVersion) -> bytes:
     """The gzipped file of one version."""
     found = await connection.scalar(

@@ -21,10 +21,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from gateway.config.facts import policy_facts
 from gateway.ledger import decks
 from gateway.ledger.engine import LONG_ANSWER_S, Database
+from gateway.ledger.entries import DeckVersion
 from gateway.ledger.schema import directory_version
 from gateway.ledger.tables import service_numbers, tenants, users
 from policy.directory import (
     NO_LIMITS,
+    Coming,
     CountedLimits,
     DialRule,
     Directory,
@@ -68,7 +70,8 @@ class DirectoryReader:
             tenant_rows = (await connection.execute(select(*_TENANT_COLUMNS).order_by(tenants.c.id))).mappings().all()
             people = await self._read_people(connection)
             number_rows = (await connection.execute(select(service_numbers))).mappings().all()
-            files = await self._missing_files(connection, now_ms)
+            versions = await decks.list_due(connection, now_ms)
+            files = await self._missing_files(connection, versions)
         for (name, digest), packed in files.items():
             if packed is not None:
                 self._decks[name, digest] = await asyncio.to_thread(_read_packed, name, packed)
@@ -81,7 +84,8 @@ class DirectoryReader:
             users=people,
             users_by_number={user.number: user for user in people.values() if user.number},
             service_numbers={row["number"]: _service_number(row) for row in number_rows},
-            decks={name: deck for (name, _), deck in self._decks.items()},
+            decks={version.name: self._decks[version.name, version.sha256] for version in versions if version.in_use},
+            coming=self._coming(versions),
             failure_policy=failure_policy,
             facts=policy_facts(),
         )
@@ -103,15 +107,24 @@ class DirectoryReader:
         known = self._people.get((user.tenant_id, user.id))
         return known if known is not None and known == user else user
 
-    async def _missing_files(self, connection: AsyncConnection, now_ms: int) -> dict[tuple[str, str], Packed | None]:
-        """Every deck in use by name and digest, with its file where it has not been read yet."""
+    async def _missing_files(
+        self, connection: AsyncConnection, versions: Sequence[DeckVersion]
+    ) -> dict[tuple[str, str], Packed | None]:
+        """Every deck by name and digest, with its file where it has not been read yet."""
         found: dict[tuple[str, str], Packed | None] = {}
-        for version in await decks.list_versions(connection, now_ms):
-            if version.in_use:
-                key = (version.name, version.sha256)
-                known = key in self._decks
-                found[key] = None if known else (await decks.read_file(connection, version), version.currency)
+        for version in versions:
+            key = (version.name, version.sha256)
+            known = key in self._decks
+            found[key] = None if known else (await decks.read_file(connection, version), version.currency)
         return found
+
+    def _coming(self, versions: Sequence[DeckVersion]) -> dict[str, tuple[Coming, ...]]:
+        """The version of each deck that follows the one in use."""
+        return {
+            version.name: (Coming(version.effective_from_ms, self._decks[version.name, version.sha256]),)
+            for version in versions
+            if not version.in_use
+        }
 
 
 async def read_tenants(database: Database, tenant_id: str | None = None) -> list[Tenant]:

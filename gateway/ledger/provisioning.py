@@ -101,8 +101,7 @@ async def load_deck(
             return []
         await _check_deck_currency(connection, file.name, deck.currency)
         await decks.insert_version(connection, file, packed, deck, now_ms, begins_ms)
-        if begins_ms <= now_ms:
-            await raise_directory_version(connection)
+        await raise_directory_version(connection)  # also for one to come: calls may go on beyond its moment
         in_use = next((each for each in known if each.name == file.name and each.in_use), None)
         change = _deck_change(file, deck, in_use, begins_ms, is_new=all(each.name != file.name for each in known))
         await audit.write(connection, audit.acts_of([change], actor, now_ms))

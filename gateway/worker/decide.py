@@ -18,14 +18,14 @@ from policy.decide import decide
 from policy.directory import Directory
 from policy.plan import NumberPlan
 from policy.reasons import REASONS
-from policy.verdict import Allow, Deny, Verdict
+from policy.verdict import WITHIN_S, Allow, Deny, Verdict
 
 
 class Decider:
     """Decides initial INVITEs; ``directory`` is swapped whole whenever it changes.
 
     ``ordinary_calls()`` (live ones without emergency calls) and ``outbox_full()`` are asked for each ordinary call;
-    ``observe(seconds)`` is told how long a decision took.
+    ``observe(seconds)`` is told how long a decision took; ``within_s`` is how long a call may ring and talk.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Decider:
         plan: NumberPlan,
         unix_ms: Callable[[float], int],
         observe: Callable[[float], None],
+        within_s: int = WITHIN_S,
     ) -> None:
         self.directory = Directory()
         self.ordinary_calls: Callable[[], int] = lambda: 0
@@ -46,6 +47,7 @@ class Decider:
         self._plan = plan
         self._unix_ms = unix_ms
         self._observe = observe
+        self._within_s = within_s
 
     def __call__(self, request: Request, flow: Flow, now: float) -> Verdict:
         """Allow or Deny for one initial INVITE that came on ``flow`` at ``now`` (monotonic seconds)."""
@@ -65,6 +67,7 @@ class Decider:
         if trunk is None:
             return Deny(REASONS["UNKNOWN_SOURCE"], trunk=name or "")
         asked = call_request(request, trunk.name, trunk.role == "access", self._unix_ms(now))
+        asked.within_s = self._within_s
         verdict = decide(self.directory, self._plan, asked)
         if isinstance(verdict, Deny):
             return verdict if self.directory.version != NEVER_READ else _unread(verdict)

@@ -99,6 +99,7 @@ class Worker:
             number_plan(),
             self._clock.unix_ms,
             self._metrics.decision.observe,
+            within_s=_within_s(_call_settings(settings)),
         )
         sockets, tokens = plan.sockets(), Tokens()
         self._endpoint = Endpoint(_identity(settings, sockets), deadlines, tokens, _timers(settings))
@@ -429,6 +430,11 @@ def _ceilings(settings: Settings) -> Ceilings:
     credit = settings.credit
     shares = credit.gates * settings.sip.workers
     return Ceilings(credit.failure_ceiling_micros, credit.failure_ceiling_total_micros, shares)
+
+
+def _within_s(settings: CallSettings) -> int:
+    """How long after its INVITE a call may still be paid for: the reservation's lease, then the longest call."""
+    return int(settings.ring_timeout_s) + settings.lease_grace_s + settings.max_call_s
 
 
 def _call_settings(settings: Settings) -> CallSettings:

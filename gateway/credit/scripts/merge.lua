@@ -1,7 +1,8 @@
 -- A worker says what it was granted, after Redis may have lost it (MONEY 6): merged by (call, tick), the furthest
 -- wins; of one tick whoever granted more of it, for a worker may have granted it without Redis' answer (MONEY 8).
 -- Then it was by money, and Redis, whose answer nobody heard, may have drawn minutes for it: the worker's word stands,
--- since that is what the call will be charged by, and the minutes go back.
+-- since that is what the call will be charged by, and the minutes go back.  It stands as well where Redis has not heard
+-- of the answer, which fixed another tariff for what is held (lib/resolved.lua).
 -- What was granted is held again even where available goes below 0: the talk is being had.
 -- A call that is over is said in the same way, with its charge: the ledger may have that, and until it is known
 -- whether it has, the money is held.  What has no lease is not counted as held, whatever is left of it.
@@ -19,7 +20,7 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
 local call = redis.call('HMGET', KEYS[3], 'owner', 'gen', 'done', 'tick', 'held', 'clock_ms', 'proven_s', 'paid_s',
-  'drawn')
+  'drawn', 'tariff')
 local forgot = call[1] == ARGV[17] and tonumber(call[2] or 0) < tonumber(ARGV[18])
 if call[1] and not (call[3] and ARGV[16] == '') and not forgot and fenced(call[1], call[2]) then
   return {'FENCED'}
@@ -46,7 +47,10 @@ if not call[1] then
 end
 local drawn = call[9] or ''
 local beyond = call[1] and tonumber(ARGV[5]) - tonumber(call[4])
-if beyond == 0 and held <= tonumber(call[5]) then
+local unheard = beyond == 0 and ARGV[11] ~= '' and not clock_ms and ARGV[9] ~= call[10]
+if unheard then
+  beyond = 1
+elseif beyond == 0 and held <= tonumber(call[5]) then
   beyond = (tonumber(paid_s) or 0) - (tonumber(call[8]) or 0)
 elseif beyond == 0 then
   beyond = 1

@@ -2,7 +2,7 @@
 -- is made good by the next one, and an order of requests other than rising costs nothing twice (MONEY 3).
 -- KEYS: epoch, account, call, leases, counters
 -- ARGV: epoch, owner, generation, member, tick, end_s, proven_s, grace_ms, hour in the tenant's time zone ('' without
---       terms)
+--       terms), tariff and paid_s of the first tick as the answer has fixed them ('' as reserved)
 --@include clock
 --@include amount
 --@include fence
@@ -11,6 +11,7 @@
 --@include grant
 --@include drawn
 --@include terms
+--@include resolved
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'STALE'}
 end
@@ -30,7 +31,8 @@ if tonumber(ARGV[5]) <= tonumber(call[4]) then
 end
 
 local terms = (call[12] or '') == '' and NO_TERMS or read_terms(call[12], ARGV[9])
-local paid_s, held, final, text = call[5], tonumber(call[6]), 0, call[13]
+local tariff, paid_s, text = resolve(KEYS[3], call[8], call[4], call[5], call[13], ARGV[10], ARGV[11])
+local before_s, held, final = paid_s, tonumber(call[6]), 0
 local proven_s = math.max(tonumber(call[11] or 0), tonumber(ARGV[7]))
 local left, calls = nil, nil
 if paid_s ~= '' then
@@ -39,7 +41,7 @@ if paid_s ~= '' then
   local start_s, wanted_s = tonumber(paid_s), tonumber(ARGV[6])
   if wanted_s > start_s then
     local drawn = read_drawn(text)
-    local end_s, cost, source, trimmed = tick(call[8], terms, drawn.parts, KEYS[5], start_s, wanted_s, balance,
+    local end_s, cost, source, trimmed = tick(tariff, terms, drawn.parts, KEYS[5], start_s, wanted_s, balance,
       all_held, held)
     if not end_s then
       return cost == 'ALERT' and {'ALERT', 'AVAILABLE_BELOW_ZERO'} or {cost, source}
@@ -55,7 +57,7 @@ if paid_s ~= '' then
   proven_s = math.min(proven_s, tonumber(paid_s))
 end
 
-remember_grant(KEYS[3], call[4], call[5], call[6], call[7])
+remember_grant(KEYS[3], call[4], before_s, call[6], call[7])
 redis.call('HSET', KEYS[3], 'gen', ARGV[3], 'tick', ARGV[5], 'paid_s', paid_s, 'held', whole(held), 'final', final,
   'proven_s', whole(proven_s))
 redis.call('ZADD', KEYS[4], whole(lease_end(now_ms(), call[10], paid_s, call[9], ARGV[8])), ARGV[4])

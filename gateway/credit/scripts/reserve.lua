@@ -113,9 +113,6 @@ if tariff ~= '' or #terms.pools > 0 then
     return cost == 'ALERT' and {'ALERT', 'AVAILABLE_BELOW_ZERO'} or {cost, source}
   end
   final = trimmed and 1 or 0
-  if source then -- where minutes came first, money has no free seconds (MONEY 2)
-    tariff = string.gsub(tariff, '^(%S+ %S+ %S+ %S+) %S+', '%1 0')
-  end
 end
 
 redis.call('HSET', KEYS[3], 'owner', ARGV[2], 'gen', ARGV[3], 'tick', '0',

@@ -27,9 +27,10 @@ end
 local charge, talk_s = 0, 0
 if call[4] then
   talk_s = tonumber(call[6] or 0)
-  local money_s = money_talk(read_drawn(call[9]).parts, talk_s)
+  local parts = read_drawn(call[9]).parts
+  local money_s = money_talk(parts, talk_s)
   if call[3] ~= '' and money_s then
-    charge = price(read_tariff(call[3]), money_s)
+    charge = price(money_tariff(read_tariff(call[3]), parts), money_s)
   end
 end
 local alert = close('sweep', ARGV[2], true, call[1], tonumber(call[2]), charge, call[7], KEYS[7], call[9],

@@ -62,6 +62,21 @@ local function money_talk(parts, talk_s)
   return begun and total or nil
 end
 
+-- The tariff (read_tariff) of what money pays, in seconds of the talk that it pays: where a pool paid first it has no
+-- free seconds (MONEY 2), and steps come sooner by what pools paid before them.  Beyond the parts it will be money.
+local function money_tariff(tariff, parts)
+  if #parts > 0 then
+    if parts[1].source then
+      tariff.free = 0
+    end
+    for _, step in ipairs(tariff.steps) do
+      local last = parts[#parts].end_s
+      step.from = (money_talk(parts, math.min(step.from, last)) or 0) + math.max(0, step.from - last)
+    end
+  end
+  return tariff
+end
+
 -- Minutes drawn of each pool, and those begun within the talk; by source, each source in a list once.
 local function minutes_of(parts, talk_s)
   local sources, drawn, used, start = {}, {}, {}, 0

@@ -99,7 +99,7 @@ local function tick(tariff, terms, parts, counters, start_s, end_s, balance, hel
   local before = start_s - paid_s
   local budget = math.min(available, room or available)
   local positive = balance > 0 or (terms.credit > 0 and available > 0)
-  local known = read_tariff(tariff)
+  local known = money_tariff(read_tariff(tariff), parts)
   local money_end = positive and affordable_end(known, paid_s, end_s - before, budget + call_held)
   if not money_end then
     if room and positive and room < available then
@@ -107,8 +107,9 @@ local function tick(tariff, terms, parts, counters, start_s, end_s, balance, hel
     end
     return nil, 'NO_CREDIT'
   end
-  local cost = price(known, money_end) - call_held
-  if cost < 0 or cost > available or held + cost > MOST then
+  -- what was held before the answer may pay for more than the first tick (lib/resolved.lua)
+  local cost = math.max(0, price(known, money_end) - call_held)
+  if cost > math.max(0, available) or held + cost > MOST then
     return nil, 'ALERT'
   end
   return before + money_end, cost, nil, before + money_end < end_s
