@@ -6,7 +6,7 @@ first, in the order of the pools; where they end, money pays as for a call of it
 A month that ends in mid-call is not looked at: its new minutes would only make the talk longer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -14,10 +14,12 @@ from policy.decide import decide
 from policy.dial_plan import translate
 from policy.dialling import bare, to_e164
 from policy.directory import Directory, Tenant, Trunk
+from policy.drawn import money_tariff
 from policy.plan import NumberPlan
 from policy.reasons import REASONS, Reason
 from policy.verdict import Allow, CallRequest, LiveLimit, Pool, Rule, Verdict
 from rating.money import format_amount
+from rating.schedule import Change, resolve
 from rating.tariff import SECONDS_PER_MINUTE, Tariff, max_talk_s, price_micros
 
 TRUNK: Final = "explain"
@@ -105,28 +107,31 @@ def document(
     cap_s: int,
     minutes_left: Mapping[str, int] | None = None,
     counted: Mapping[str, int] | None = None,
+    at_unix_ms: int = 0,
 ) -> Document:
     """The document of CONTRACT 2; ``available_micros`` as MONEY 1 has it, ``cap_s`` the longest call there can be.
 
     ``minutes_left`` are the minutes that this month still has in each pool, by its name; a pool that is not named is
     full.  ``counted`` are micro-units counted against limits in this hour, day or month, by ``SCOPE/PERIOD``, and live
     calls by scope (policy.limits).  A call that policy allows but that nothing can pay for, or that a limit stops, is
-    shown as the refusal it would meet.
+    shown as the refusal it would meet.  ``at_unix_ms`` is the moment of the question: the price is that of a call that
+    is answered then, with the changes it would meet.
     """
     if not isinstance(verdict, Allow):
         return _page(verdict, verdict.reason, None, 0, [], verdict.rules)
     longest_s = cap_s if verdict.max_call_s is None else min(cap_s, verdict.max_call_s)
+    tariff = tariff_if_answered(verdict.tariff, verdict.changes, at_unix_ms, longest_s)
     full = _full(verdict, counted or {})
     rules = (*verdict.rules, *(Rule("limit", f"{scope}: all calls that it allows are live", False) for scope in full))
     if full:
-        return _page(verdict, REASONS["LIMIT_CALLS"], verdict.tariff, 0, [], rules, full[0])
+        return _page(verdict, REASONS["LIMIT_CALLS"], tariff, 0, [], rules, full[0])
     if verdict.tariff is None and not verdict.pools:
         return _page(verdict, None, None, None if verdict.emergency else longest_s, [], rules)
-    reach = _reach(verdict, available_micros, longest_s, minutes_left or {}, counted or {})
+    reach = _reach(verdict, tariff, available_micros, longest_s, minutes_left or {}, counted or {})
     want = "LIMIT_SPEND" if reach.limit else "NO_MINUTES" if verdict.tariff is None else "NO_CREDIT"
     refusal = None if reach.seconds else REASONS[want]
     scope = "" if reach.seconds else reach.limit
-    return _page(verdict, refusal, verdict.tariff, reach.seconds, reach.pays, (*rules, *reach.rules), scope)
+    return _page(verdict, refusal, tariff, reach.seconds, reach.pays, (*rules, *reach.rules), scope)
 
 
 def _full(verdict: Allow, counted: Mapping[str, int]) -> list[str]:
@@ -138,6 +143,7 @@ def _full(verdict: Allow, counted: Mapping[str, int]) -> list[str]:
 
 def _reach(
     verdict: Allow,
+    priced: Tariff | None,
     available_micros: int,
     longest_s: int,
     minutes_left: Mapping[str, int],
@@ -149,9 +155,9 @@ def _reach(
         seconds = min(left * SECONDS_PER_MINUTE, longest_s - reach.seconds)
         reach.rules.append(Rule("minutes", f"{pool.name}: {left} of {pool.total_minutes} min left", left > 0))
         _pay(reach, "pool", pool.name, seconds, 0)
-    if verdict.tariff is not None:
-        # after minutes, money pays as for a call of its own, but without free seconds (MONEY 2)
-        tariff = replace(verdict.tariff, free_s=0) if reach.seconds else verdict.tariff
+    # after minutes, money pays as for a call of its own, but without free seconds (MONEY 2)
+    tariff = money_tariff(priced, f"pool {reach.seconds} - -") if reach.seconds else priced
+    if tariff is not None:
         budget_micros = _room(reach, verdict, available_micros, counted)
         seconds = max_talk_s(tariff, budget_micros, longest_s - reach.seconds)
         told = f"{format_amount(available_micros)} available: {seconds} s"
@@ -213,7 +219,7 @@ def _page(
 
 
 def rate_document(tariff: Tariff) -> Document:
-    """A price in decimal strings and whole seconds."""
+    """A price in decimal strings and whole seconds; ``changes`` are its steps, in seconds of talk."""
     return {
         "per_minute": format_amount(tariff.rate_micros_per_min),
         "connect": format_amount(tariff.connect_micros),
@@ -221,4 +227,15 @@ def rate_document(tariff: Tariff) -> Document:
         "first_incr_s": tariff.first_incr_s,
         "next_incr_s": tariff.next_incr_s,
         "free_s": tariff.free_s,
+        "changes": [
+            {"from_s": from_s, "per_minute": format_amount(rate), "next_incr_s": next_incr_s}
+            for from_s, rate, next_incr_s in tariff.steps
+        ],
     }
+
+
+def tariff_if_answered(
+    tariff: Tariff | None, changes: Sequence[Change], at_unix_ms: int, longest_s: int
+) -> Tariff | None:
+    """The tariff of a call of at most ``longest_s`` seconds that is answered at a moment."""
+    return None if tariff is None else resolve(tariff, changes, at_unix_ms, longest_s)

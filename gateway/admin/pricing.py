@@ -16,11 +16,13 @@ from gateway.ledger import Ledger, UnknownTenant
 from policy import explain as explained
 from policy.dialling import bare, to_e164
 from policy.directory import Directory, Tenant
+from policy.rates import changes_after, rate_at
 from policy.terms import QUARTER_MS, hour_label, period_label
 from policy.verdict import Pool
-from rating.deck import RateRow
+from rating.deck import Direction, RateRow
 from rating.money import format_amount
-from rating.tariff import price_micros
+from rating.schedule import resolve
+from rating.tariff import MS_PER_S, Tariff, price_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ async def explain(desk: Desk, question: Question) -> Document:
     month = period_label("pool/month", hour)
     left = {pool.name: _minutes_left(pool, month, counters) for pool in directory.pools_of(tenant.id)}
     counted = {"tenant": cached.calls, **counters.live, **spent_now(counters, hour)}
-    return explained.document(verdict, credit_micros, desk.settings.sip.max_call_s, left, counted)
+    return explained.document(verdict, credit_micros, desk.settings.sip.max_call_s, left, counted, asked.at_unix_ms)
 
 
 def spent_now(counters: Counters, hour: str) -> dict[str, int]:
@@ -85,20 +87,22 @@ async def quote(ledger: Ledger, number: str, tenant_id: str, user_id: str, talk_
     e164 = to_e164(number_plan(), bare(number), country, "e164")
     if not e164:
         raise NotFound(f"{number!r} is not a telephone number; write it as +14255550100")
-    return quote_document(tenant, e164, _price(directory, tenant, e164), talk_s)
+    return quote_document(tenant, e164, *_price(directory, tenant, e164, talk_s), talk_s)
 
 
-def _price(directory: Directory, tenant: Tenant, e164: str) -> RateRow:
-    deck = directory.decks.get(tenant.rate_deck)
-    inbound = e164 in directory.service_numbers
-    row = deck.lookup(e164[1:], "in" if inbound else "out", time.time_ns() // 1_000_000) if deck else None
+def _price(directory: Directory, tenant: Tenant, e164: str, talk_s: int) -> tuple[RateRow, Tariff]:
+    """The row in effect now, and the tariff of a call of so many seconds that is answered now."""
+    deck, now_ms = tenant.rate_deck, time.time_ns() // 1_000_000
+    direction: Direction = "in" if e164 in directory.service_numbers else "out"
+    row = rate_at(directory, deck, e164, direction, now_ms)
     if row is None:
-        raise NotFound(f"deck {tenant.rate_deck!r} of tenant {tenant.id!r} has no price for {e164}; see `rates list`")
-    return row
+        raise NotFound(f"deck {deck!r} of tenant {tenant.id!r} has no price for {e164}; see `rates list`")
+    changes = changes_after(directory, deck, e164, direction, row, now_ms, now_ms + talk_s * MS_PER_S)
+    return row, resolve(row.tariff, changes, now_ms, talk_s)
 
 
-def quote_document(tenant: Tenant, e164: str, row: RateRow, talk_s: int) -> Document:
-    """A price, and what ``talk_s`` seconds cost."""
+def quote_document(tenant: Tenant, e164: str, row: RateRow, tariff: Tariff, talk_s: int) -> Document:
+    """A price, and what ``talk_s`` seconds cost by ``tariff``: the row's, with the changes within the talk."""
     return {
         "tenant": tenant.id,
         "number": e164,
@@ -106,7 +110,7 @@ def quote_document(tenant: Tenant, e164: str, row: RateRow, talk_s: int) -> Docu
         "prefix": row.prefix,
         "destination": row.destination,
         "currency": tenant.currency,
-        "rate": explained.rate_document(row.tariff),
+        "rate": explained.rate_document(tariff),
         "seconds": talk_s,
-        "amount": format_amount(price_micros(row.tariff, talk_s)),
+        "amount": format_amount(price_micros(tariff, talk_s)),
     }

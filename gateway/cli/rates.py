@@ -115,7 +115,15 @@ def quote(
     if as_json:
         print_json(found)
     else:
-        print_facts({**found, **{f"rate {name}": value for name, value in found["rate"].items()}})
+        rate = {f"rate {name}": value for name, value in found["rate"].items() if name != "changes"}
+        print_facts({**found, **rate})
+        _print_changes(found["rate"])
+
+
+def _print_changes(rate: dict[str, Any]) -> None:
+    """When the price changes within the call."""
+    for change in rate["changes"]:
+        typer.echo(f"from second {change['from_s']} of talk: {change['per_minute']} a minute")
 
 
 @command
@@ -150,6 +158,8 @@ def _print_explanation(found: dict[str, Any]) -> None:
     for share in found["pays"]:
         payer = " ".join(word for word in (share["payer"], share["pool"]) if word)
         typer.echo(f"pays: {payer} {share['amount']} for {share['seconds']} s")
+    if found["rate"]:
+        _print_changes(found["rate"])
     print_table(
         found["rules"],
         ("name", "passed", "outcome"),

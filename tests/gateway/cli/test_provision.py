@@ -161,6 +161,7 @@ def test_a_call_is_explained_with_its_price_and_how_long_it_may_be(provisioned: 
         "first_incr_s": 1,
         "next_incr_s": 1,
         "free_s": 0,
+        "changes": [],
     }
     rules = allowed["rules"]
     assert isinstance(rules, list)
