@@ -52,13 +52,15 @@ class Tenant:
         room, bucket = min(left, key=lambda each: each[0], default=(None, ""))
         if not (self.balance > 0 or (credit and available > 0)):
             return "NO_CREDIT"
+        tariff = money_tariff(tariff, drawn)
+        assert tariff is not None
         before = start_s - (money_s(drawn, start_s) if drawn else start_s)
         budget = available if room is None else min(available, room)
         paid = price_micros(tariff, start_s - before) if start_s > before else 0
         end = affordable_end_s(tariff, start_s - before, end_s - before, budget + call_held - paid)
         if end is None:
             return f"LIMIT_SPEND {bucket.split(' ')[0]}" if room is not None and room < available else "NO_CREDIT"
-        return Tick(before + end, price_micros(tariff, end) - call_held, "", before + end < end_s)
+        return Tick(before + end, max(0, price_micros(tariff, end) - call_held), "", before + end < end_s)
 
     def minutes(self, source: str) -> int:
         """Used and held of a pool in a month."""

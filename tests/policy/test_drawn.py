@@ -10,6 +10,7 @@ from policy.drawn import (
     Spent,
     begin_with_money,
     draw_money,
+    end_money,
     held_counters,
     minutes_used,
     money_ms,
@@ -21,7 +22,7 @@ from policy.drawn import (
 )
 from policy.terms import write_terms
 from policy.verdict import LiveLimit, Pool, SpendLimit
-from rating.tariff import Tariff
+from rating.tariff import Step, Tariff, price_micros
 
 SPLIT = "pool 120 P/GB 2026-11\nmoney 180\npool 240 P/GB 2026-12\nspent 9 tenant/day 2026-11-30\nlive user/a"
 
@@ -106,3 +107,47 @@ def test_what_the_ledger_is_told() -> None:
     assert read_minutes("") == read_spent("") == ()
     with pytest.raises(ValueError, match="unpack"):
         read_minutes("P/GB 2026-11")
+
+
+STEPPED = Tariff(60_000, 5, 60, 60, 30, 0, (Step(90, 30_000, 1), Step(150, 20_000, 6), Step(400, 10_000, 1)))
+
+
+@pytest.mark.parametrize(
+    ("drawn", "free_s", "from_s"),
+    [
+        ("", 30, (90, 150, 400)),
+        ("money 60\nlive user/a", 30, (90, 150, 400)),
+        ("pool 120 P 2026-11", 0, (0, 30, 280)),
+        ("pool 120 P 2026-11\nmoney 180", 0, (0, 30, 280)),
+        (SPLIT, 0, (0, 30, 220)),
+        ("money 60\npool 120 P 2026-12", 30, (60, 90, 340)),
+    ],
+)
+def test_a_step_comes_when_money_has_paid_so_much(drawn: str, free_s: int, from_s: tuple[int, ...]) -> None:
+    known = money_tariff(STEPPED, drawn)
+    assert known is not None
+    assert (known.free_s, tuple(step.from_s for step in known.steps)) == (free_s, from_s)
+    assert [step[1:] for step in known.steps] == [step[1:] for step in STEPPED.steps]
+    assert money_tariff(STEPPED, "") is money_tariff(STEPPED, "money 60") is STEPPED
+
+
+@given(st.lists(st.tuples(st.sampled_from(("P", "")), st.integers(1, 4)), min_size=1), st.integers(1, 9))
+def test_parts_that_follow_never_change_the_price_of_what_is_paid(parts: list[tuple[str, int]], minutes: int) -> None:
+    """What money paid by now costs the same after minutes were drawn behind it, though later steps come later."""
+    end, lines = 0, []
+    for pool, some in parts:
+        end += 60 * some
+        lines.append(f"pool {end} {pool} 2026-11" if pool else f"money {end}")
+    before = "\n".join(lines)
+    after = f"{before}\npool {end + 60 * minutes} Q 2026-12"
+    one, other = money_tariff(STEPPED, before), money_tariff(STEPPED, after)
+    assert one is not None
+    assert other is not None
+    paid_s = money_s(before, end)
+    assert price_micros(one, paid_s) == price_micros(other, paid_s)
+
+
+def test_a_first_tick_of_money_ends_where_the_answer_says() -> None:
+    assert end_money("money 60\nspent 9 tenant/day 2026-11-30", 42) == "money 42\nspent 9 tenant/day 2026-11-30"
+    assert end_money("spent 9 money/day 2026-11-30", 42) == "spent 9 money/day 2026-11-30"
+    assert end_money("", 42) == ""

@@ -19,12 +19,13 @@ from gateway.call.commands import (
     Release,
     Renew,
     Reserve,
+    Resolved,
     Result,
     Settle,
     StoreAway,
     Written,
 )
-from policy.drawn import money_tariff
+from policy.drawn import end_money
 from rating.tariff import Tariff, affordable_end_s, price_micros
 from tests.gateway.drawing import Tenant, draw
 
@@ -113,6 +114,7 @@ class Store:
         if isinstance(command, Answer):
             if command.call_id in self.held:
                 self.held[command.call_id].answered = True
+                self._resolve(self.held[command.call_id], command.resolved)
             return Written(command.call_id)
         if isinstance(command, Reserve):
             return self._reserve(command)
@@ -137,8 +139,17 @@ class Store:
         self.held[command.call_id] = Held(command.tenant_id, command.tariff, end_s, micros)
         return Grant(command.call_id, 0, end_s, micros, final=end_s < command.end_s)
 
+    @staticmethod
+    def _resolve(held: Held, resolved: Resolved | None) -> None:
+        """The answer fixed the tariff; said again it changes nothing."""
+        if resolved is not None and resolved.tariff != held.tariff:
+            held.tariff = resolved.tariff
+            if resolved.paid_s is not None and held.tick == 0:
+                held.paid_s, held.drawn = resolved.paid_s, end_money(held.drawn, resolved.paid_s)
+
     def _renew(self, command: Renew) -> Result:
         held = self.held[command.call_id]
+        self._resolve(held, command.resolved)
         assert held.paid_s is not None
         if command.tick <= held.tick:
             return Grant(command.call_id, command.tick, held.paid_s, held.micros, drawn=held.drawn)
@@ -146,11 +157,11 @@ class Store:
             return self._draw(held, command)
         assert held.tariff is not None
         assert command.start_s == held.paid_s, "a tick begins where the last one ended"
-        available = self.available(held.tenant_id)
-        end_s = None if self.deny else affordable_end_s(held.tariff, held.paid_s, command.end_s, available)
+        budget = self.available(held.tenant_id) + held.micros - price_micros(held.tariff, held.paid_s)
+        end_s = None if self.deny else affordable_end_s(held.tariff, held.paid_s, command.end_s, budget)
         if end_s is None:
             return Refusal(command.call_id, command.tick, self.deny or "NO_CREDIT")
-        held.tick, held.paid_s, held.micros = command.tick, end_s, price_micros(held.tariff, end_s)
+        held.tick, held.paid_s, held.micros = command.tick, end_s, max(held.micros, price_micros(held.tariff, end_s))
         assert self.available(held.tenant_id) >= 0, "available never falls below zero"
         return Grant(command.call_id, command.tick, end_s, held.micros, final=end_s < command.end_s)
 
@@ -167,7 +178,6 @@ class Store:
         tenant.hold(held.drawn, -1)
         held.drawn = draw(held.drawn, held.terms, command.hour, tick)
         tenant.hold(held.drawn)
-        held.tariff = money_tariff(held.tariff, held.drawn)
         held.tick, held.paid_s, held.micros = command.tick, tick.end_s, held.micros + tick.cost
         self.held[command.call_id] = held
         return Grant(command.call_id, command.tick, tick.end_s, held.micros, tick.trimmed, held.drawn)

@@ -21,15 +21,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gateway.call.commands import Release, Renew, Reserve, Settle
+from gateway.call.commands import Answer, Release, Renew, Reserve, Resolved, Settle
 from gateway.credit import lua
 from gateway.credit.kept import Live
 from gateway.credit.keys import Keyspace
 from gateway.credit.requests import Requests, read_tariff
-from policy.drawn import draw_money, minutes_used, money_tariff
+from policy.drawn import draw_money, end_money, minutes_used, money_tariff
 from policy.terms import write_terms
 from policy.verdict import Limits, LiveLimit, Pool, RateLimit, SpendLimit, Velocity
-from rating.tariff import Tariff, price_micros, tick_end_s
+from rating.tariff import Step, Tariff, affordable_end_s, price_micros, tick_end_s
 from tests.gateway import drawing
 from tests.gateway.drawing import Tenant, Tick
 
@@ -162,7 +162,6 @@ def test_where_minutes_came_first_money_has_no_free_seconds(till: Till) -> None:
     till.fund(10**6)
     free = Tariff(60_000, 500, 60, 60, 30, 0)
     till.say(reserve(pools(Pool("P", "P", "US", 1)), free))
-    assert read_tariff(till.redis.hget(till.partition.call("c"), "tariff")) == Tariff(60_000, 500, 60, 60, 0, 0)
     assert till.say(renew(1, 60, 120))[1:3] == [120, 60_500]
 
 
@@ -322,11 +321,16 @@ class Talk:
     tick: int = 0
     proven: int = 0
     answered: bool = False
+    resolved: Resolved | None = None
 
 
 TENANTS = ("a", "b")
 HOURS = ("2026-11-30T22", "2026-11-30T23", "2026-12-01T00", "2026-12-01T01")
-TARIFFS = (SECONDS, MINUTES, Tariff(100_001, 777, 30, 6, 0, 40_000), Tariff(12_345, 0, 7, 13, 20), None)
+STEPPED = (
+    Tariff(60_000, 0, 1, 1, 0, 0, (Step(50, 30_000, 6), Step(100, 90_001, 1))),
+    Tariff(100_001, 777, 30, 6, 10, 20_000, (Step(5, 0, 60), Step(70, 100_001, 7), Step(71, 50_000, 1))),
+)
+TARIFFS = (SECONDS, MINUTES, Tariff(100_001, 777, 30, 6, 0, 40_000), Tariff(12_345, 0, 7, 13, 20), None, *STEPPED)
 POOLS = (
     Pool("P/US", "P", "US", 3),
     Pool("Q/US", "Q", "US", 5, (("Q/US/international", 4),)),
@@ -416,7 +420,7 @@ class Machine(RuleBasedStateMachine):
         if velocity:
             tenant.called[velocity.range].add(number)
         drawn = drawing.draw("", terms, hour, tick) if terms else ""
-        talk = Talk(name, terms, money_tariff(tariff, drawn), tick.end_s, tick.cost, drawn, hour)
+        talk = Talk(name, terms, tariff, tick.end_s, tick.cost, drawn, hour)
         self.grant(call_id, talk, reply, tick)
         self.live[call_id] = talk
         tenant.held += tick.cost
@@ -429,10 +433,10 @@ class Machine(RuleBasedStateMachine):
         tenant, hour = self.tenants[talk.tenant], HOURS[self.now] if talk.terms else ""
         money = drawing.money_s(talk.drawn, talk.paid)
         end = talk.paid + tick_s
-        if talk.tariff is not None:
-            end = talk.paid - money + tick_end_s(talk.tariff, money, tick_s)
+        if (tariff := money_tariff(talk.tariff, talk.drawn)) is not None:
+            end = talk.paid - money + tick_end_s(tariff, money, tick_s)
         proven_s = int(proven * talk.paid)
-        reply = self.say(Renew(call_id, talk.tenant, talk.tick + 1, talk.paid, end, proven_s, hour))
+        reply = self.say(Renew(call_id, talk.tenant, talk.tick + 1, talk.paid, end, proven_s, hour, talk.resolved))
         tick = tenant.tick(talk.tariff, talk.terms, hour, talk.drawn, talk.paid, end, talk.held)
         if isinstance(tick, str):
             assert reply == tick.encode().split(b" "), (reply, tick)
@@ -445,6 +449,30 @@ class Machine(RuleBasedStateMachine):
         tenant.held += tick.cost
         self.grant(call_id, talk, reply, tick)
         assert self.say(Renew(call_id, talk.tenant, talk.tick, 0, end, 0, hour))[:5] == reply[:5], "repeated"
+
+    @precondition(lambda self: self.live)
+    @rule(which=which_one, tariff=st.sampled_from([each for each in TARIFFS if each]), lost=st.booleans())
+    def answer(self, which: int, tariff: Tariff, lost: bool) -> None:
+        """The answer fixes another tariff, by which what is held pays for so much; it is written, or comes with the
+        next renewal or when the call is said again."""
+        call_id, talk = self.pick(self.live, which)
+        if talk.answered or talk.tick or talk.tariff is None:
+            return
+        paid_s = None
+        if not talk.drawn.startswith("pool "):
+            paid_s = affordable_end_s(tariff, 0, tick_end_s(tariff, 0, 60), talk.held)
+            if paid_s is None:
+                return
+            talk.paid, talk.drawn = paid_s, end_money(talk.drawn, paid_s)
+        talk.tariff, talk.resolved, talk.answered = tariff, Resolved(tariff, paid_s), True
+        if not lost:
+            said = Answer(call_id, talk.tenant, 1, b"b", talk.resolved)
+            assert [self.say(said), self.say(said)] == [[b"WRITTEN"], [b"WRITTEN"]]
+        elif which % 2:
+            self.go_on(which, 60, 0.0)
+            self.redis.hset(self.partition.call(call_id), mapping={"clock_ms": 1, "answered_ms": 1})
+        else:
+            self.say_again(call_id, talk)
 
     @precondition(lambda self: self.live)
     @rule(which=which_one, part=st.floats(0, 1), released=st.sampled_from((False, False, True)))
@@ -501,11 +529,14 @@ class Machine(RuleBasedStateMachine):
             for name, much in drawing.held_counters(talk.drawn).items():
                 self.redis.hincrby(tenant.counters, name, -much)
         for call_id, talk in [*self.live.items(), *self.live.items()]:
-            first = Reserve(call_id, talk.tenant, talk.tariff, 0, 90, Limits(), b"a", b"{}", terms=talk.terms)
-            known = Live(first, talk.paid, talk.held, False, talk.drawn)
-            known.tick, known.answered_ms, known.proven_s = talk.tick, 1, talk.proven
             talk.answered = True
-            assert self.say(known)[0] == b"MERGED"
+            self.say_again(call_id, talk)
+
+    def say_again(self, call_id: str, talk: Talk) -> None:
+        first = Reserve(call_id, talk.tenant, talk.tariff, 0, 90, Limits(), b"a", b"{}", terms=talk.terms)
+        known = Live(first, talk.paid, talk.held, False, talk.drawn)
+        known.tick, known.answered_ms, known.proven_s = talk.tick, 1, talk.proven
+        assert self.say(known)[0] == b"MERGED"
 
     def close(self, call_id: str, talk: Talk, talk_ms: int, charge: int) -> None:
         del self.live[call_id]
@@ -520,11 +551,8 @@ class Machine(RuleBasedStateMachine):
         assert entry.get("pools", "") == "\n".join(minutes)
 
     def grant(self, call_id: str, talk: Talk, reply: list[Any], tick: Tick) -> None:
-        assert reply[:5] == [b"GRANT", talk.paid, talk.held, int(tick.trimmed), talk.drawn.encode()], (
-            reply,
-            talk,
-            tick,
-        )
+        expected = [b"GRANT", talk.paid, talk.held, int(tick.trimmed), talk.drawn.encode()]
+        assert reply[:5] == expected, (reply, talk, tick)
 
     def say(self, command: Any) -> list[Any]:
         kind = "merge" if isinstance(command, Live) else type(command).__name__.lower()

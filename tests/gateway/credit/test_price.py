@@ -97,7 +97,7 @@ def test_a_tariff_without_steps_is_six_numbers_and_each_step_three_more() -> Non
 
 @pytest.mark.parametrize("text", ["1 2 3", "1 0 1 1 0 0 9", "1 0 1 1 0 0 9 1 1 8 1 1", "a b c d e f"])
 def test_what_is_no_tariff_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"literal|unpack|zip"):
+    with pytest.raises(ValueError, match=r"literal|unpack|zip|no step"):
         read_tariff(text)
 
 
