@@ -17,7 +17,7 @@ from rating.validity import Validity
 
 NOON_MS = 1_767_614_400_000  # 2026-01-05T12:00:00Z, a Monday
 HOUR_MS = 3_600_000
-LONDON = "+442079460000"
+LONDON = "+442079469999"
 HEAD = "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s,currency,from_time,to_time\n"
 
 

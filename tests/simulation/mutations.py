@@ -29,8 +29,9 @@ SCRIPTS: Final = {
     "a first tick may be had twice": ("tonumber(ARGV[6]), balance, held, 0)", "tonumber(ARGV[6]), balance, 0, 0)"),
     "a next tick looks past what others hold": ("      all_held, held)", "      0, held)"),
     "a tick costs the whole call again": (
-        "local cost = price(known, money_end) - call_held", "local cost = price(known, money_end)"
+        "local cost = math.max(0, price(known, money_end) - call_held)", "local cost = price(known, money_end)"
     ),
+    "a change of the rate is looked past": ("known[place].begin >= beyond do", "known[place].begin >= beyond do break"),
     "minutes of a tick are not held": ("count(counters, 'held ' .. source, (end_s - start_s) / 60)", ""),
     "minutes that were used are not counted": ("    count(counters, 'used ' .. source, more)\n", ""),
     "what a limit counts is not given back": ("count(counters, 'spent ' .. spent.bucket, sign * spent.micros)", ""),
@@ -45,7 +46,8 @@ SCRIPTS: Final = {
         "all_held = all_held + held - (counted and tonumber(call[5]) or 0)", "all_held = all_held + held"
     ),
     "the sweep charges a micro too much": (
-        "charge = price(read_tariff(call[3]), money_s)", "charge = price(read_tariff(call[3]), money_s) + 1"
+        "charge = price(money_tariff(read_tariff(call[3]), parts), money_s)",
+        "charge = price(money_tariff(read_tariff(call[3]), parts), money_s) + 1",
     ),
     "talk heard of after a sweep is free": ("if late > 0 then", "if false then"),
     "a process that was replaced may still charge": ("or tonumber(generation) > tonumber(ARGV[3])", ""),

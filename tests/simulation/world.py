@@ -11,15 +11,10 @@ story runs, and ``check_end`` when nothing is left to happen:
 - no call is stuck, and the two legs of one call end together.
 """
 
-import asyncio
 import random
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
@@ -31,14 +26,15 @@ from gateway.credit.streams import LATE
 from gateway.sip.events import Flow
 from gateway.sip.message import Request
 from gateway.sip.uri import parse_uri
-from policy.drawn import held_counters, money_ms, money_tariff
-from policy.verdict import Allow, Limits, LiveLimit, Pool, Route, SpendLimit, Verdict
-from rating.tariff import Tariff, charge_micros
+from policy.drawn import held_counters
+from policy.verdict import Allow, Route, Verdict
 from tests.simulation.books import Booked
 from tests.simulation.gate import UNIX_START_S, SimGate
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.machine import patched
 from tests.simulation.network import Address, Cable, Network
 from tests.simulation.phones import Carrier, End, Pbx, Plan
+from tests.simulation.prices import Prices
 from tests.simulation.rebuilding import RealSettler
 from tests.simulation.redis import SimRedis
 from tests.simulation.settler import SimSettler
@@ -46,18 +42,6 @@ from tests.simulation.story import GATES, PAST_S, REDIS_FAULTS, STORY_S, Story, 
 
 PBX: Address = ("10.0.0.2", 5060)
 CARRIER: Address = ("10.0.0.3", 5060)
-TARIFFS = (
-    Tariff(60_000, 0, 1, 1),
-    Tariff(60_000, 5_000, 6, 6),
-    Tariff(100_001, 777, 3, 2, 0, 40_000),
-    Tariff(12_345, 0, 7, 13, 2),
-    Tariff(0, 0, 60, 60),
-)
-
-POOLS = ((), (), (Pool("PLAN/US", "PLAN", "US", 3),))
-SPEND_LIMITS = ((), (), (SpendLimit("tenant", "day", 150_000),))
-LIVE_LIMITS = ((), (), (LiveLimit("user/one", 2),))
-
 SETTINGS = CallSettings(
     tick_s=5, renew_lead_s=1.0, max_call_s=40, ring_timeout_s=20.0, session_expires_s=0, lease_grace_s=30
 )
@@ -95,9 +79,7 @@ class World:
         self.settler = self._make_settler()
         self.pbx = Pbx(self.loop, self.network, self.dice, PBX)
         self.carrier = Carrier(self.loop, self.network, self.dice, CARRIER)
-        self.tariffs = {tenant: self.dice.choice(TARIFFS) for tenant in story.tenants}
-        self.limits = {tenant: self._limits() for tenant in story.tenants}
-        self.pools = {tenant: self.dice.choice(POOLS) for tenant in story.tenants}
+        self.prices = Prices(self.dice, story.tenants)
         self.gates = [self._make_gate(number, address) for number, address in enumerate(GATES[: story.gates], start=1)]
         self.killed: set[Address] = set()
         self.forgotten = False
@@ -105,10 +87,6 @@ class World:
         """What each call had drawn when it was last seen."""
         self.faults: list[str] = []
         """Exceptions that were caught and logged."""
-
-    def _limits(self) -> Limits:
-        spend, live = self.dice.choice(SPEND_LIMITS), self.dice.choice(LIVE_LIMITS)
-        return Limits(self.dice.choice((None, None, 2)), spend=spend, live=live)
 
     def _make_settler(self) -> SimSettler | RealSettler:
         told = (self._tell_booked, self._tell_funded)
@@ -123,10 +101,12 @@ class World:
     def _decide(self, request: Request, flow: Flow, now: float) -> Verdict:
         caller, number = (parse_uri(uri).user for uri in (request.from_.uri, request.uri))  # type: ignore[union-attr]
         route = Route("carrier", f"sip:{CARRIER[0]}:{CARRIER[1]}", number)
+        prices = self.prices
+        tariff, changes = prices.at(caller, int((UNIX_START_S + now) * 1000))
         return Allow(
             tenant_id=caller, currency="USD", kind="user_out", caller=caller, dialled=number, number=number,
-            routes=(route,), tariff=self.tariffs[caller], limits=self.limits[caller], trunk="pbx",
-            pools=self.pools[caller],
+            routes=(route,), tariff=tariff, limits=prices.limits[caller], trunk="pbx", pools=prices.pools[caller],
+            changes=changes,
         )  # fmt: skip
 
     async def open_link(self, _address: object, on_lost: Callable[[Link], None]) -> Link:
@@ -152,7 +132,7 @@ class World:
 
     def play(self) -> None:
         """Play it to its end.  Raises BrokenError."""
-        with _patched(self):
+        with patched(self):
             self.settler.prepare()
             for plan in self.story.plans:
                 self.carrier.plans[plan.number] = plan
@@ -408,11 +388,11 @@ class World:
         found = {name.decode(): int(much) for name, much in stored.items() if int(much)}
         if found != {name: much for name, much in due.items() if much}:
             raise BrokenError(f"{tenant} has the counters {found}, due are {due}")
-        for pool in self.pools[tenant] if within else ():
+        for pool in self.prices.pools[tenant] if within else ():
             minutes = sum(much for name, much in found.items() if f" {pool.name} " in name)
             if minutes > pool.total_minutes:
                 raise BrokenError(f"{tenant}: {minutes} minutes of {pool}")
-        for limit in self.limits[tenant].spend if within else ():
+        for limit in self.prices.limits[tenant].spend if within else ():
             micros = sum(much for name, much in found.items() if name.startswith(f"spent {limit.scope}/"))
             if micros > limit.most_micros:
                 raise BrokenError(f"{tenant}: {micros} spent of {limit}")
@@ -476,7 +456,8 @@ class World:
         told = sum(each.charge_micros + each.uncharged_micros for each in mine)
         stood_still_s = sum(much / 4 for _, what, much in self.story.faults if what == "stall")  # and cut late by that
         talked_s = callee.ended_at - caller.connected_at - UNSEEN_S - stood_still_s
-        due = charge_micros(self.tariffs[plan.caller], int(talked_s * 1000)) if talked_s > 0 else 0
+        answered_ms = max((each.answered_ms for each in mine), default=0)
+        due = self.prices.due(plan.caller, answered_ms, "", int(talked_s * 1000)) if talked_s > 0 else 0
         if told < due:
             raise BrokenError(f"{plan.number} was talked on for {talked_s:.2f} s, which cost {due}, told was {told}")
 
@@ -489,15 +470,15 @@ class World:
 
     def _check_charge(self, charge_id: str, charge: Booked) -> None:
         """The price of the talk, once: also where a sweep and a late charge share it."""
-        found, tariff, micros = decode_record(charge.record), self.tariffs[charge.tenant], charge.micros
+        found, micros = decode_record(charge.record), charge.micros
         if self.story.rebuilt and charge_id.endswith(LATE):
             return  # part of its call's charge
         if self.story.rebuilt and (late := self.settler.ledger.booked.get(charge_id + LATE)):
             found.talk_ms, micros = found.talk_ms + decode_record(late.record).talk_ms, micros + late.micros
         drawn = self.drawn.get(charge_id.removesuffix(LATE), "")
-        price = _price(tariff, drawn, found.talk_ms) if found.answered_ms else 0
+        price = self._due(charge, drawn, found.talk_ms) if found.answered_ms else 0
         if charge.kind == "sweep":
-            due = _price(tariff, drawn, charge.talk_s * 1000) if charge.talk_s else micros
+            due = self._due(charge, drawn, charge.talk_s * 1000) if charge.talk_s else micros
         elif charge.kind == "late":
             swept = self.settler.ledger.booked[charge_id.removesuffix(LATE)].micros
             due = max(0, price - swept)
@@ -505,6 +486,9 @@ class World:
             due = price
         if due != micros:
             raise BrokenError(f"{charge_id} ({charge.kind}) costs {due}, booked were {micros}")
+
+    def _due(self, charge: Booked, drawn: str, talk_ms: int) -> int:
+        return self.prices.due(charge.tenant, decode_record(charge.record).answered_ms, drawn, talk_ms)
 
     def _check_proven(self, call_id: str) -> None:
         charge = self.settler.ledger.booked[call_id]
@@ -530,59 +514,7 @@ class World:
                 raise BrokenError(f"the {name} of {plan.number} is still connected")
 
 
-def _price(tariff: Tariff, drawn: str, talk_ms: int) -> int:
-    """What money pays of it."""
-    paid_ms, known = money_ms(drawn, talk_ms), money_tariff(tariff, drawn)
-    return 0 if paid_ms is None or known is None else charge_micros(known, paid_ms)
-
-
 EXPECTED_ALERTS = {"STORE_AWAY", "REDIS_ERROR", "FENCED", "OWNER_TAKEN", "NOT_ADOPTED"}
-
-
-class Log:
-    """Nobody reads what is logged; what it says of an exception is kept in ``faults``: each is a bug."""
-
-    def __init__(self, faults: list[str]) -> None:
-        self._faults = faults
-
-    def exception(self, event: str, **facts: object) -> None:
-        self._faults.append(f"{event}: {sys.exception()!r}")
-
-    def __getattr__(self, name: str) -> object:
-        return lambda *_, **__: None
-
-
-@contextmanager
-def _patched(world: World) -> Iterator[None]:
-    """The simulated clock and connection in place of the two things that a store takes from the machine."""
-    with (
-        patch("gateway.credit.resp.monotonic", world.loop.time),
-        patch("gateway.credit.store.monotonic", world.loop.time),
-        patch("gateway.credit.retelling.monotonic", world.loop.time),
-        patch("gateway.credit.way.monotonic", world.loop.time),
-        patch("gateway.credit.tie.monotonic", world.loop.time),
-        patch("gateway.worker.takeover.log", Log(world.faults)),
-        patch("gateway.worker.turn.log", Log(world.faults)),
-        patch("gateway.credit.tie.open_link", world.open_link),
-        patch("gateway.credit.tie.CHECK_S", 0.25),
-        patch("gateway.credit.tie.LOOK_EVERY_S", 0.5),
-        ExitStack() as patches,
-    ):
-        clock = SimpleNamespace(
-            monotonic=world.loop.time, time=world.server.now_s, time_ns=lambda: int(world.server.now_s() * 1e9)
-        )
-        for module in (
-            "settlement.settler",
-            "settlement.rebuild",
-            "settlement.outbox",
-            "credit.admin",
-            "credit.client",
-        ):
-            patches.enter_context(patch(f"gateway.{module}.time", clock))
-        for module in ("settler", "rebuild", "outbox", "gauges"):
-            patches.enter_context(patch(f"gateway.settlement.{module}.log", Log(world.faults)))
-        asyncio.set_event_loop(None)
-        yield
 
 
 def play(seed: int, texts: dict[str, str] | None = None) -> World:

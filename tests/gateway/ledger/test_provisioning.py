@@ -273,6 +273,29 @@ async def test_a_deck_loaded_for_later_comes_into_use_at_its_moment(ledger: Ledg
     assert (await ledger.directory({})).decks["standard"].lookup("33", "out", 0) is not None
 
 
+async def test_the_directory_has_the_next_deck_before_its_moment(ledger: Ledger, clock: Any) -> None:
+    """A call that goes on beyond that moment is priced by both, so workers are told when it is loaded."""
+    head = b"prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n"
+    known, begun = await ledger.directory_version(), clock.ms
+    for place, after_ms in enumerate((90_000, 50_000, 50_000)):
+        rows = head + b"33,France,%d,0,60,60\n" % place
+        await ledger.load_deck("standard", rows, currency="USD", effective_from_ms=begun + after_ms)
+    await ledger.load_deck("new", head + b"33,France,9,0,60,60\n", currency="USD", effective_from_ms=begun + 1_000)
+    assert await ledger.directory_version() == known + 4
+    directory = await ledger.directory({})
+    assert set(directory.decks) == {"standard"}, "a deck that has never been in use prices nothing"
+    ((name, (coming,)),) = directory.coming.items()
+    found = coming.deck.lookup("33", "out", 0)
+    assert found is not None
+    assert (name, coming.from_unix_ms, found.tariff.rate_micros_per_min) == ("standard", begun + 50_000, 2)
+    clock.ms = begun + 50_000
+    directory = await ledger.directory({})
+    assert directory.decks["standard"] is coming.deck
+    assert [each.from_unix_ms for each in directory.coming["standard"]] == [begun + 90_000]
+    clock.ms = begun + 90_000
+    assert (await ledger.directory({})).coming == {}
+
+
 async def test_a_loaded_deck_keeps_its_tenants_currency(ledger: Ledger) -> None:
     rows = b"prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n33,France,9000,0,60,60\n"
     with pytest.raises(LedgerRefused, match="is in EUR, but its tenant"):
