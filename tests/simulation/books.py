@@ -29,13 +29,14 @@ from policy.drawn import Minutes, Spent
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """One charge; ``talk_s`` is what a sweep charged for."""
+    """One charge; ``talk_s`` is what a sweep charged for, ``answered_ms`` when that call was answered."""
 
     tenant: str
     micros: int
     record: bytes
     kind: str
     talk_s: int
+    answered_ms: int = 0
 
 
 @dataclass

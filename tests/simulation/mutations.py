@@ -31,7 +31,9 @@ SCRIPTS: Final = {
     "a tick costs the whole call again": (
         "local cost = math.max(0, price(known, money_end) - call_held)", "local cost = price(known, money_end)"
     ),
-    "a change of the rate is looked past": ("known[place].begin >= beyond do", "known[place].begin >= beyond do break"),
+    "a change of the rate splits an increment": (
+        "begin = round_up(tariff.first, found[#found], beyond)", "begin = math.max(tariff.first, beyond)"
+    ),
     "minutes of a tick are not held": ("count(counters, 'held ' .. source, (end_s - start_s) / 60)", ""),
     "minutes that were used are not counted": ("    count(counters, 'used ' .. source, more)\n", ""),
     "what a limit counts is not given back": ("count(counters, 'spent ' .. spent.bucket, sign * spent.micros)", ""),

@@ -105,7 +105,8 @@ class SimSettler:
                 kind = entry[b"kind"].decode()
                 charge_id = call_id + LATE if kind == "late" else call_id
                 talk_s = int(entry.get(b"talk_s", b"0"))
-                charge = Booked(tenant, int(entry[b"charge"]), entry[b"record"], kind, talk_s)
+                answered_ms = int(entry.get(b"answered_ms", b"0"))
+                charge = Booked(tenant, int(entry[b"charge"]), entry[b"record"], kind, talk_s, answered_ms)
                 if self.ledger.charge(charge_id, charge):
                     minutes, spent = (entry.get(name, b"").decode() for name in (b"pools", b"spent"))
                     self.ledger.count(tenant, read_minutes(minutes), read_spent(spent))

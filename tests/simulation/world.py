@@ -488,7 +488,8 @@ class World:
             raise BrokenError(f"{charge_id} ({charge.kind}) costs {due}, booked were {micros}")
 
     def _due(self, charge: Booked, drawn: str, talk_ms: int) -> int:
-        return self.prices.due(charge.tenant, decode_record(charge.record).answered_ms, drawn, talk_ms)
+        answered_ms = charge.answered_ms or decode_record(charge.record).answered_ms
+        return self.prices.due(charge.tenant, answered_ms, drawn, talk_ms)
 
     def _check_proven(self, call_id: str) -> None:
         charge = self.settler.ledger.booked[call_id]
