@@ -34,7 +34,7 @@ _Entry = RateRow | tuple[RateRow, ...]
 class Deck:
     """All prices of one currency under one name; immutable once made."""
 
-    __slots__ = ("_in", "_in_lengths", "_out", "_out_lengths", "_rows", "currency", "name")
+    __slots__ = ("_has_timed", "_in", "_in_lengths", "_out", "_out_lengths", "_rows", "currency", "name")
 
     def __init__(self, name: str, currency: str, rows: Iterable[RateRow] = ()) -> None:
         """Take the rows in file order; raises ValueError where two rows differ in nothing but their price."""
@@ -44,6 +44,7 @@ class Deck:
         self.name = name
         self.currency = currency
         self._rows = draft.rows
+        self._has_timed = draft.has_timed
         self._out = draft.table("out")
         self._in = draft.table("in")
         self._out_lengths = _lengths_by_head(self._out)
@@ -82,10 +83,10 @@ class Deck:
     ) -> Iterator[tuple[int, RateRow]]:
         """When within a span, its start excluded, :meth:`lookup` answers another row, and which: at most MAX_CHANGES.
 
-        Where no row is in effect the one before goes on: a hole in a deck ends no call.  Numbers under rows that hold
-        always cost one look into the table.
+        Where no row is in effect the one before goes on: a hole in a deck ends no call.  A deck whose rows all hold
+        always costs nothing, and another one's numbers under such rows a walk along their prefixes.
         """
-        timed = self._timed(digits, direction)
+        timed = self._timed(digits, direction) if self._has_timed else ()
         if not timed:
             return
         instants = {at for each in timed for at in each.instants(from_unix_ms, to_unix_ms)}
@@ -135,9 +136,10 @@ def load_deck(name: str, lines: Iterable[str], currency: str | None = None, find
 class _Draft:
     """Rows on their way into a deck: one table for each direction that rows name."""
 
-    __slots__ = ("rows", "tables")
+    __slots__ = ("has_timed", "rows", "tables")
 
     def __init__(self) -> None:
+        self.has_timed = False
         self.rows = 0
         self.tables: dict[str, dict[str, _Entry]] = {"": {}, "out": {}, "in": {}}
 
@@ -149,6 +151,8 @@ class _Draft:
         else:
             table[row.prefix] = _ranked(row, *_candidates(known))
         self.rows += 1
+        if row.validity is not None:
+            self.has_timed = True
 
     def table(self, direction: Direction) -> Mapping[str, _Entry]:
         """The rows that serve a direction; where no row names one, both directions share one dict."""

@@ -213,6 +213,12 @@ class Onward:
         self._journal.write(self._call_row(live), follow)
         return True
 
+    def hear_answer(self, command: Answer) -> None:
+        """Redis has written down the answer, and what it fixed: keep up the journal."""
+        live = self._keeper.live.get(command.call_id)
+        if command.call_id in self._stands and live is not None:
+            self._note(self._call_row(live))
+
     def prove(self, command: Prove) -> None:
         """A call's dialogs changed: keep up the journal."""
         live = self._keeper.live.get(command.call_id)

@@ -364,6 +364,7 @@ class CreditStore:
     def _on_answer(self, command: Answer, reply: Any, seconds: float) -> None:
         self._way.time("answer", reply, seconds)
         if type(reply) is list and reply[0] == b"WRITTEN":
+            self._onward.hear_answer(command)
             self._on_result(Written(command.call_id))
             return
         if self._again_with_text(command, reply, self._on_answer, self._requests.answer):
