@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.call.commands import Answer, Grant, Prove, Release, Reserve, Settle
+from gateway.call.commands import Answer, Grant, Prove, Release, Renew, Reserve, Resolved, Settle
 from gateway.call.record import CallRecord, decode_record
 from gateway.credit.admin import (
     CreditAdmin,
@@ -23,7 +23,7 @@ from gateway.credit.store import Owner
 from gateway.credit.views import AccountView, Applied, OutboxState, Swept, Withdrawn
 from policy.verdict import Limits
 from rating.money import MAX_MICROS
-from rating.tariff import Tariff
+from rating.tariff import Step, Tariff
 
 from .conftest import begin_rebuild, open_epochs
 
@@ -238,6 +238,24 @@ async def test_a_swept_call_has_a_finished_record(
     assert decode_record(entries["ringing"].record).charge_micros == 0
     account = await admin.account("t")
     assert (account.balance_micros, account.held_micros, account.calls) == (10**6 - 60_500, 0, 0)
+
+
+async def test_the_record_of_a_swept_call_tells_the_rates_it_met(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any
+) -> None:
+    """A second at 0.06 a minute up to 60 s, in effect at the INVITE too; from there on 0.03."""
+    await admin.apply_money_in("t", 1, 10**6)
+    bench = await open_store(server)
+    stepped = Tariff(60_000, 0, 1, 1, steps=(Step(60, 30_000, 1),))
+    usage = CallRecord("c", "t", "user_out", rate_micros_per_min=60_000).encode()
+    await carry_out(bench, Reserve("c", "t", Tariff(60_000, 0, 1, 1), 60, 90, Limits(), b"", usage))
+    await carry_out(bench, Answer("c", "t", 1_000, b"", Resolved(stepped, 60)), Renew("c", "t", 1, 60, 120, 59))
+    await carry_out(bench, Prove("c", "t", 80, None))
+    redis.zadd(Keyspace(4).partition("t").leases, {"c t": 1})
+    assert [swept.charge_micros for swept in await admin.sweep()] == [70_000]
+    [entry] = await admin.read_outbox()
+    record = decode_record(entry.record)
+    assert (record.billed_s, record.charge_micros, record.rates) == (80, 70_000, "0 60000, 60 30000")
 
 
 async def test_what_was_proven_after_a_sweep_is_one_more_charge(
