@@ -27,14 +27,15 @@ CHANGES = (0, 0, 1, 3)
 
 
 class Prices:
-    """Prices, limits and pools by tenant; ``dice`` draws them."""
+    """Prices, limits and pools by tenant; ``dice`` draws them, but for the changes, so that a story in which none of
+    these concern a call is as it was without them."""
 
-    def __init__(self, dice: random.Random, tenants: Iterable[str]) -> None:
+    def __init__(self, dice: random.Random, tenants: Iterable[str], seed: int) -> None:
         tenants = list(tenants)
         self.tariffs = {tenant: dice.choice(TARIFFS) for tenant in tenants}
         self.limits = {tenant: _limits(dice) for tenant in tenants}
         self.pools = {tenant: dice.choice(POOLS) for tenant in tenants}
-        own = random.Random(dice.getstate()[1][0])  # so that stories whose prices never change stay as they were
+        own = random.Random(seed)
         self.changes = {tenant: _changes(own) for tenant in tenants}
 
     def at(self, tenant: str, unix_ms: int) -> tuple[Tariff, tuple[Change, ...]]:

@@ -79,7 +79,7 @@ class World:
         self.settler = self._make_settler()
         self.pbx = Pbx(self.loop, self.network, self.dice, PBX)
         self.carrier = Carrier(self.loop, self.network, self.dice, CARRIER)
-        self.prices = Prices(self.dice, story.tenants)
+        self.prices = Prices(self.dice, story.tenants, story.seed + 3)
         self.gates = [self._make_gate(number, address) for number, address in enumerate(GATES[: story.gates], start=1)]
         self.killed: set[Address] = set()
         self.forgotten = False
