@@ -92,7 +92,7 @@ KEPT_NAME_MAX: Final = 300
 """Longer ones are not kept, or a stranger could fill the memory with them."""
 
 recent_name_addr = lru_cache(NAMES_KEPT)(parse_name_addr)
-"""The same for a value of at most KEPT_NAME_MAX characters, out of those read lately; nobody may change what it gives."""
+"""The same for a value of at most KEPT_NAME_MAX characters, out of those read lately; to be read, not changed."""
 
 
 class Via:
