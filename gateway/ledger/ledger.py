@@ -438,6 +438,10 @@ class Ledger:
         """Minutes that were used of the tenant's pools in a month (``2026-11``), or in each where none is given."""
         return await counters.read_pool_use(self.database, tenant_id, month)
 
+    async def note_released(self, tenant_id: str, scope: str, label: str, total_micros: int) -> None:
+        """Remember what was released of a spending limit ``SCOPE/PERIOD``, all of it together; repeated, as once."""
+        await counters.note_released(self.database, tenant_id, scope, label, total_micros)
+
     async def open_counters(self) -> dict[str, dict[str, int]]:
         """By tenant, minutes and money of periods that are not over, under their names in Redis (counters)."""
         return await counters.read_open(self.database, self._now_ms())
