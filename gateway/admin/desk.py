@@ -121,7 +121,7 @@ class Desk:
         """The row of :meth:`limits` that is to be released, as it stands now."""
         shown = await self.limits(tenant_id)
         rows = [row for row in (*shown["limits"], *shown["closed"]) if row["scope"] == scope]
-        found = [row for row in rows if row.get("limits", "money") == "money"]
+        found: list[Document] = [row for row in rows if row.get("limits", "money") == "money"]
         if rows and not found:
             text = f"{scope!r} limits {rows[0]['limits']}: it opens by itself as calls end, or by provisioning more"
             raise NotFound(text)
