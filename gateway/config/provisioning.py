@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, PlainValidator, StrictStr
 
+from gateway.config.known import parse_notify
 from gateway.config.limits import ClassLimitsEntry, LimitsEntry, TenantLimitsEntry
 from gateway.config.problems import WrongValue, read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
@@ -92,13 +93,6 @@ def parse_dial_out_policy(value: object) -> str:
     if value not in DIAL_OUT_POLICIES:
         raise ValueError(f"expected a dial-out policy: {', '.join(DIAL_OUT_POLICIES)}")
     return str(value)
-
-
-def parse_notify(value: object) -> str:
-    """A notification target: ``http(s)://`` for a webhook of our own, any other scheme is Apprise's."""
-    if not isinstance(value, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://\S", value):
-        raise ValueError('expected a notification URL such as "https://example.org/callgate" or "mailto://ADDRESS"')
-    return value
 
 
 def parse_email(value: object) -> str:
