@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from policy.facts import ANYWHERE, Facts
-from policy.funds import Funds, Holder, Place, Purchased, all_pools, index_funds, personal
+from policy.funds import Funds, Holder, Place, Purchased, all_pools, index_funds, personal, pools_by_name
 from policy.unassigned import UnassignedRule, UnassignedRules
 from policy.verdict import Pool
 from rating.deck import Deck
@@ -190,7 +190,7 @@ class Directory:
     def pools_of(self, tenant_id: str) -> tuple[Pool, ...]:
         """Every pool of minutes that a tenant has, by name, also those that are one user's alone."""
         own = {holder: funds for holder, funds in self.funds.items() if holder[0] == tenant_id}
-        found = {pool.name: pool for funds in own.values() if not funds.personal for pool in all_pools(funds)}
+        found = pools_by_name(funds for funds in own.values() if not funds.personal)
         alone = {holder: all_pools(funds) for holder, funds in own.items() if funds.personal}
         if alone:  # or a hundred thousand users would be looked at for nothing
             for holder, id_ in self._holders():

@@ -87,7 +87,7 @@ class Desk:
     async def limits(self, tenant_id: str) -> Document:
         """A tenant's limits, what is counted against them, and closed ranges.  Raises UnknownTenant."""
         tenant = await self.ledger.tenant(tenant_id)
-        users, trunks = await self.ledger.users(tenant_id), self.settings.trunks.values()
+        users, trunks = await self.ledger.limited_users(tenant_id), self.settings.trunks.values()
         return limits_document(
             tenant,
             users,

@@ -16,6 +16,10 @@ LOT_COLUMNS = ("id", "purchased_at", "expires_at", "source", "kind", "amount", "
 PAYMENT_COLUMNS = ("asked_at", "state", "amount", "provider", "tries", "why", "key")
 
 
+POOL_COLUMNS = ("pool", "month", "used", "held", "total")
+POOLS_SHOWN = 30
+"""For people; some licences make a pool for each user."""
+
 LIMIT_COLUMNS = ("scope", "limits", "most", "used", "until")
 CLOSED_COLUMNS = ("scope", "closed_at", "until")
 
@@ -65,7 +69,7 @@ def fund(
 
 @command
 def balance(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Show what a tenant has, what its live calls hold, and what is left."""
+    """Show what a tenant has, what its live calls hold, and what is left, of money and of included minutes."""
     settings = load(config)
 
     async def work() -> dict[str, Any]:
@@ -73,7 +77,14 @@ def balance(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False) 
             return await desk.balance(tenant)
 
     found = wait(work())
-    print_json(found) if as_json else print_facts(found)
+    if as_json:
+        print_json(found)
+        return
+    print_facts(found)
+    if found["pools"]:
+        print_table(found["pools"][:POOLS_SHOWN], POOL_COLUMNS, "")
+    if len(found["pools"]) > POOLS_SHOWN:
+        typer.echo(f"and {len(found['pools']) - POOLS_SHOWN} more pools; --json has all of them")
 
 
 @command

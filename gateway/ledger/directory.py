@@ -9,12 +9,13 @@ may hold the interpreter for milliseconds.
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import select
+from sqlalchemy import func, literal, select
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -35,7 +36,7 @@ from policy.directory import (
     Trunk,
     User,
 )
-from policy.funds import Purchased
+from policy.funds import Holder, Purchased
 from policy.unassigned import UnassignedRule
 from rating.deck import Deck
 
@@ -44,6 +45,10 @@ TEXTS_KEPT = 10_000
 
 ROWS_AT_ONCE = 1_000
 """Users fetched at once: about a millisecond's work."""
+
+NOTHING: Final = "{}"
+NO_LICENCES: Final = "[]"
+"""What the tables hold for a user without limits, and without licences (gateway.ledger.provisioning)."""
 
 People = dict[tuple[str, str], User]
 
@@ -123,11 +128,46 @@ async def read_tenants(database: Database, tenant_id: str | None = None) -> list
         return [_tenant(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def read_users(database: Database, tenant_id: str) -> list[User]:
-    """A tenant's users by id.  Raises LedgerAway."""
+async def read_users(database: Database, tenant_id: str, *, limited: bool = False) -> list[User]:
+    """A tenant's users by id; with ``limited`` those that have limits of their own.  Raises LedgerAway."""
+    query = select(*_USER_COLUMNS).where(users.c.tenant_id == tenant_id).order_by(users.c.id)
+    if limited:
+        query = query.where((users.c.limits != NOTHING) | users.c.spend_limit_per_month_micros.is_not(None))
     async with database.read() as connection:
-        query = select(*_USER_COLUMNS).where(users.c.tenant_id == tenant_id).order_by(users.c.id)
         return [_user(row) for row in await connection.execute(query)]
+
+
+async def count_holders(database: Database, tenant_id: str) -> Counter[Holder]:
+    """How many users and resource accounts have which licences where (policy.funds).  Raises LedgerAway.
+
+    Counted by the database: of a hundred thousand users some ten rows are read.
+    """
+    people = select(users.c.licences, users.c.usage_location, func.count()).where(
+        users.c.tenant_id == tenant_id, users.c.licences != NO_LICENCES
+    )
+    accounts = select(service_numbers.c.licences, literal(""), func.count()).where(
+        service_numbers.c.tenant_id == tenant_id, service_numbers.c.licences != NO_LICENCES
+    )
+    found: Counter[Holder] = Counter()
+    async with database.read() as connection:
+        grouped = people.group_by(users.c.licences, users.c.usage_location)
+        for query in (grouped, accounts.group_by(service_numbers.c.licences)):
+            for licences, location, count in await connection.execute(query):
+                found[tenant_id, _licences(licences), location] += count
+    return found
+
+
+async def read_holder_ids(database: Database, holder: Holder) -> list[str]:
+    """Ids of the users with these licences there, and numbers of the resource accounts.  Raises LedgerAway."""
+    tenant_id, licences, location = holder
+    text = json.dumps(licences)
+    mine = (users.c.tenant_id == tenant_id, users.c.licences == text, users.c.usage_location == location)
+    people = select(users.c.id).where(*mine).order_by(users.c.id)
+    ours = (service_numbers.c.tenant_id == tenant_id, service_numbers.c.licences == text)
+    accounts = select(service_numbers.c.number).where(*ours).order_by(service_numbers.c.number)
+    async with database.read() as connection:
+        found = list(await connection.scalars(people))
+        return found if location else found + list(await connection.scalars(accounts))
 
 
 async def read_service_numbers(database: Database, tenant_id: str) -> list[ServiceNumber]:

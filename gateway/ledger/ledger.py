@@ -1,6 +1,7 @@
 """The ledger's one door: everything other rooms ask of it."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,7 @@ from gateway.ledger.errors import UnknownTenant
 from gateway.ledger.lots import LotFault, LotView
 from gateway.ledger.payments import Payment, PaymentState, Recharging, Settled
 from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
+from policy.funds import Holder
 from policy.recharge import RechargeLimits, RechargeRule
 
 
@@ -154,6 +156,18 @@ class Ledger:
     async def users(self, tenant_id: str) -> list[User]:
         """A tenant's users by id."""
         return await directory.read_users(self.database, tenant_id)
+
+    async def limited_users(self, tenant_id: str) -> list[User]:
+        """Those of a tenant's users that have limits of their own, by id."""
+        return await directory.read_users(self.database, tenant_id, limited=True)
+
+    async def holders(self, tenant_id: str) -> Counter[Holder]:
+        """How many users and resource accounts of a tenant have which licences where; counted by the database."""
+        return await directory.count_holders(self.database, tenant_id)
+
+    async def holder_ids(self, holder: Holder) -> list[str]:
+        """Ids of the users with these licences there, and numbers of the resource accounts."""
+        return await directory.read_holder_ids(self.database, holder)
 
     async def service_numbers(self, tenant_id: str) -> list[ServiceNumber]:
         """A tenant's service numbers in order."""

@@ -281,6 +281,17 @@ def test_limits_are_shown_with_what_is_used_and_ranges_are_opened_again(provisio
     assert (act["tenant"], act["subject"]) == ("contoso", "range/+88213")
 
 
+def test_balance_shows_people_the_minutes_too(provisioned: Shell) -> None:
+    assert "pool" not in provisioned("balance", "contoso").out
+    user = 'number = "+14255550100"\nlicences = ["MCOPSTN1", "MCOPSTNPP"]'
+    text = PROVISIONING.replace('number = "+14255550100"', user)
+    (provisioned.folder / "tenants.toml").write_text(text)
+    provisioned("provision", "tenants.toml")
+    lines = [line.split() for line in provisioned("balance", "contoso").out.splitlines()]
+    assert ["pool", "month", "used", "held", "total"] in lines
+    assert ["MCOPSTN1/US", f"{datetime.now(UTC):%Y-%m}", "0", "0", "3000"] in lines
+
+
 def test_a_spending_limit_is_released_with_a_reason(provisioned: Shell) -> None:
     limits = 'rate_deck = "standard"\nlimits = { max_calls = 5, spend_per_day = "20" }\n'
     text = PROVISIONING.replace('rate_deck = "standard"\n', limits, 1)
