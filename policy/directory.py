@@ -5,7 +5,7 @@ decision never sees half of a change and never asks a database.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Final, Literal
 
 from policy.facts import ANYWHERE, Facts
@@ -166,6 +166,8 @@ class Directory:
     for each tenant the access trunks with targets where calls to its users' numbers go; under the empty name those
     that any tenant may call from.  So are ``funds`` from the licences of users and service numbers, by ``facts``, and
     ``unassigned`` from the tenants' rules for numbers that nobody has.
+
+    ``known_funds``: who makes a directory of the one before may know all funds already; then no user is looked at.
     """
 
     version: int = 0
@@ -181,6 +183,7 @@ class Directory:
     deliveries: Mapping[str, tuple[Trunk, ...]] = field(init=False, repr=False, compare=False)
     funds: Mapping[Holder, Funds] = field(init=False, repr=False, compare=False)
     unassigned: UnassignedRules = field(init=False, repr=False, compare=False)
+    known_funds: InitVar[Mapping[Holder, Funds] | None] = None
 
     def failure_policy_of(self, tenant_id: str) -> Literal["terminate", "continue", "retry"]:
         """What is done with a tenant's calls while the credit store is away (RFC 8506 5.7): its own policy wins."""
@@ -206,10 +209,11 @@ class Directory:
             if service.licences:
                 yield (service.tenant_id, service.licences, ""), service.number
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, known_funds: Mapping[Holder, Funds] | None) -> None:
         places = {tenant.id: Place(tenant.country, tenant.purchased) for tenant in self.tenants.values()}
-        funds = index_funds((holder for holder, _ in self._holders()), places, self.facts)
-        object.__setattr__(self, "funds", funds)
+        if known_funds is None:
+            known_funds = index_funds((holder for holder, _ in self._holders()), places, self.facts)
+        object.__setattr__(self, "funds", known_funds)
         rules = {tenant.id: tenant.unassigned for tenant in self.tenants.values() if tenant.unassigned}
         object.__setattr__(self, "unassigned", UnassignedRules(rules))
         reachable = [trunk for trunk in self.trunks.values() if trunk.targets]

@@ -9,6 +9,7 @@ emergency calls pass (SIP.md 4).
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Final, Literal
 
 from gateway.ledger import Ledger, LedgerError
 from gateway.telemetry.logs import get_logger
-from gateway.worker.spare import Spare
+from gateway.worker.spare import REST_S, Spare
 from policy.directory import Directory, Trunk
 
 POLL_S: Final = 5.0
@@ -30,6 +31,9 @@ TAKEN_S: Final = 5.0
 
 PIECE: Final = 1_000
 """Entries let go at once."""
+
+KEEP_AFTER_S: Final = 1.0
+"""A directory is kept for the next start when so long no newer one has been spoken of: reading that one comes first."""
 
 NEVER_READ: Final = -1
 """The version of a directory that holds the settings' trunks alone; the ledger counts from 0."""
@@ -64,6 +68,7 @@ class DirectoryWatch:
         self._their_loop: asyncio.AbstractEventLoop | None = None
         self._look: asyncio.Event | None = None
         self._latest: Directory | None = None
+        self._unkept: Directory | None = None
         self._taken = threading.Event()
         self._stopping = False
         self.ledger_up = False
@@ -112,9 +117,18 @@ class DirectoryWatch:
             while not self._stopping:
                 with contextlib.suppress(LedgerError):
                     version = await self._read_if_changed(ledger, version)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), POLL_S if self.ledger_up else AWAY_POLL_S)
+                if self._unkept is not None and not await self._is_told(KEEP_AFTER_S):
+                    self._keep_spare()
+                await self._is_told(POLL_S if self.ledger_up else AWAY_POLL_S)
                 self._look.clear()
+        self._keep_spare()
+
+    async def _is_told(self, within_s: float) -> bool:
+        """Whether somebody says within this time that the directory has changed."""
+        assert self._look is not None
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self._look.wait(), within_s)
+        return False
 
     async def _read_if_changed(self, ledger: Ledger, version: int | None) -> int:
         """Read the directory where its version is another than ``version``; the version that is in use now."""
@@ -136,13 +150,19 @@ class DirectoryWatch:
         before, self._latest = self._latest, directory
         self._taken.clear()
         self._our_loop.call_soon_threadsafe(self._take, directory)
-        if self._keep:
-            try:
-                self._spare.save(directory)
-            except OSError as error:
-                log.error("directory snapshot not written", error=str(error))
+        self._unkept = directory if self._keep else None
         if before is not None and self._taken.wait(TAKEN_S):
             _take_apart(before)
+
+    def _keep_spare(self) -> None:
+        """Write the spare, where it is another one than was written last."""
+        directory, self._unkept = self._unkept, None
+        if directory is None:
+            return
+        try:
+            self._spare.save(directory)
+        except OSError as error:
+            log.error("directory snapshot not written", error=str(error))
 
     # on the worker's loop
 
@@ -161,3 +181,4 @@ def _take_apart(before: Directory) -> None:
         while people:
             for _ in range(min(PIECE, len(people))):
                 people.popitem()
+            time.sleep(REST_S)
