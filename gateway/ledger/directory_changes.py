@@ -28,6 +28,7 @@ from gateway.ledger.directory_rows import (
 from gateway.ledger.tables import audit, service_numbers, tenants, users
 from policy.directory import Directory, Tenant, User
 from policy.funds import Funds, Holder, Place, index_funds
+from policy.layers import Layered, with_changes
 
 UNKNOWN: Final = -1
 """No act is known yet; 0 is before the first."""
@@ -90,22 +91,18 @@ async def touched_since(connection: AsyncConnection, act: int) -> Touched | None
 async def follow(connection: AsyncConnection, before: Directory, touched: Touched) -> Directory | None:
     """``before`` with what was touched as it is now; version, trunks and decks are left to be filled in.
 
-    None where the tables then have another number of rows: something was changed past the log.
+    None where the tables then have another number of rows (something was changed past the log), or too many changes
+    lie on top of a directory that was read whole.
     """
     known, numbers = dict(before.tenants), dict(before.service_numbers)
     rows = await connection.execute(select(*TENANT_COLUMNS).where(tenants.c.id.in_(touched.tenants)))
     _put(known, touched.tenants, {row["id"]: tenant_of(row) for row in rows.mappings()})
     rows = await connection.execute(select(service_numbers).where(service_numbers.c.number.in_(touched.numbers)))
     _put(numbers, touched.numbers, {row["number"]: service_number_of(row) for row in rows.mappings()})
-    people, by_number = dict(before.users), dict(before.users_by_number)
     now = await _users(connection, touched.users)
-    for key in touched.users:
-        user = people.get(key)
-        if user is not None and by_number.get(user.number) is user:
-            del by_number[user.number]
-    _put(people, touched.users, now)
-    by_number.update({user.number: user for user in now.values() if user.number})
-    if await _sizes(connection) != (len(known), len(people), len(numbers)):
+    people = with_changes(before.users, {key: now.get(key) for key in touched.users})
+    by_number = with_changes(before.users_by_number, _numbers(before, touched.users, now))
+    if await _sizes(connection) != (len(known), len(people), len(numbers)) or _is_piled_up(people):
         return None
     return Directory(
         tenants=known,
@@ -115,6 +112,17 @@ async def follow(connection: AsyncConnection, before: Directory, touched: Touche
         facts=policy_facts(),
         known_funds=await _funds(connection, before, known, touched.concerned),
     )
+
+
+def _numbers(before: Directory, touched: Iterable[Key], now: Mapping[Key, User]) -> dict[str, User | None]:
+    """Whose the numbers are that users had who were touched, or have now."""
+    had = (before.users[key].number for key in touched if key in before.users)
+    return {number: None for number in had if number} | {user.number: user for user in now.values() if user.number}
+
+
+def _is_piled_up(people: Mapping[Key, User]) -> bool:
+    """Whether so many changes lie on top of each other that it is time for a directory without them."""
+    return isinstance(people, Layered) and len(people.changes) > MOST
 
 
 def _put(things: dict[_K, _V], touched: Iterable[_K], now: Mapping[_K, _V]) -> None:

@@ -19,6 +19,7 @@ from gateway.ledger import Ledger, LedgerError
 from gateway.telemetry.logs import get_logger
 from gateway.worker.spare import REST_S, Spare
 from policy.directory import Directory, Trunk
+from policy.layers import base_of
 
 POLL_S: Final = 5.0
 """How often the ledger is asked for its version although nobody said that it had changed."""
@@ -152,7 +153,7 @@ class DirectoryWatch:
         self._our_loop.call_soon_threadsafe(self._take, directory)
         self._unkept = directory if self._keep else None
         if before is not None and self._taken.wait(TAKEN_S):
-            _take_apart(before)
+            _take_apart(before, directory)
 
     def _keep_spare(self) -> None:
         """Write the spare, where it is another one than was written last."""
@@ -173,12 +174,21 @@ class DirectoryWatch:
         log.info("directory read", version=directory.version, tenants=len(directory.tenants))
 
 
-def _take_apart(before: Directory) -> None:
+def _take_apart(before: Directory, after: Directory) -> None:
     """Let go of the users of a directory that nobody decides by any more, in pieces: at one stroke it would hold the
-    interpreter, and with it the loop, for as long as it takes to touch each of them."""
-    for people in (before.users, before.users_by_number):
-        assert isinstance(people, dict)
-        while people:
-            for _ in range(min(PIECE, len(people))):
-                people.popitem()
-            time.sleep(REST_S)
+    interpreter, and with it the loop, for as long as it takes to touch each of them.
+
+    What the one after it goes on with stays.
+    """
+    _empty(base_of(before.users), base_of(after.users))
+    _empty(base_of(before.users_by_number), base_of(after.users_by_number))
+
+
+def _empty(people: object, kept: object) -> None:
+    if people is kept:
+        return
+    assert isinstance(people, dict)
+    while people:
+        for _ in range(min(PIECE, len(people))):
+            people.popitem()
+        time.sleep(REST_S)
