@@ -263,9 +263,10 @@ class Ledger:
         """A tenant's lots, oldest first; with ``spent`` those too of which nothing is left.  Raises UnknownTenant."""
         return await lots.read(self.database, tenant_id, spent=spent)
 
-    async def expired_lots(self, late_ms: int) -> list[LotView]:
-        """Some lots of prepaid tenants that expired ``late_ms`` ago or before and have something left."""
-        return await lots.read_expired(self.database, self._now_ms() - late_ms)
+    async def expired_lots(self, late_ms: int, after: LotView | None = None) -> list[LotView]:
+        """Some lots of prepaid tenants that expired ``late_ms`` ago or before and have something left; those behind
+        ``after``, if any is left there."""
+        return await lots.read_expired(self.database, self._now_ms() - late_ms, after)
 
     async def warn_of_lots(self) -> int:
         """Note ``lot.expiring`` for lots that expire within 30 days, once for each; how many were new."""
@@ -377,6 +378,14 @@ class Ledger:
         """The latest notices of a tenant or of all (None), newest first."""
         async with self.database.read() as connection:
             return await notices.read_latest(connection, tenant_id, most)
+
+    async def forget_notices(self, keep_days: int) -> int:
+        """Take away some notices that are older than ``keep_days`` days and wait for nobody; how many."""
+        before_ms = self._now_ms() - keep_days * notices.DAY_MS
+        async with self.database.read() as connection:
+            if not await notices.any_old(connection, before_ms):
+                return 0
+        return await self.database.transact(lambda connection: notices.forget(connection, before_ms))
 
     async def contacts(self, tenant_ids: Collection[str]) -> dict[str, notices.Contacts]:
         """Whom to tell of what concerns these tenants, by tenant id; unknown ones are left out."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Select, bindparam, case, func, insert, select, update
+from sqlalchemy import Select, bindparam, case, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger import notices
@@ -157,13 +157,20 @@ async def read(database: Database, tenant_id: str, *, spent: bool) -> list[LotVi
         return [LotView(*row) for row in rows]
 
 
-async def read_expired(database: Database, by_ms: int) -> list[LotView]:
-    """At most DUE_EACH lots that expired at ``by_ms`` or before and are not forfeited yet, of prepaid tenants."""
+async def read_expired(database: Database, by_ms: int, after: LotView | None = None) -> list[LotView]:
+    """At most DUE_EACH lots that expired at ``by_ms`` or before and are not forfeited yet, of prepaid tenants.
+
+    The longest expired first; ``after`` goes on behind one of them, so that lots that cannot be forfeited now, however
+    many, keep none from its turn.
+    """
+    place = (lots.c.expires_ms, lots.c.tenant_id, lots.c.seq)
     wanted = _VIEW.join(tenants, tenants.c.id == lots.c.tenant_id).where(
         lots.c.remaining_micros > 0, lots.c.expires_ms <= by_ms, tenants.c.mode == "prepaid"
     )
+    if after is not None:
+        wanted = wanted.where(tuple_(*place) > tuple_(after.expires_ms, after.tenant_id, after.seq))
     async with database.read() as connection:
-        return [LotView(*row) for row in await connection.execute(wanted.limit(DUE_EACH))]
+        return [LotView(*row) for row in await connection.execute(wanted.order_by(*place).limit(DUE_EACH))]
 
 
 async def warn(database: Database, now_ms: int) -> int:
