@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.credit.admin import CreditAdmin, StoreError, StoreStaleError, StoreUnreachableError
-from gateway.ledger import EpochPassed, HeadFiles, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld, is_over
+from gateway.ledger import (
+    EpochPassed,
+    HeadFiles,
+    Ledger,
+    LedgerAccount,
+    LedgerAway,
+    LedgerBehind,
+    LedgerError,
+    RebuildHeld,
+    is_over,
+)
 from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
 from gateway.settlement.doubt import missing_accounts
 from gateway.settlement.expiry import expire_lots
@@ -200,7 +210,7 @@ class Settler:
             busy = await job.work()
         except LedgerAway as error:
             self._gauges.ledger_up(False)
-            return _failed(job, str(error))
+            return _failed(job, str(error), quietly=isinstance(error, LedgerBehind))
         except StoreError as error:
             self._lose_redis(error)
             return _failed(job, str(error))
@@ -323,10 +333,10 @@ class Settler:
         return False
 
 
-def _failed(job: _Job, why: str) -> float:
-    """Tell of a failure the first time; how long to rest before the next try."""
+def _failed(job: _Job, why: str, *, quietly: bool = False) -> float:
+    """Tell of a failure the first time (``quietly``: it is none, but a start); how long to rest before the next try."""
     if not job.failures:
-        log.error("settler job waits", job=job.name, why=why)
+        (log.info if quietly else log.error)("settler job waits", job=job.name, why=why)
     job.failures += 1
     return float(min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2 ** min(job.failures, 10)))
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from gateway.ledger import Ledger, LedgerError
+from gateway.ledger import Ledger, LedgerBehind, LedgerError
 from gateway.telemetry.logs import get_logger
 from gateway.worker.spare import REST_S, Spare
 from policy.directory import Directory, Trunk
@@ -72,6 +72,7 @@ class DirectoryWatch:
         self._unkept: Directory | None = None
         self._taken = threading.Event()
         self._stopping = False
+        self._waits_for_upgrade = False
         self.ledger_up = False
         """Whether the last question was answered."""
         self.read = asyncio.Event()
@@ -137,7 +138,9 @@ class DirectoryWatch:
             current = await ledger.directory_version()
             directory = None if current == version else await ledger.directory(self._trunks, self._failure_policy)
         except LedgerError as error:
-            if self.ledger_up or version is None:
+            if isinstance(error, LedgerBehind):
+                self._say_behind()
+            elif self.ledger_up or version is None:
                 log.warning("ledger away", error=str(error), doing="deciding by the directory read last")
             self.ledger_up = False
             raise
@@ -146,6 +149,12 @@ class DirectoryWatch:
             return current
         self._publish(directory)
         return directory.version
+
+    def _say_behind(self) -> None:
+        """Once: it is no fault, and over in a moment."""
+        if not self._waits_for_upgrade:
+            log.info("the ledger is being upgraded", doing="deciding by the directory read last")
+        self._waits_for_upgrade = True
 
     def _publish(self, directory: Directory) -> None:
         before, self._latest = self._latest, directory
