@@ -234,6 +234,22 @@ def test_a_limit_of_live_calls_counts_calls(till: Till) -> None:
     assert till.say(reserve(two, call="c"))[0] == b"GRANT"
 
 
+def test_a_call_whose_lease_ran_out_does_not_live_though_no_sweep_has_closed_it(till: Till) -> None:
+    """As of max_calls of the tenant: or a gate that was killed would keep its callers' places for half a minute."""
+    till.fund(10**6)
+    two = write_terms((), (), (LiveLimit("user/alice", 2), LiveLimit("trunk/pbx", 3)), 0, "UTC")
+    other = write_terms((), (), (LiveLimit("trunk/pbx", 3),), 0, "UTC")
+    for call, terms in (("a", two), ("b", other), ("c", two)):
+        till.say(reserve(terms, call=call))
+    assert till.say(reserve(two, call="d")) == [b"LIMIT_CALLS", b"user/alice"]
+    till.redis.zadd(till.partition.leases, {"b t": 1, "a other": 1, "b u": 1})
+    assert till.say(reserve(two, call="d")) == [b"LIMIT_CALLS", b"user/alice"]
+    assert till.say(reserve(other, call="d"))[0] == b"GRANT"
+    till.redis.zadd(till.partition.leases, {"c t": 1})
+    assert till.say(reserve(two, call="e"))[0] == b"GRANT"
+    assert till.say(reserve(two, call="f")) == [b"LIMIT_CALLS", b"user/alice"]
+
+
 def test_calls_a_second_of_a_user_are_a_bucket(till: Till) -> None:
     till.fund(10**6)
     one = write_terms((), (), (), 0, "UTC", (RateLimit("user/alice", 1),))
