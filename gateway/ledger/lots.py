@@ -8,7 +8,6 @@ looks for where it is not.  Booking a batch reads the open lots of its tenants o
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from sqlalchemy import Select, bindparam, case, func, insert, select, tuple_, update
@@ -21,6 +20,7 @@ from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.errors import UnknownTenant
 from gateway.ledger.notices import Notice
 from gateway.ledger.tables import CREDIT, accounts, fundings, lots, tenants
+from gateway.moments import iso_utc
 from policy.lots import WARN_MS, Lot, expiry_of, forfeit, take, worth_of
 from rating.money import format_amount
 
@@ -58,11 +58,6 @@ class LotFault:
     tenant_id: str
     balance_micros: int
     lots_micros: int
-
-
-def iso_utc(unix_ms: int) -> str:
-    """Unix milliseconds as ISO 8601 in UTC, to the second."""
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 async def add(connection: AsyncConnection, line: Line, source: Source) -> None:
@@ -199,8 +194,8 @@ def _expiring(row: Any, now_ms: int) -> Notice:
     figures = {
         "lot": str(row.seq),
         "amount": format_amount(row.remaining_micros),
-        "purchased_at": iso_utc(row.purchased_ms),
-        "expires_at": iso_utc(row.expires_ms),
+        "purchased_at": iso_utc(row.purchased_ms, "seconds"),
+        "expires_at": iso_utc(row.expires_ms, "seconds"),
     }
     return Notice(row.tenant_id, "lot.expiring", f"lot:{row.seq}", now_ms, figures)
 
