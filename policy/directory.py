@@ -95,10 +95,15 @@ NO_LIMITS: Final = TenantLimits()
 
 @dataclass(frozen=True, slots=True)
 class DialRule:
-    """One row of a dial plan: a regular expression on what was dialled and its translation (``$1`` for groups)."""
+    """One row of a dial plan: a regular expression on what was dialled and its translation (``$1`` for groups).
+
+    The first of a plan may be the external access prefix instead (``external``): ``pattern`` is then what is dialled
+    before a number outside, as it is, and is taken away once before the rules are looked at.
+    """
 
     pattern: str
     translation: str
+    external: bool = False
 
 
 @dataclass(frozen=True, slots=True)

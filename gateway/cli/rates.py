@@ -27,6 +27,7 @@ class Kind(StrEnum):
     CONFERENCE = "conference"
     FORWARD = "forward"
     TRANSFER = "transfer"
+    ADD = "add"
     AUTO_ATTENDANT = "auto_attendant"
     CALL_QUEUE = "call_queue"
 

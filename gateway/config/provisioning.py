@@ -95,6 +95,13 @@ def parse_dial_out_policy(value: object) -> str:
     return str(value)
 
 
+def parse_external_prefix(value: object) -> str:
+    """One to four of ``0-9 * #`` (DOMAIN 2, DialPlan)."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9*#]{1,4}", value):
+        raise ValueError('expected one to four digits, * or #, in quotes, such as "9"')
+    return value
+
+
 def parse_email(value: object) -> str:
     """An e-mail address, loosely: who is told must be reachable, the mail server judges the rest."""
     if not isinstance(value, str) or not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
@@ -106,6 +113,7 @@ Role = Annotated[str, PlainValidator(parse_role)]
 DialOutPolicy = Annotated[str, PlainValidator(parse_dial_out_policy)]
 Notify = Annotated[str, PlainValidator(parse_notify)]
 Email = Annotated[str, PlainValidator(parse_email)]
+ExternalPrefix = Annotated[str, PlainValidator(parse_external_prefix)]
 
 
 class RateDeckEntry(Table):
@@ -165,6 +173,7 @@ class UserEntry(Table):
     dial_plan: tuple[DialRuleEntry, ...] = Field(
         default=(), max_length=DIAL_RULES_MAX, description="instead of the tenant's"
     )
+    external_prefix: ExternalPrefix | None = Field(default=None, description="left out: the tenant's")
     limits: LimitsEntry = Field(default=LimitsEntry(), description="limits of this user")
 
 
@@ -228,6 +237,10 @@ class TenantEntry(Table):
     )
     dial_plan: tuple[DialRuleEntry, ...] = Field(
         default=(), max_length=DIAL_RULES_MAX, description="rules for dialled digits"
+    )
+    external_prefix: ExternalPrefix | None = Field(
+        default=None,
+        description='what its phones dial before a number outside, such as "9": taken away before the dial plan',
     )
     time_zone: TimeZone = Field(default="UTC", description="zone of its days and months")
     billing_region: BillingCountry = Field(

@@ -37,7 +37,7 @@ def _limits(text: str) -> TenantLimits:
 
 @lru_cache(TEXTS_KEPT)
 def _dial_plan(text: str) -> tuple[DialRule, ...]:
-    return tuple(DialRule(pattern, translation) for pattern, translation in json.loads(text))
+    return tuple(DialRule(*rule) for rule in json.loads(text))
 
 
 @lru_cache(TEXTS_KEPT)

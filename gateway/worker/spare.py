@@ -18,7 +18,7 @@ from gateway.telemetry.logs import get_logger
 from policy.directory import Directory, User
 from rating.deck import Deck
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Raised when Directory changes so that an older spare cannot be used."""
 
 SNAPSHOT_FILE: Final = "directory.snapshot"

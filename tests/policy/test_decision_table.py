@@ -235,7 +235,9 @@ def test_row_14_premium_numbers_are_paid_by_credits_where_the_usage_country_allo
     )
 
 
-@pytest.mark.parametrize(("kind", "type_"), [("forward", "user_out_forwarding"), ("transfer", "user_out_transfer")])
+@pytest.mark.parametrize(
+    ("kind", "type_"), [("forward", "user_out_forwarding"), ("transfer", "user_out_transfer"), ("add", "user_out_conf")]
+)
 def test_row_15_forwarded_and_transferred_legs_are_paid_as_the_users_own_calls(
     calls: Call, kind: str, type_: str
 ) -> None:

@@ -173,6 +173,7 @@ WRONG = [
     ),
     (tenant('time_zone = "Mars/Base"'), "expected an IANA time zone"),
     (tenant('dial_out_policy = "all"'), "expected a dial-out policy"),
+    (tenant('external_prefix = "90000"'), 'tenant[0].external_prefix = "90000": expected one to four digits, * or #'),
     (tenant("dial_plan = [{ pattern = '(', translation = 'x' }]"), "expected a regular expression"),
     (tenant("dial_plan = [{ pattern = '^1$', translation = '$1' }]"), "names a group the pattern lacks"),
     (tenant('admin = [{ email = "x", roles = [] }]'), "expected an e-mail address"),
