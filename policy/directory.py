@@ -143,7 +143,11 @@ class ServiceNumber:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """An organisation with one prepaid balance (CONTRACT 4)."""
+    """An organisation with one prepaid balance (CONTRACT 4).
+
+    ``conference_overage``: what pays for dialling out of a conference to Zone A once the minutes for that are used up:
+    credits, or first the calling plan of the organiser (DOMAIN 8 d).
+    """
 
     id: str
     name: str = ""
@@ -160,6 +164,7 @@ class Tenant:
     dial_plan: tuple[DialRule, ...] = ()
     purchased: tuple[Purchased, ...] = ()
     unassigned: tuple[UnassignedRule, ...] = ()
+    conference_overage: Literal["credits", "calling_plan"] = "credits"
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,11 @@ class TenantEntry(Table):
         default="", description="country of its billing address; another one than its own refuses funding"
     )
     purchased: tuple[PurchasedEntry, ...] = Field(default=(), max_length=1000, description="left out: what is assigned")
+    conference_overage: Literal["credits", "calling_plan"] = Field(
+        default="credits",
+        description="what pays for conferences' dial-out to Zone A beyond its minutes: credits, or first the calling "
+        "plan of the organiser",
+    )
     user: tuple[UserEntry, ...] = Field(default=(), description="its users")
     service_number: tuple[ServiceNumberEntry, ...] = Field(default=(), description="its service numbers")
     admin: tuple[AdminEntry, ...] = Field(default=(), max_length=1000, description="its administrators")

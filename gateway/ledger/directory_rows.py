@@ -68,6 +68,7 @@ def tenant_of(row: RowMapping) -> Tenant:
         dial_plan=_dial_plan(row["dial_plan"]),
         purchased=tuple(Purchased(sku, country, count) for sku, country, count in json.loads(row["purchased"])),
         unassigned=tuple(UnassignedRule(pattern, target) for pattern, target in json.loads(row["unassigned"])),
+        conference_overage=row["conference_overage"],
     )
 
 

@@ -342,6 +342,7 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "notify_below_micros": entry.notify_below_micros,
         "recharge": _json(entry.recharge.model_dump(mode="json", by_alias=False, exclude_defaults=True)),
         "billing_region": entry.billing_region,
+        "conference_overage": entry.conference_overage,
     }
 
 

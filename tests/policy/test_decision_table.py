@@ -339,6 +339,21 @@ def test_dflt_d_beyond_the_conference_pool_the_organisers_calling_plan_does_not_
     assert paid(out(directory, plan, "u", ZW, "conference")) == ((), 480_000)
 
 
+def test_dflt_d_the_flag_lets_the_organisers_calling_plan_pay_before_credits(plan: NumberPlan) -> None:
+    people = [
+        user("u", "US", "MCOMEETADD", "MCOPSTN2", CC),
+        user("v", "GB", "MCOMEETADD", "MCOPSTN8"),
+        user("w", "US", CC),
+    ]
+    directory = world(people, conference_overage="calling_plan")
+    assert paid(out(directory, plan, "u", US, "conference")) == (("MCOMEETADD/ZoneA", "MCOPSTN2/US"), 13_000)
+    abroad = ("MCOMEETADD/ZoneA", "MCOPSTN2/US/international")
+    assert paid(out(directory, plan, "u", FR, "conference")) == (abroad, 18_000)
+    assert paid(out(directory, plan, "u", ZW, "conference")) == ((), 480_000), "beyond Zone A credits pay for all calls"
+    assert paid(out(directory, plan, "v", GB, "conference")) == (("MCOMEETADD/ZoneA", "MCOPSTN8/GB/v"), None)
+    assert paid(out(directory, plan, "w", US, "conference")) == ((), 13_000)
+
+
 def test_dflt_g_pay_as_you_go_is_sold_in_the_united_states(directory: Directory) -> None:
     """A page counts five plans and names four (8 g)."""
     plan = directory.facts.plan("PAYG-1", "US")
