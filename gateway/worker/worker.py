@@ -48,9 +48,9 @@ STORES_WAIT_S: Final = 3.0
 """How long a start waits for the first directory from the ledger; then it goes on with the one that was kept."""
 
 OPEN_WAIT_S: Final = 10.0
-"""How long it waits for the settler to make a Redis ready that answers and is new or was lost: until then ordinary calls
-would be refused, and a settler that starts on a busy machine has tables to make first.  Then emergency calls at least
-have to pass."""
+"""How long it waits for the settler to make a Redis ready that answers and is new or was lost: until then ordinary
+calls would be refused, and a settler that starts on a busy machine has tables to make first.  Then emergency calls at
+least have to pass."""
 
 STORE_POLL_S: Final = 0.05
 """How often a start looks whether Redis is ready."""
@@ -144,8 +144,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
-        self.knows_tenants = asyncio.Event()
-        """Set once there is a directory to decide by, read now or kept from before (which may be one of nobody)."""
+        self.knows_tenants = asyncio.Event()  # there is a directory to decide by, read now or kept from before
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
 
