@@ -58,11 +58,16 @@ def check_rule(rule: DialRule) -> None:
             raise DialPlanError(f"translation {rule.translation!r} names {match[0]}: the pattern has {groups} groups")
 
 
-def translate(rules: tuple[DialRule, ...], dialled: str) -> str:
+def translate(rules: tuple[DialRule, ...], dialled: str, *, is_called: bool = False) -> str:
     """What was dialled, after the plan; unchanged where no rule applies or it is E.164 with + already.
 
-    A result without + is tried again, so that rules can build on each other.
+    A result without + is tried again, so that rules can build on each other.  Of a number that is called
+    (``is_called``), and of no caller's, the external access prefix is taken away first; alone it is no prefix.
     """
+    if rules and rules[0].external:
+        if is_called and dialled != rules[0].pattern:
+            dialled = dialled.removeprefix(rules[0].pattern)
+        rules = rules[1:]
     for _ in range(MAX_ROUNDS):
         if dialled.startswith("+"):
             break

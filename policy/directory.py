@@ -5,11 +5,11 @@ decision never sees half of a change and never asks a database.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from policy.facts import ANYWHERE, Facts
-from policy.funds import Funds, Holder, Place, Purchased, all_pools, index_funds, personal
+from policy.funds import Funds, Holder, Place, Purchased, all_pools, index_funds, personal, pools_by_name
 from policy.unassigned import UnassignedRule, UnassignedRules
 from policy.verdict import Pool
 from rating.deck import Deck
@@ -95,10 +95,15 @@ NO_LIMITS: Final = TenantLimits()
 
 @dataclass(frozen=True, slots=True)
 class DialRule:
-    """One row of a dial plan: a regular expression on what was dialled and its translation (``$1`` for groups)."""
+    """One row of a dial plan: a regular expression on what was dialled and its translation (``$1`` for groups).
+
+    The first of a plan may be the external access prefix instead (``external``): ``pattern`` is then what is dialled
+    before a number outside, as it is, and is taken away once before the rules are looked at.
+    """
 
     pattern: str
     translation: str
+    external: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,11 @@ class ServiceNumber:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """An organisation with one prepaid balance (CONTRACT 4)."""
+    """An organisation with one prepaid balance (CONTRACT 4).
+
+    ``conference_overage``: what pays for dialling out of a conference to Zone A once the minutes for that are used up:
+    credits, or first the calling plan of the organiser (DOMAIN 8 d).
+    """
 
     id: str
     name: str = ""
@@ -155,6 +164,7 @@ class Tenant:
     dial_plan: tuple[DialRule, ...] = ()
     purchased: tuple[Purchased, ...] = ()
     unassigned: tuple[UnassignedRule, ...] = ()
+    conference_overage: Literal["credits", "calling_plan"] = "credits"
 
 
 class Coming(NamedTuple):
@@ -174,6 +184,8 @@ class Directory:
     for each tenant the access trunks with targets where calls to its users' numbers go; under the empty name those
     that any tenant may call from.  So are ``funds`` from the licences of users and service numbers, by ``facts``, and
     ``unassigned`` from the tenants' rules for numbers that nobody has.
+
+    ``known_funds``: who makes a directory of the one before may know all funds already; then no user is looked at.
     """
 
     version: int = 0
@@ -190,6 +202,7 @@ class Directory:
     deliveries: Mapping[str, tuple[Trunk, ...]] = field(init=False, repr=False, compare=False)
     funds: Mapping[Holder, Funds] = field(init=False, repr=False, compare=False)
     unassigned: UnassignedRules = field(init=False, repr=False, compare=False)
+    known_funds: InitVar[Mapping[Holder, Funds] | None] = None
 
     def failure_policy_of(self, tenant_id: str) -> Literal["terminate", "continue", "retry"]:
         """What is done with a tenant's calls while the credit store is away (RFC 8506 5.7): its own policy wins."""
@@ -199,7 +212,7 @@ class Directory:
     def pools_of(self, tenant_id: str) -> tuple[Pool, ...]:
         """Every pool of minutes that a tenant has, by name, also those that are one user's alone."""
         own = {holder: funds for holder, funds in self.funds.items() if holder[0] == tenant_id}
-        found = {pool.name: pool for funds in own.values() if not funds.personal for pool in all_pools(funds)}
+        found = pools_by_name(funds for funds in own.values() if not funds.personal)
         alone = {holder: all_pools(funds) for holder, funds in own.items() if funds.personal}
         if alone:  # or a hundred thousand users would be looked at for nothing
             for holder, id_ in self._holders():
@@ -215,10 +228,11 @@ class Directory:
             if service.licences:
                 yield (service.tenant_id, service.licences, ""), service.number
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, known_funds: Mapping[Holder, Funds] | None) -> None:
         places = {tenant.id: Place(tenant.country, tenant.purchased) for tenant in self.tenants.values()}
-        funds = index_funds((holder for holder, _ in self._holders()), places, self.facts)
-        object.__setattr__(self, "funds", funds)
+        if known_funds is None:
+            known_funds = index_funds((holder for holder, _ in self._holders()), places, self.facts)
+        object.__setattr__(self, "funds", known_funds)
         rules = {tenant.id: tenant.unassigned for tenant in self.tenants.values() if tenant.unassigned}
         object.__setattr__(self, "unassigned", UnassignedRules(rules))
         reachable = [trunk for trunk in self.trunks.values() if trunk.targets]

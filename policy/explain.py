@@ -72,7 +72,7 @@ def _arrival(directory: Directory, plan: NumberPlan, question: Question) -> Trun
 def _is_inbound(directory: Directory, plan: NumberPlan, question: Question) -> bool:
     """Whether the number is one of the tenant's that strangers call: a service number, or another from outside."""
     tenant = directory.tenants.get(question.tenant_id, Tenant(id=question.tenant_id))
-    called, caller = (_e164(plan, tenant, number) for number in (question.called, question.caller))
+    called, caller = _e164(plan, tenant, question.called, is_called=True), _e164(plan, tenant, question.caller)
     service = directory.service_numbers.get(called)
     if service is not None:
         return service.tenant_id == tenant.id
@@ -81,8 +81,8 @@ def _is_inbound(directory: Directory, plan: NumberPlan, question: Question) -> b
     return _is_own(directory, tenant, called) or directory.unassigned.find(called, tenant.id) is not None
 
 
-def _e164(plan: NumberPlan, tenant: Tenant, number: str) -> str:
-    return to_e164(plan, translate(tenant.dial_plan, bare(number)), tenant.country, "e164")
+def _e164(plan: NumberPlan, tenant: Tenant, number: str, *, is_called: bool = False) -> str:
+    return to_e164(plan, translate(tenant.dial_plan, bare(number), is_called=is_called), tenant.country, "e164")
 
 
 def _is_own(directory: Directory, tenant: Tenant, number: str) -> bool:

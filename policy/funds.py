@@ -81,8 +81,11 @@ Counts = Mapping[tuple[str, str], Mapping[str, int]]
 """Licences by tenant and licence, then by the country they are used in."""
 
 
-def index_funds(holders: Iterable[Holder], places: Mapping[str, Place], facts: Facts) -> dict[Holder, Funds]:
-    """The funds of every holder; ``holders`` names each as often as there are users (and resource accounts) of it."""
+def index_funds(
+    holders: Iterable[Holder] | Mapping[Holder, int], places: Mapping[str, Place], facts: Facts
+) -> dict[Holder, Funds]:
+    """The funds of every holder; ``holders`` names each as often as there are users (and resource accounts) of it, or
+    says how many there are."""
     assigned = Counter(holders)
     counts = _counts(assigned, places)
     return {holder: _funds(holder, _country(holder, places), counts, facts) for holder in assigned}
@@ -95,6 +98,11 @@ def personal(pools: tuple[Pool, ...], user_id: str) -> tuple[Pool, ...]:
 
 def _own(pool: Pool, user_id: str) -> Pool:
     return Pool(pool.name + user_id, pool.capability, pool.usage_country, pool.total_minutes, pool.ends_with)
+
+
+def pools_by_name(funds: Iterable[Funds]) -> dict[str, Pool]:
+    """Every pool of these holders by name; the name of one that is a user's alone ends in ``/``."""
+    return {pool.name: pool for each in funds for pool in all_pools(each)}
 
 
 def all_pools(funds: Funds) -> tuple[Pool, ...]:

@@ -29,7 +29,11 @@ def _conference_pools(case: Case) -> tuple[Pool, ...]:
     if region in funds.free_to:  # row 9: neither minutes nor money
         case.free, case.capability = True, funds.free_by
         return ()
-    return funds.conference if region in case.directory.facts.zone_a else ()
+    if region not in case.directory.facts.zone_a:
+        return ()
+    if funds.conference and case.tenant.conference_overage == "calling_plan":
+        return funds.conference + _plan_pools(case)
+    return funds.conference
 
 
 def _plan_pools(case: Case) -> tuple[Pool, ...]:

@@ -24,6 +24,7 @@ KINDS: Final = {
     "conference": "conf_out",
     "forward": "user_out_forwarding",
     "transfer": "user_out_transfer",
+    "add": "user_out_conf",
     "auto_attendant": "ucap_out",
     "call_queue": "ucap_out",
 }
@@ -80,7 +81,7 @@ def emergency(case: Case) -> Reason | Allow | None:
         return _emergency_call(case, dialled)
     if case.plan.is_emergency(case.dialled, case.location):
         return _emergency_call(case, case.dialled)
-    case.dialled = translate(_dial_plan(case), case.dialled)
+    case.dialled = translate(_dial_plan(case), case.dialled, is_called=True)
     if case.plan.is_emergency(case.dialled, case.location):
         return _emergency_call(case, case.dialled)
     return None

@@ -35,7 +35,7 @@ from gateway.settlement.minutes import tenant_pools
 from gateway.settlement.payments import check_signature, read_confirmation
 from gateway.telemetry.logs import get_logger
 from policy.limits import DAY_DIGITS
-from policy.terms import QUARTER_MS, hour_label, month_of
+from policy.terms import QUARTER_MS, hour_label, month_of, period_label
 from rating.money import format_amount
 
 log = get_logger("admin")
@@ -87,7 +87,7 @@ class Desk:
     async def limits(self, tenant_id: str) -> Document:
         """A tenant's limits, what is counted against them, and closed ranges.  Raises UnknownTenant."""
         tenant = await self.ledger.tenant(tenant_id)
-        users, trunks = await self.ledger.users(tenant_id), self.settings.trunks.values()
+        users, trunks = await self.ledger.limited_users(tenant_id), self.settings.trunks.values()
         return limits_document(
             tenant,
             users,
@@ -97,19 +97,38 @@ class Desk:
             time.time_ns() // 1_000_000,
         )
 
-    async def release(self, tenant_id: str, scope: str, actor: str) -> Document:
-        """Open a range that was closed, ``range/PREFIX``; it is written down first.  Then as :meth:`limits`.
+    async def release(self, tenant_id: str, scope: str, actor: str, reason: str = "") -> Document:
+        """Open a range that was closed, ``range/PREFIX``, or count a spending limit ``SCOPE/PERIOD`` anew.
 
-        Raises UnknownTenant, LedgerAway; NotFound where no such range is closed.
+        It is written down first.  Answers as :meth:`limits`.
+
+        Of a spending limit what was spent in this hour, day or month counts no more; what live calls hold still does.
+        Raises UnknownTenant, LedgerAway, StoreError; NotFound where nothing of that name can be released.
         """
-        tenant = await self.ledger.tenant(tenant_id)
-        before = [row for row in (await self.limits(tenant_id))["closed"] if row["scope"] == scope]
-        if not before:
-            raise NotFound(f"{tenant_id!r} has no closed range {scope!r}; see `callgate limits {tenant_id}`")
-        await self.ledger.note(Act(actor, "limit.released", tenant_id, scope, before[0]))
-        day = hour_label(tenant.time_zone, time.time_ns() // 1_000_000 // QUARTER_MS)[:DAY_DIGITS]
-        await self.credit.open_range(tenant_id, scope.partition("/")[2], day)
+        tenant, before = await self.ledger.tenant(tenant_id), await self._released(tenant_id, scope)
+        after = {"reason": reason} if reason else None
+        await self.ledger.note(Act(actor, "limit.released", tenant_id, scope, before, after))
+        hour = hour_label(tenant.time_zone, time.time_ns() // 1_000_000 // QUARTER_MS)
+        if before.get("limits"):
+            label = period_label(scope, hour)
+            taken_off = await self.credit.start_anew(tenant_id, scope, label)
+            await self.ledger.note_released(tenant_id, scope, label, taken_off.total_micros)
+        else:
+            await self.credit.open_range(tenant_id, scope.partition("/")[2], hour[:DAY_DIGITS])
         return await self.limits(tenant_id)
+
+    async def _released(self, tenant_id: str, scope: str) -> Document:
+        """The row of :meth:`limits` that is to be released, as it stands now."""
+        shown = await self.limits(tenant_id)
+        rows = [row for row in (*shown["limits"], *shown["closed"]) if row["scope"] == scope]
+        found: list[Document] = [row for row in rows if row.get("limits", "money") == "money"]
+        if rows and not found:
+            text = f"{scope!r} limits {rows[0]['limits']}: it opens by itself as calls end, or by provisioning more"
+            raise NotFound(text)
+        if not found:
+            see = f"see `callgate limits {tenant_id}`"
+            raise NotFound(f"{tenant_id!r} has no closed range and no spending limit {scope!r}; {see}")
+        return found[0]
 
     async def fund(
         self, tenant_id: str, amount_micros: int, reference: str, kind: str, actor: str, reason: str = ""

@@ -5,13 +5,13 @@ Amounts are decimal strings with six decimals in the tenant's currency, times IS
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from gateway.call.record import CallRecord, decode_record
 from gateway.credit.views import AccountView, Counters, LiveCall
 from gateway.ledger import Act, Kept, LedgerAccount, LotView, Payment, Posting, Recharging
 from gateway.ledger.notices import Told
+from gateway.moments import iso_utc
 from gateway.settlement import Drift, FundingOutcome, Rebuilt
 from policy.directory import CountedLimits, Night, Tenant
 from policy.drawn import money_ms, money_tariff
@@ -21,11 +21,6 @@ from rating.money import format_amount
 from rating.tariff import charge_micros
 
 Document = dict[str, Any]
-
-
-def iso(unix_ms: int) -> str:
-    """Unix milliseconds as ISO 8601 in UTC: ``2026-02-03T04:05:06.789Z``."""
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def amount_or_none(micros: int | None) -> str | None:
@@ -136,8 +131,8 @@ def lot_document(lot: LotView) -> Document:
     """One purchase of credit and what is left of it."""
     return {
         "id": str(lot.seq),
-        "purchased_at": iso(lot.purchased_ms),
-        "expires_at": iso(lot.expires_ms),
+        "purchased_at": iso_utc(lot.purchased_ms),
+        "expires_at": iso_utc(lot.expires_ms),
         "source": lot.source,
         "kind": lot.kind,
         "amount": format_amount(lot.amount_micros),
@@ -157,9 +152,9 @@ def payment_document(payment: Payment) -> Document:
         "provider": payment.provider,
         "provider_id": payment.provider_id or None,
         "why": payment.why or None,
-        "asked_at": iso(payment.asked_ms),
+        "asked_at": iso_utc(payment.asked_ms),
         "tries": payment.tries,
-        "settled_at": None if payment.settled_ms is None else iso(payment.settled_ms),
+        "settled_at": None if payment.settled_ms is None else iso_utc(payment.settled_ms),
     }
 
 
@@ -173,7 +168,7 @@ def recharge_document(tenant_id: str, recharging: Recharging | None, payments: l
         "amount": format_amount(rule.amount_micros),
         "state": kept.standing.state.value,
         "failures": kept.standing.failures,
-        "retry_at": iso(kept.standing.retry_ms) if kept.standing.retry_ms else None,
+        "retry_at": iso_utc(kept.standing.retry_ms) if kept.standing.retry_ms else None,
         "payments": [payment_document(payment) for payment in payments],
     }
 
@@ -182,7 +177,7 @@ def posting_document(posting: Posting) -> Document:
     """One line of a tenant's ledger with its running balance."""
     return {
         "id": posting.id,
-        "at": iso(posting.at_ms),
+        "at": iso_utc(posting.at_ms),
         "kind": posting.kind,
         "amount": format_amount(posting.amount_micros),
         "balance": format_amount(posting.balance_micros),
@@ -194,7 +189,7 @@ def posting_document(posting: Posting) -> Document:
 def act_document(act: Act) -> Document:
     """One administrative act."""
     return {
-        "at": iso(act.at_ms),
+        "at": iso_utc(act.at_ms),
         "actor": act.actor,
         "act": act.act,
         "tenant": act.tenant_id or None,
@@ -214,18 +209,18 @@ def notice_document(told: Told) -> Document:
     notice = told.notice
     return {
         "id": notice.id,
-        "at": iso(notice.at_ms),
+        "at": iso_utc(notice.at_ms),
         "tenant": notice.tenant_id,
         "event": notice.event,
         "figures": dict(notice.figures),
-        "due": None if told.due_ms is None else iso(told.due_ms),
+        "due": None if told.due_ms is None else iso_utc(told.due_ms),
         "deliveries": [
             {
                 "target": each.label,
                 "state": each.state,
                 "tries": each.tries,
-                "at": iso(each.at_ms),
-                "due": iso(each.due_ms) if each.state == "waiting" else None,
+                "at": iso_utc(each.at_ms),
+                "due": iso_utc(each.due_ms) if each.state == "waiting" else None,
                 "why": each.why or None,
             }
             for each in told.deliveries
@@ -247,11 +242,11 @@ def call_document(call: LiveCall, now_ms: int) -> Document:
         "to": record.number or record.dialled,
         "kind": record.kind,
         "state": "answered" if call.answered_ms else "calling",
-        "answered_at": iso(call.answered_ms) if call.answered_ms else None,
+        "answered_at": iso_utc(call.answered_ms) if call.answered_ms else None,
         "seconds": talk_ms // 1000,
         "charged": format_amount(min(charged, call.held_micros)),
         "held": format_amount(call.held_micros),
-        "paid_until": None if paid_ms is None else iso(paid_ms),
+        "paid_until": None if paid_ms is None else iso_utc(paid_ms),
         "node": call.owner.partition("/")[0],
     }
 

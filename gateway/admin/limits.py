@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from itertools import count
 from zoneinfo import ZoneInfo
 
-from gateway.admin.documents import Document, iso
+from gateway.admin.documents import Document
 from gateway.credit.views import AccountView, Counters
+from gateway.moments import iso_utc
 from policy.directory import Tenant, Trunk, User
 from policy.limits import UNLIMITED, at_night, call_limits
 from policy.terms import QUARTER_MS, hour_label, period_label
@@ -34,13 +35,13 @@ def limits_document(
         for row in _rows(limits, account, counters, tenant.time_zone, hour, now_ms)
     ]
     today = period_label("range/day", hour)
-    until = iso(_end_ms(tenant.time_zone, "day", now_ms))
+    until = iso_utc(_end_ms(tenant.time_zone, "day", now_ms))
     return {
         "tenant": tenant.id,
         "currency": tenant.currency,
         "limits": list({(row["scope"], row["limits"]): row for row in rows}.values()),
         "closed": [
-            {"scope": f"range/{prefix}", "closed_at": iso(at_ms), "until": until}
+            {"scope": f"range/{prefix}", "closed_at": iso_utc(at_ms), "until": until}
             for (prefix, day), at_ms in sorted(counters.closed.items())
             if day == today
         ],
@@ -73,7 +74,7 @@ def _rows(
     for spend in limits.spend:
         scope = f"{spend.scope}/{spend.period}"
         used = counters.spent.get((scope, period_label(scope, hour)), 0)
-        until = iso(_end_ms(zone, spend.period, now_ms))
+        until = iso_utc(_end_ms(zone, spend.period, now_ms))
         yield _row(scope, "money", format_amount(spend.most_micros), format_amount(used), until)
 
 

@@ -106,7 +106,8 @@ async def _sip(desk: Desk) -> str:
     else:
         alive = await _alive_elsewhere(desk)
         missing = [slot for slot in wanted if slot not in alive]
-    return f"worker {', '.join(map(str, missing))} does not accept calls" if missing else ""
+    why = "does not accept calls, or has not read its directory yet"
+    return f"worker {', '.join(map(str, missing))} {why}" if missing else ""
 
 
 async def _alive_elsewhere(desk: Desk) -> set[int]:

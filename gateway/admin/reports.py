@@ -1,6 +1,7 @@
 """Funding advice as operators are shown it: the document of ``callgate advise --json``."""
 
-from gateway.admin.documents import Document, iso
+from gateway.admin.documents import Document
+from gateway.moments import iso_utc
 from gateway.settlement.reports import FundingAdvice
 from rating.money import format_amount
 
@@ -11,8 +12,8 @@ def advice_document(found: FundingAdvice) -> Document:
     return {
         "tenant": found.tenant_id,
         "currency": found.currency,
-        "from": iso(found.from_ms),
-        "to": iso(found.to_ms),
+        "from": iso_utc(found.from_ms),
+        "to": iso_utc(found.to_ms),
         "days": advice.days,
         "trigger": format_amount(advice.trigger_micros),
         "amount": format_amount(advice.amount_micros),

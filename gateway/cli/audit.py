@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.admin.documents import Document, act_document
-from gateway.cli.common import AnyTenant, AsJson, ConfigFile, command, load, moment, wait
+from gateway.cli.common import AnyTenant, AsJson, ConfigFile, command, load, period, wait
 from gateway.cli.output import print_json_stream, print_table
 from gateway.cli.stores import open_ledger
 
@@ -26,8 +26,7 @@ def audit(
     touch money; each with who did it and what it changed.
     """
     settings = load(config)
-    first_ms = moment(start) if start else None
-    past_ms = moment(end, end=True) if end else None
+    first_ms, past_ms = period(start, end)
 
     async def work() -> None:
         async with open_ledger(settings) as ledger:

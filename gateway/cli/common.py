@@ -142,3 +142,11 @@ def moment(text: str, *, end: bool = False) -> int:
         raise typer.BadParameter(f"{text!r}: expected a date or time such as 2026-02-03 or 2026-02-03T04:05Z") from None
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
     return int(found.timestamp() * 1000)
+
+
+def period(start: str | None, end: str | None) -> tuple[int | None, int | None]:
+    """What ``--from`` and ``--to`` name, from and past in Unix milliseconds; wrong use where nothing lies between."""
+    from_ms, past_ms = moment(start) if start else None, moment(end, end=True) if end else None
+    if from_ms is not None and past_ms is not None and from_ms >= past_ms:
+        raise typer.BadParameter(f"--from {start} is not before --to {end}: nothing lies between them")
+    return from_ms, past_ms

@@ -16,6 +16,10 @@ LOT_COLUMNS = ("id", "purchased_at", "expires_at", "source", "kind", "amount", "
 PAYMENT_COLUMNS = ("asked_at", "state", "amount", "provider", "tries", "why", "key")
 
 
+POOL_COLUMNS = ("pool", "month", "used", "held", "total")
+POOLS_SHOWN = 30
+"""For people; some licences make a pool for each user."""
+
 LIMIT_COLUMNS = ("scope", "limits", "most", "used", "until")
 CLOSED_COLUMNS = ("scope", "closed_at", "until")
 
@@ -65,7 +69,7 @@ def fund(
 
 @command
 def balance(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Show what a tenant has, what its live calls hold, and what is left."""
+    """Show what a tenant has, what its live calls hold, and what is left, of money and of included minutes."""
     settings = load(config)
 
     async def work() -> dict[str, Any]:
@@ -73,7 +77,14 @@ def balance(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False) 
             return await desk.balance(tenant)
 
     found = wait(work())
-    print_json(found) if as_json else print_facts(found)
+    if as_json:
+        print_json(found)
+        return
+    print_facts(found)
+    if found["pools"]:
+        print_table(found["pools"][:POOLS_SHOWN], POOL_COLUMNS, "")
+    if len(found["pools"]) > POOLS_SHOWN:
+        typer.echo(f"and {len(found['pools']) - POOLS_SHOWN} more pools; --json has all of them")
 
 
 @command
@@ -115,20 +126,29 @@ def recharge(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False)
 def limits(
     tenant: Tenant,
     release: Annotated[
-        str, typer.Option("--release", metavar="SCOPE", help="Open this closed range, such as range/+88213.")
+        str,
+        typer.Option(
+            "--release", metavar="SCOPE", help="A closed range (range/+88213) or a spending limit (tenant/day)."
+        ),
     ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with who released it.")] = "",
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a tenant's limits, what is used of them, and the ranges that are closed; --release opens one again.
 
-    A limit of money or calls is released by time, or by provisioning a higher one.
+    A spending limit is counted anew from then on: what was spent in this hour, day or month counts no more, what live
+    calls hold still does.  Limits of live calls and of calls a second open by themselves.
+
+    Example: callgate limits contoso --release user/alice@contoso.com/month --reason "her father is ill"
     """
+    if reason and not release:
+        raise typer.BadParameter("only what is released has a reason", param_hint="--reason")
     settings = load(config)
 
     async def work() -> dict[str, Any]:
         async with open_desk(settings) as desk:
-            return await (desk.release(tenant, release, actor()) if release else desk.limits(tenant))
+            return await (desk.release(tenant, release, actor(), reason) if release else desk.limits(tenant))
 
     found = wait(work())
     if as_json:

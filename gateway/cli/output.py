@@ -88,14 +88,26 @@ def print_facts(document: Mapping[str, Any]) -> None:
 
 @contextmanager
 def opened(path: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that appears under its name only when it is whole."""
+    """Standard output, or a file that appears under its name only when it is whole.
+
+    Raises Failure where there can be no such file.
+    """
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    if path.is_dir():
+        raise Failure(f"{path} is a folder: give -o a file's name in it")
     following = path.with_name(f".{path.name}.part")
     try:
-        with following.open("wb") as out:
+        out = following.open("wb")
+    except FileNotFoundError:
+        raise Failure(f"{path} cannot be written: there is no folder {path.parent}; make it first") from None
+    except OSError as error:
+        text = f"{path} cannot be written: {error.strerror}; give -o a file that you may write"
+        raise Failure(text) from None
+    try:
+        with out:
             yield out
         following.replace(path)
     finally:

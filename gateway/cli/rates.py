@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from gateway.admin import pricing
-from gateway.admin.documents import Document, iso
+from gateway.admin.documents import Document
 from gateway.cli.common import AsJson, ConfigFile, TenantOption, actor, command, load, moment, wait
 from gateway.cli.output import Failure, console, print_facts, print_json, print_table
 from gateway.cli.stores import announce_directory, open_desk, open_ledger
 from gateway.ledger import Change, DeckVersion
+from gateway.moments import iso_utc
 
 app = typer.Typer(help="Rate decks.", no_args_is_help=True)
 
@@ -26,6 +27,7 @@ class Kind(StrEnum):
     CONFERENCE = "conference"
     FORWARD = "forward"
     TRANSFER = "transfer"
+    ADD = "add"
     AUTO_ATTENDANT = "auto_attendant"
     CALL_QUEUE = "call_queue"
 
@@ -87,8 +89,8 @@ def _deck_document(version: DeckVersion) -> Document:
         "version": version.version,
         "currency": version.currency,
         "rows": version.rows,
-        "effective_from": iso(version.effective_from_ms),
-        "loaded": iso(version.loaded_ms),
+        "effective_from": iso_utc(version.effective_from_ms),
+        "loaded": iso_utc(version.loaded_ms),
         "sha256": version.sha256,
         "in_use": version.in_use,
     }

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from gateway.admin.reports import advice_document
-from gateway.cli.common import AsJson, ConfigFile, FromDay, OutputFile, TenantOption, ToDay, command, load, moment, wait
+from gateway.cli.common import AsJson, ConfigFile, FromDay, OutputFile, TenantOption, ToDay, command, load, period, wait
 from gateway.cli.output import console, opened, print_json, print_table
 from gateway.cli.stores import open_ledger
 from gateway.config.settings import Settings
@@ -74,11 +74,11 @@ def spend(
 ) -> None:
     """Say what a tenant's calls cost, by user, kind, destination or day; each started minute counts."""
     split: SpendBy = by.value
-    period = _period(start, end)
+    between = period(start, end)
 
     async def make(ledger: Ledger) -> Report:
         known = await ledger.tenant(tenant)
-        return await spend_report(ledger.usage(tenant, *period), split, known.currency)
+        return await spend_report(ledger.usage(tenant, *between), split, known.currency)
 
     _show(load(config), make, form, output, as_json)
 
@@ -95,11 +95,11 @@ def dial_out(
     as_json: AsJson = False,
 ) -> None:
     """Say what conferences dialled out, by organizer: minutes and the credit they took."""
-    period = _period(start, end)
+    between = period(start, end)
 
     async def make(ledger: Ledger) -> Report:
         known = await ledger.tenant(tenant)
-        return await dial_out_report(ledger.usage(tenant, *period), known.currency)
+        return await dial_out_report(ledger.usage(tenant, *between), known.currency)
 
     _show(load(config), make, form, output, as_json)
 
@@ -134,11 +134,11 @@ def blocked(
     as_json: AsJson = False,
 ) -> None:
     """Say which users were blocked and unblocked, when and by whom, as the audit log has it."""
-    period = _period(start, end)
+    between = period(start, end)
 
     async def make(ledger: Ledger) -> Report:
         await ledger.tenant(tenant)
-        return await blocked_report(ledger.blockings(tenant), await ledger.users(tenant), *period)
+        return await blocked_report(ledger.blockings(tenant), await ledger.users(tenant), *between)
 
     _show(load(config), make, form, output, as_json)
 
@@ -174,10 +174,6 @@ def advise(
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _period(start: str | None, end: str | None) -> tuple[int | None, int | None]:
-    return moment(start) if start else None, moment(end, end=True) if end else None
 
 
 def _show(

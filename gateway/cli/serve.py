@@ -45,7 +45,7 @@ def serve(
     ] = False,
     config: ConfigFile = None,
 ) -> int:
-    """Run the gate in the foreground until SIGTERM or SIGINT; prints `callgate ready` when it accepts calls."""
+    """Run the gate in the foreground until SIGTERM or SIGINT; prints `callgate ready` once calls can come."""
     from gateway import supervisor  # the processes' rooms are imported only here
 
     settings = load(config)

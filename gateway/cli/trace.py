@@ -8,11 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.admin.documents import iso
 from gateway.cli.common import AsJson, ConfigFile, command, load, wait
 from gateway.cli.output import Failure, print_json
 from gateway.cli.stores import find_record
 from gateway.config.settings import Settings
+from gateway.moments import iso_utc
 from gateway.telemetry.ladder import Ladder, Rung, draw
 from gateway.telemetry.logs import hide
 
@@ -43,7 +43,7 @@ def trace(
 
 def rung_document(rung: Rung) -> dict[str, object]:
     """One message with its whole text, secrets apart."""
-    return {"at": iso(rung.at_ms), "sent": rung.sent, "peer": rung.peer, "message": hide(rung.text)}
+    return {"at": iso_utc(rung.at_ms), "sent": rung.sent, "peer": rung.peer, "message": hide(rung.text)}
 
 
 def _gathered(settings: Settings) -> Ladder:

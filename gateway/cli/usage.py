@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli.common import AsJson, ConfigFile, FromDay, OutputFile, TenantOption, ToDay, command, load, moment, wait
+from gateway.cli.common import AsJson, ConfigFile, FromDay, OutputFile, TenantOption, ToDay, command, load, period, wait
 from gateway.cli.output import opened
 from gateway.cli.stores import open_ledger
 from gateway.config.settings import Settings
@@ -52,8 +52,7 @@ def usage(
     form = Format.JSON if as_json else form
     if form is Format.XLSX and output is None and sys.stdout.isatty():
         raise typer.BadParameter("xlsx is not for a terminal: give -o FILE")
-    first_ms = moment(start) if start else None
-    past_ms = moment(end, end=True) if end else None
+    first_ms, past_ms = period(start, end)
     if form is Format.ZIP:
         asked = _asked(tenant, first_ms, past_ms, refused)
         wait(_archive(settings, asked, output))
@@ -74,6 +73,8 @@ def _asked(tenant: str, first_ms: int | None, past_ms: int | None, refused: bool
     now_ms = time.time_ns() // 1_000_000
     past_ms = now_ms if past_ms is None else past_ms
     first_ms = past_ms - ARCHIVE_DAYS * DAY_MS if first_ms is None else first_ms
+    if past_ms <= first_ms:
+        raise typer.BadParameter("--from is in the future: no call can have ended since")
     if past_ms - first_ms > ARCHIVE_DAYS * DAY_MS:
         raise typer.BadParameter(f"a zip holds {ARCHIVE_DAYS} days at most: ask for each year by itself")
     return Asked(str(uuid.uuid4()), tenant, first_ms, past_ms, refused, now_ms)

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, PlainValidator, StrictStr
 
+from gateway.config.known import parse_notify
 from gateway.config.limits import ClassLimitsEntry, LimitsEntry, TenantLimitsEntry
 from gateway.config.problems import WrongValue, read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
@@ -94,10 +95,10 @@ def parse_dial_out_policy(value: object) -> str:
     return str(value)
 
 
-def parse_notify(value: object) -> str:
-    """A notification target: ``http(s)://`` for a webhook of our own, any other scheme is Apprise's."""
-    if not isinstance(value, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://\S", value):
-        raise ValueError('expected a notification URL such as "https://example.org/callgate" or "mailto://ADDRESS"')
+def parse_external_prefix(value: object) -> str:
+    """One to four of ``0-9 * #`` (DOMAIN 2, DialPlan)."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9*#]{1,4}", value):
+        raise ValueError('expected one to four digits, * or #, in quotes, such as "9"')
     return value
 
 
@@ -112,6 +113,7 @@ Role = Annotated[str, PlainValidator(parse_role)]
 DialOutPolicy = Annotated[str, PlainValidator(parse_dial_out_policy)]
 Notify = Annotated[str, PlainValidator(parse_notify)]
 Email = Annotated[str, PlainValidator(parse_email)]
+ExternalPrefix = Annotated[str, PlainValidator(parse_external_prefix)]
 
 
 class RateDeckEntry(Table):
@@ -171,6 +173,7 @@ class UserEntry(Table):
     dial_plan: tuple[DialRuleEntry, ...] = Field(
         default=(), max_length=DIAL_RULES_MAX, description="instead of the tenant's"
     )
+    external_prefix: ExternalPrefix | None = Field(default=None, description="left out: the tenant's")
     limits: LimitsEntry = Field(default=LimitsEntry(), description="limits of this user")
 
 
@@ -235,11 +238,20 @@ class TenantEntry(Table):
     dial_plan: tuple[DialRuleEntry, ...] = Field(
         default=(), max_length=DIAL_RULES_MAX, description="rules for dialled digits"
     )
+    external_prefix: ExternalPrefix | None = Field(
+        default=None,
+        description='what its phones dial before a number outside, such as "9": taken away before the dial plan',
+    )
     time_zone: TimeZone = Field(default="UTC", description="zone of its days and months")
     billing_region: BillingCountry = Field(
         default="", description="country of its billing address; another one than its own refuses funding"
     )
     purchased: tuple[PurchasedEntry, ...] = Field(default=(), max_length=1000, description="left out: what is assigned")
+    conference_overage: Literal["credits", "calling_plan"] = Field(
+        default="credits",
+        description="what pays for conferences' dial-out to Zone A beyond its minutes: credits, or first the calling "
+        "plan of the organiser",
+    )
     user: tuple[UserEntry, ...] = Field(default=(), description="its users")
     service_number: tuple[ServiceNumberEntry, ...] = Field(default=(), description="its service numbers")
     admin: tuple[AdminEntry, ...] = Field(default=(), max_length=1000, description="its administrators")

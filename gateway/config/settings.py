@@ -307,6 +307,12 @@ class NotificationsSettings(Table):
         description="Apprise URL of the mail gateway, such as mailtos://USER:PASSWORD@SERVER, or env:NAME or "
         "file:PATH; {to} in it is the address, else it is added; empty: administrators get no mail",
     )
+    keep_days: Whole = Field(
+        default=400,
+        ge=40,
+        le=36_500,
+        description="how long it is remembered who was told of what; money stays for ever",
+    )
 
 
 class TelemetrySettings(Table):

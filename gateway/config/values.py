@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from gateway.call.targets import SPOKEN
+from gateway.config.known import parse_billing_country, parse_country, parse_licence
 from gateway.config.problems import WrongValue
 from gateway.sip.errors import BadUri
 from gateway.sip.uri import SipUri, parse_uri
@@ -386,9 +387,9 @@ HostName = Annotated[
 ]
 Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits, . _ - (at most 64)")]
 Identity = Annotated[str, _matching(r"[^\s:/{}]{1,128}", "an id without spaces, : / { } (at most 128)")]
-Country = Annotated[str, _matching(r"[A-Z]{2}", 'a country of two capital letters such as "US" (ISO 3166-1)')]
-BillingCountry = Annotated[str, _matching(r"([A-Za-z]{2})?", 'a country of two letters such as "US" (ISO 3166-1)')]
+Country = Annotated[str, PlainValidator(parse_country)]
+BillingCountry = Annotated[str, PlainValidator(parse_billing_country)]
 Currency = Annotated[str, _matching(r"[A-Z]{3}", 'a currency of three capital letters such as "USD" (ISO 4217)')]
 E164 = Annotated[str, _matching(r"\+[1-9]\d{2,14}", 'a number in E.164 with + such as "+14255550100"')]
 Prefix = Annotated[str, _matching(r"\+[1-9]\d{0,14}", 'a prefix with + such as "+44"')]
-Licence = Annotated[str, _matching(r"[A-Z0-9_-]{2,64}", 'a licence such as "MCOPSTN1"')]
+Licence = Annotated[str, PlainValidator(parse_licence)]

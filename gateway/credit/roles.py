@@ -161,7 +161,7 @@ ADMIN: Final = Role(
 
 OPERATOR: Final = Role(
     f"{UNION}-operator",
-    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.PUBLISH, *lua.REPAIR),
+    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.PUBLISH, lua.ANEW, *lua.REPAIR),
     plain=(
         *_READING, *_ORDERING, *_REBUILDING,
         "zscore",  # hangup

@@ -300,7 +300,9 @@ def _late_record(whole: bytes, charge_id: str, fields: dict[bytes, bytes], minut
     record.talk_ms = max(0, record.talk_ms - swept_ms)
     if tariff is not None:
         paid_ms = money_ms(drawn, swept_ms)
-        record.billed_s = max(0, record.billed_s - (0 if paid_ms is None else billed_s(tariff, paid_ms)))
+        if paid_ms is not None:  # the sweep has charged for that, and the connect fee with it
+            record.billed_s = max(0, record.billed_s - billed_s(tariff, paid_ms))
+            record.connect_micros = 0
     record.charge_micros = int(fields[b"charge"])
     _count_minutes(record, minutes)
     return record.encode()

@@ -69,6 +69,14 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """A spending limit that was released: what was taken off its counter now, and in this period altogether."""
+
+    micros: int
+    total_micros: int
+
+
+@dataclass(frozen=True, slots=True)
 class LiveCall:
     """A call that is neither settled nor released; ``usage`` is its record as far as it was known at the INVITE.
 

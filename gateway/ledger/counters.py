@@ -5,7 +5,8 @@ what they are made anew from when Redis was lost (MONEY 6), and what reports sho
 limits costs nothing here.
 
 A ``minutes`` counter has the name of its pool and the month as label (``2026-11``); a ``spent`` counter the limit's
-``SCOPE/PERIOD`` and the hour, day or month in the tenant's time zone.
+``SCOPE/PERIOD`` and the hour, day or month in the tenant's time zone.  What an operator released of such a limit is
+``released`` under the same name and label: Redis says the sum, so it is noted once however often it is said.
 """
 
 from collections import Counter
@@ -24,6 +25,7 @@ from gateway.ledger.tables import counters
 
 MINUTES: Final = "minutes"
 SPENT: Final = "spent"
+RELEASED: Final = "released"
 
 Key = tuple[str, str, str, str]
 """Tenant, kind, name and label."""
@@ -33,7 +35,7 @@ OPEN: Final = {7: timedelta(days=40), 10: timedelta(days=3), 13: timedelta(days=
 now, and a call that lasts hours may end in the next one."""
 
 
-_OF_PERIODS: Final = frozenset({"used", "held", "spent", "closed"})
+_OF_PERIODS: Final = frozenset({"used", "held", "spent", "released", "closed"})
 """Counters of Redis that are of a period; what calls hold of one that is over so long is nothing."""
 
 
@@ -86,16 +88,39 @@ async def read_open(database: Database, now_ms: int, kind: str = "") -> dict[str
     wanted = select(counters).where(_open(now_ms))
     async with database.read() as connection:
         for row in await connection.execute(wanted.where(counters.c.kind == kind) if kind else wanted):
-            word = "used" if row.kind == MINUTES else "spent"
+            word = "used" if row.kind == MINUTES else row.kind
             found.setdefault(row.tenant_id, {})[f"{word} {row.name} {row.label}"] = row.amount
+    for fields in found.values():
+        _take_off(fields)
     return found
+
+
+def _take_off(fields: dict[str, int]) -> None:
+    """What was released counts no more.  Below zero where its charges are not booked yet: they will be counted then."""
+    for field, micros in list(fields.items()):
+        word, _, rest = field.partition(" ")
+        if word == RELEASED:
+            fields[f"{SPENT} {rest}"] = fields.get(f"{SPENT} {rest}", 0) - micros
+
+
+async def note_released(database: Database, tenant_id: str, scope: str, label: str, total_micros: int) -> None:
+    """Remember that so much was released of ``SCOPE/PERIOD`` in its period, all releases together; never lowers it."""
+    row = {"tenant_id": tenant_id, "kind": RELEASED, "name": scope, "label": label, "amount": total_micros}
+    async with database.write() as connection:
+        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        adding = make(counters).values(row)
+        more = adding.excluded.amount > counters.c.amount
+        kept = {"amount": adding.excluded.amount}
+        await connection.execute(
+            adding.on_conflict_do_update(index_elements=list(counters.primary_key.columns), set_=kept, where=more)
+        )
 
 
 async def forget_spent(database: Database, now_ms: int) -> None:
     """Take away what was counted against spending limits of periods that are over: nobody asks for it, and it is a row
     for each user and hour, day or month.  Minutes stay, for reports."""
     async with database.write() as connection:
-        await connection.execute(delete(counters).where(counters.c.kind == SPENT, ~_open(now_ms)))
+        await connection.execute(delete(counters).where(counters.c.kind != MINUTES, ~_open(now_ms)))
 
 
 def is_over(field: str, now_ms: int) -> bool:

@@ -1,51 +1,39 @@
 """Build the directory snapshot that workers decide by from the ledger's tables.
 
 Reading a large deck takes seconds, so decks are read on a thread, and a deck whose version has not changed since the
-last snapshot is taken over as it was.  So are users: what the last snapshot had of them stays the same object, and goes
-on to be used when that snapshot is dropped, or a hundred thousand of them would be thrown away at one stroke while the
-worker that drops it carries calls.  For the same reason rows come in portions: a worker reads on a thread, and nothing
-may hold the interpreter for milliseconds.
+last snapshot is taken over as it was.  Tenants, users and numbers are read whole once; after that only those that the
+audit log names are (gateway.ledger.directory_changes).  Where everything has to be read again, what the last snapshot
+had of users stays the same object, and goes on to be used when that snapshot is dropped, or a hundred thousand of them
+would be thrown away at one stroke while the worker that drops it carries calls.  For the same reason rows come in
+portions: a worker reads on a thread, and nothing may hold the interpreter for milliseconds.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import fields
-from functools import lru_cache
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from typing import Final, Literal
 
 from sqlalchemy import select
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.config.facts import policy_facts
 from gateway.ledger import decks
+from gateway.ledger.directory_changes import UNKNOWN, follow, holders_of, last_act, touched_since
+from gateway.ledger.directory_rows import TENANT_COLUMNS, USER_COLUMNS, service_number_of, tenant_of, user_of
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import DeckVersion
 from gateway.ledger.schema import directory_version
 from gateway.ledger.tables import service_numbers, tenants, users
-from policy.directory import (
-    NO_LIMITS,
-    Coming,
-    CountedLimits,
-    DialRule,
-    Directory,
-    Night,
-    ServiceNumber,
-    Tenant,
-    TenantLimits,
-    Trunk,
-    User,
-)
-from policy.funds import Purchased
-from policy.unassigned import UnassignedRule
+from policy.directory import Coming, Directory, ServiceNumber, Tenant, Trunk, User
+from policy.funds import Holder
 from rating.deck import Deck
-
-TEXTS_KEPT = 10_000
-"""JSON texts whose values are remembered: nearly all users share a few sets of licences and limits."""
 
 ROWS_AT_ONCE = 1_000
 """Users fetched at once: about a millisecond's work."""
+
+NOTHING: Final = "{}"
+"""What the tables hold for a user without limits (gateway.ledger.provisioning)."""
 
 People = dict[tuple[str, str], User]
 
@@ -54,12 +42,13 @@ Packed = tuple[bytes, str]
 
 
 class DirectoryReader:
-    """Reads directories; remembers the decks of the last one by their digest."""
+    """Reads directories; remembers the last one, its decks by their digest, and the last act that it knows of."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._decks: dict[tuple[str, str], Deck] = {}
-        self._people: People = {}
+        self._last = Directory()
+        self._act = UNKNOWN
 
     async def read(
         self, trunks: Mapping[str, Trunk], now_ms: int, failure_policy: Literal["terminate", "continue", "retry"]
@@ -67,32 +56,56 @@ class DirectoryReader:
         """One version of everything, all from one snapshot of the ledger.  Raises LedgerAway."""
         async with self._database.read(snapshot=True, limit_s=LONG_ANSWER_S) as connection:
             version = await directory_version(connection)
-            tenant_rows = (await connection.execute(select(*_TENANT_COLUMNS).order_by(tenants.c.id))).mappings().all()
-            people = await self._read_people(connection)
-            number_rows = (await connection.execute(select(service_numbers))).mappings().all()
+            made, act = await self._follow(connection, version)
+            if made is None:
+                made, act = await self._read_whole(connection), await last_act(connection)
             versions = await decks.list_due(connection, now_ms)
             files = await self._missing_files(connection, versions)
         for (name, digest), packed in files.items():
             if packed is not None:
                 self._decks[name, digest] = await asyncio.to_thread(_read_packed, name, packed)
         self._decks = {key: self._decks[key] for key in files}
-        self._people = people
-        return Directory(
+        self._act = act
+        self._last = Directory(
             version=version,
             trunks=dict(trunks),
-            tenants={row["id"]: _tenant(row) for row in tenant_rows},
-            users=people,
-            users_by_number={user.number: user for user in people.values() if user.number},
-            service_numbers={row["number"]: _service_number(row) for row in number_rows},
+            tenants=made.tenants,
+            users=made.users,
+            users_by_number=made.users_by_number,
+            service_numbers=made.service_numbers,
             decks={version.name: self._decks[version.name, version.sha256] for version in versions if version.in_use},
             coming=self._coming(versions),
             failure_policy=failure_policy,
+            facts=policy_facts(),
+            known_funds=made.funds,
+        )
+        return self._last
+
+    async def _follow(self, connection: AsyncConnection, version: int) -> tuple[Directory | None, int]:
+        """The last directory with what was done since, and the last act; None where it has to be read whole."""
+        if self._act == UNKNOWN or version < self._last.version:  # the first one, or a ledger from a backup
+            return None, self._act
+        touched = await touched_since(connection, self._act)
+        if touched is None:
+            return None, self._act
+        return await follow(connection, self._last, touched), touched.act
+
+    async def _read_whole(self, connection: AsyncConnection) -> Directory:
+        """Tenants, users and service numbers, with their funds; users that have not changed are the last ones."""
+        tenant_rows = (await connection.execute(select(*TENANT_COLUMNS).order_by(tenants.c.id))).mappings().all()
+        people = await self._read_people(connection)
+        number_rows = (await connection.execute(select(service_numbers))).mappings().all()
+        return Directory(
+            tenants={row["id"]: tenant_of(row) for row in tenant_rows},
+            users=people,
+            users_by_number={user.number: user for user in people.values() if user.number},
+            service_numbers={row["number"]: service_number_of(row) for row in number_rows},
             facts=policy_facts(),
         )
 
     async def _read_people(self, connection: AsyncConnection) -> People:
         """The users now: the last ones with what has changed, or, where some are gone, made anew of the same ones."""
-        people = {key: user for key, user in self._people.items()}  # noqa: C416  dict() would do it at one stroke
+        people = {key: user for key, user in self._last.users.items()}  # noqa: C416  dict() would do it at one stroke
         count = 0
         async for user in _stream_users(connection):
             count += 1
@@ -104,7 +117,7 @@ class DirectoryReader:
         return {(user.tenant_id, user.id): self._same(user) async for user in _stream_users(connection)}
 
     def _same(self, user: User) -> User:
-        known = self._people.get((user.tenant_id, user.id))
+        known = self._last.users.get((user.tenant_id, user.id))
         return known if known is not None and known == user else user
 
     async def _missing_files(
@@ -129,18 +142,39 @@ class DirectoryReader:
 
 async def read_tenants(database: Database, tenant_id: str | None = None) -> list[Tenant]:
     """One tenant (empty where there is none) or all, by id, without reading a deck.  Raises LedgerAway."""
-    query = select(*_TENANT_COLUMNS).order_by(tenants.c.id)
+    query = select(*TENANT_COLUMNS).order_by(tenants.c.id)
     if tenant_id is not None:
         query = query.where(tenants.c.id == tenant_id)
     async with database.read() as connection:
-        return [_tenant(row) for row in (await connection.execute(query)).mappings()]
+        return [tenant_of(row) for row in (await connection.execute(query)).mappings()]
 
 
-async def read_users(database: Database, tenant_id: str) -> list[User]:
-    """A tenant's users by id.  Raises LedgerAway."""
+async def read_users(database: Database, tenant_id: str, *, limited: bool = False) -> list[User]:
+    """A tenant's users by id; with ``limited`` those that have limits of their own.  Raises LedgerAway."""
+    query = select(*USER_COLUMNS).where(users.c.tenant_id == tenant_id).order_by(users.c.id)
+    if limited:
+        query = query.where((users.c.limits != NOTHING) | users.c.spend_limit_per_month_micros.is_not(None))
     async with database.read() as connection:
-        query = select(*_USER_COLUMNS).where(users.c.tenant_id == tenant_id).order_by(users.c.id)
-        return [_user(row) for row in await connection.execute(query)]
+        return [user_of(row) for row in await connection.execute(query)]
+
+
+async def count_holders(database: Database, tenant_id: str) -> Counter[Holder]:
+    """How many users and resource accounts have which licences where (policy.funds).  Raises LedgerAway."""
+    async with database.read() as connection:
+        return await holders_of(connection, tenant_id)
+
+
+async def read_holder_ids(database: Database, holder: Holder) -> list[str]:
+    """Ids of the users with these licences there, and numbers of the resource accounts.  Raises LedgerAway."""
+    tenant_id, licences, location = holder
+    text = json.dumps(licences)
+    mine = (users.c.tenant_id == tenant_id, users.c.licences == text, users.c.usage_location == location)
+    people = select(users.c.id).where(*mine).order_by(users.c.id)
+    ours = (service_numbers.c.tenant_id == tenant_id, service_numbers.c.licences == text)
+    accounts = select(service_numbers.c.number).where(*ours).order_by(service_numbers.c.number)
+    async with database.read() as connection:
+        found = list(await connection.scalars(people))
+        return found if location else found + list(await connection.scalars(accounts))
 
 
 async def read_service_numbers(database: Database, tenant_id: str) -> list[ServiceNumber]:
@@ -148,7 +182,7 @@ async def read_service_numbers(database: Database, tenant_id: str) -> list[Servi
     async with database.read() as connection:
         mine = service_numbers.c.tenant_id == tenant_id
         query = select(service_numbers).where(mine).order_by(service_numbers.c.number)
-        return [_service_number(row) for row in (await connection.execute(query)).mappings()]
+        return [service_number_of(row) for row in (await connection.execute(query)).mappings()]
 
 
 def _read_packed(name: str, packed: Packed) -> Deck:
@@ -156,84 +190,8 @@ def _read_packed(name: str, packed: Packed) -> Deck:
     return decks.read_deck(decks.DeckFile(name, decks.unpack(name, content), currency or None))
 
 
-@lru_cache(TEXTS_KEPT)
-def _limits(text: str) -> TenantLimits:
-    values = json.loads(text)
-    for name in ("blocked_prefixes", "open_high_risk"):
-        if name in values:
-            values[name] = tuple(values[name])
-    if "night" in values:
-        night = values["night"]
-        values["night"] = Night(**night | {"blocked_prefixes": tuple(night.get("blocked_prefixes", ()))})
-    if "classes" in values:
-        values["classes"] = tuple((name, CountedLimits(**each)) for name, each in values["classes"])
-    return TenantLimits(**values) if values else NO_LIMITS
-
-
-@lru_cache(TEXTS_KEPT)
-def _dial_plan(text: str) -> tuple[DialRule, ...]:
-    return tuple(DialRule(pattern, translation) for pattern, translation in json.loads(text))
-
-
-@lru_cache(TEXTS_KEPT)
-def _licences(text: str) -> tuple[str, ...]:
-    return tuple(json.loads(text))
-
-
-_TENANT_COLUMNS = tuple(tenants.c[field.name] for field in fields(Tenant))
-"""Only what policy needs: whom to tell, whose addresses hold secrets, is in no worker's memory or snapshot."""
-
-
-def _tenant(row: RowMapping) -> Tenant:
-    return Tenant(
-        id=row["id"],
-        name=row["name"],
-        country=row["country"],
-        currency=row["currency"],
-        mode=row["mode"],
-        credit_limit_micros=row["credit_limit_micros"],
-        rate_deck=row["rate_deck"],
-        licensing=row["licensing"],
-        dial_out_policy=row["dial_out_policy"],
-        failure_policy=row["failure_policy"],
-        time_zone=row["time_zone"],
-        limits=_limits(row["limits"]),
-        dial_plan=_dial_plan(row["dial_plan"]),
-        purchased=tuple(Purchased(sku, country, count) for sku, country, count in json.loads(row["purchased"])),
-        unassigned=tuple(UnassignedRule(pattern, target) for pattern, target in json.loads(row["unassigned"])),
-    )
-
-
-_USER_COLUMNS = (
-    users.c.id, users.c.tenant_id, users.c.number, users.c.name, users.c.usage_location, users.c.licences,
-    users.c.dial_out_policy, users.c.blocked, users.c.barred_toll_free, users.c.spend_limit_per_month_micros,
-    users.c.limits, users.c.dial_plan,
-)  # fmt: skip
-"""As the fields of User, so that a hundred thousand users are made without a look at a column's name."""
-
-
 async def _stream_users(connection: AsyncConnection) -> AsyncIterator[User]:
-    result = await connection.stream(select(*_USER_COLUMNS))
+    result = await connection.stream(select(*USER_COLUMNS))
     async for rows in result.partitions(ROWS_AT_ONCE):
         for row in rows:
-            yield _user(row)
-
-
-def _user(row: Sequence[Any]) -> User:
-    id_, tenant_id, number, name, location, licences, policy, blocked, barred, spend, limits, dial_plan = row
-    return User(
-        id_, tenant_id, number or "", name, location, _licences(licences), policy, blocked, barred, spend,
-        _limits(limits), _dial_plan(dial_plan),
-    )  # fmt: skip
-
-
-def _service_number(row: RowMapping) -> ServiceNumber:
-    return ServiceNumber(
-        number=row["number"],
-        tenant_id=row["tenant_id"],
-        kind=row["kind"],
-        serves=row["serves"],
-        deliver_to=row["deliver_to"],
-        licences=_licences(row["licences"]),
-        organiser=row["organiser"],
-    )
+            yield user_of(row)

@@ -20,6 +20,10 @@ class LedgerAway(LedgerError):  # noqa: N818  a state of the ledger, nobody's mi
     """The ledger cannot be reached or cannot write now: nothing was booked; try again later (HTTP 503)."""
 
 
+class LedgerBehind(LedgerAway):
+    """Its tables are older than this release, or not made yet: whoever starts the gate is about to bring them up."""
+
+
 class Collided(LedgerAway):
     """Two transactions got in each other's way and the database took this one back: nothing was booked.
 

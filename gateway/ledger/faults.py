@@ -1,18 +1,20 @@
 """What an error of the database means: it is away, it refuses a row, or two transactions got in each other's way.
 
 This is decided here and nowhere else.  *Away* (:class:`LedgerAway`): it could not be reached or could not work; the
-same request may be made again later.  *A row error* passes as it is: the database refuses what a row says and will
+same request may be made again later; where its tables are just being made or upgraded it is :class:`LedgerBehind`,
+which nobody needs to be alarmed of.  *A row error* passes as it is: the database refuses what a row says and will
 refuse it again.  *Collided* (:class:`Collided`, which is away to everybody but
 :meth:`gateway.ledger.engine.Database.transact`): nothing is wrong, and trying again at once helps.
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from gateway.ledger.errors import Collided, LedgerAway
+from gateway.ledger.errors import Collided, LedgerAway, LedgerBehind
 
 COLLISIONS: Final = frozenset({"40001", "40P01"})
 """PostgreSQL's serialization_failure and deadlock_detected: the transaction was taken back whole."""
@@ -72,8 +74,6 @@ _HINTS: Final = (
     ("locked", "another process holds it; try again, and look for a long-running transaction"),
     ("readonly", "give the user this runs as the right to write the file and its folder"),
     ("unable to open", "make the folder of [ledger] url (or node.data_dir) and let this user write there"),
-    ("no such table", "start `callgate serve` or `callgate provision` once: they make the tables"),
-    ('relation "', "start `callgate serve` or `callgate provision` once: they make the tables"),
     ("malformed", "the file is damaged: restore it from a backup"),
     ("password authentication", "check user and password of [ledger] url"),
     ('database "', "make the database that [ledger] url names, or name another"),
@@ -89,6 +89,13 @@ _HINTS: Final = (
 """What to do, by a part of what SQLite, PostgreSQL or the system said; the first that fits."""
 
 
+_BEHIND: Final = re.compile(r"no such (column|table)|(column|relation) \S+ does not exist|has no column named")
+"""How SQLite and PostgreSQL say that a table or column is missing."""
+
+
 def _away(what: str) -> LedgerAway:
+    if _BEHIND.search(what):
+        hint = "wait a moment, or start `callgate serve` or `callgate provision` once: they make the tables"
+        return LedgerBehind(f"the ledger is being upgraded ({what})", hint)
     hint = next((hint for sign, hint in _HINTS if sign in what), "check [ledger] url and that the database runs")
     return LedgerAway(f"the ledger is away ({what})", hint)

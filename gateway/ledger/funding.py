@@ -85,6 +85,8 @@ def check_request(amount_micros: int, reference: str, kind: str) -> None:
         raise AmountRefused(f"{kind!r} is not a kind of funding", f"use one of {', '.join(FUNDING_KINDS)}")
     if not reference or len(reference) > MAX_TEXT or not reference.isprintable():
         raise AmountRefused("the reference is empty, too long or not printable", f"give 1 to {MAX_TEXT} characters")
+    if reference != reference.strip():
+        raise AmountRefused("the reference begins or ends with a blank", "leave it away: one reference is one booking")
     if reference.startswith(OURS):
         raise AmountRefused(f"references that begin with {', '.join(OURS)} are the gate's own", "choose another one")
     if amount_micros == 0:

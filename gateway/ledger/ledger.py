@@ -1,6 +1,7 @@
 """The ledger's one door: everything other rooms ask of it."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,7 @@ from gateway.ledger.errors import UnknownTenant
 from gateway.ledger.lots import LotFault, LotView
 from gateway.ledger.payments import Payment, PaymentState, Recharging, Settled
 from policy.directory import Directory, ServiceNumber, Tenant, Trunk, User
+from policy.funds import Holder
 from policy.recharge import RechargeLimits, RechargeRule
 
 
@@ -155,6 +157,18 @@ class Ledger:
         """A tenant's users by id."""
         return await directory.read_users(self.database, tenant_id)
 
+    async def limited_users(self, tenant_id: str) -> list[User]:
+        """Those of a tenant's users that have limits of their own, by id."""
+        return await directory.read_users(self.database, tenant_id, limited=True)
+
+    async def holders(self, tenant_id: str) -> Counter[Holder]:
+        """How many users and resource accounts of a tenant have which licences where; counted by the database."""
+        return await directory.count_holders(self.database, tenant_id)
+
+    async def holder_ids(self, holder: Holder) -> list[str]:
+        """Ids of the users with these licences there, and numbers of the resource accounts."""
+        return await directory.read_holder_ids(self.database, holder)
+
     async def service_numbers(self, tenant_id: str) -> list[ServiceNumber]:
         """A tenant's service numbers in order."""
         return await directory.read_service_numbers(self.database, tenant_id)
@@ -249,9 +263,10 @@ class Ledger:
         """A tenant's lots, oldest first; with ``spent`` those too of which nothing is left.  Raises UnknownTenant."""
         return await lots.read(self.database, tenant_id, spent=spent)
 
-    async def expired_lots(self, late_ms: int) -> list[LotView]:
-        """Some lots of prepaid tenants that expired ``late_ms`` ago or before and have something left."""
-        return await lots.read_expired(self.database, self._now_ms() - late_ms)
+    async def expired_lots(self, late_ms: int, after: LotView | None = None) -> list[LotView]:
+        """Some lots of prepaid tenants that expired ``late_ms`` ago or before and have something left; those behind
+        ``after``, if any is left there."""
+        return await lots.read_expired(self.database, self._now_ms() - late_ms, after)
 
     async def warn_of_lots(self) -> int:
         """Note ``lot.expiring`` for lots that expire within 30 days, once for each; how many were new."""
@@ -364,6 +379,14 @@ class Ledger:
         async with self.database.read() as connection:
             return await notices.read_latest(connection, tenant_id, most)
 
+    async def forget_notices(self, keep_days: int) -> int:
+        """Take away some notices that are older than ``keep_days`` days and wait for nobody; how many."""
+        before_ms = self._now_ms() - keep_days * notices.DAY_MS
+        async with self.database.read() as connection:
+            if not await notices.any_old(connection, before_ms):
+                return 0
+        return await self.database.transact(lambda connection: notices.forget(connection, before_ms))
+
     async def contacts(self, tenant_ids: Collection[str]) -> dict[str, notices.Contacts]:
         """Whom to tell of what concerns these tenants, by tenant id; unknown ones are left out."""
         async with self.database.read() as connection:
@@ -437,6 +460,10 @@ class Ledger:
     async def pool_use(self, tenant_id: str, month: str = "") -> list[PoolUse]:
         """Minutes that were used of the tenant's pools in a month (``2026-11``), or in each where none is given."""
         return await counters.read_pool_use(self.database, tenant_id, month)
+
+    async def note_released(self, tenant_id: str, scope: str, label: str, total_micros: int) -> None:
+        """Remember what was released of a spending limit ``SCOPE/PERIOD``, all of it together; repeated, as once."""
+        await counters.note_released(self.database, tenant_id, scope, label, total_micros)
 
     async def open_counters(self) -> dict[str, dict[str, int]]:
         """By tenant, minutes and money of periods that are not over, under their names in Redis (counters)."""

@@ -8,10 +8,9 @@ looks for where it is not.  Booking a batch reads the open lots of its tenants o
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import Select, bindparam, case, func, insert, select, update
+from sqlalchemy import Select, bindparam, case, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger import notices
@@ -21,6 +20,7 @@ from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.errors import UnknownTenant
 from gateway.ledger.notices import Notice
 from gateway.ledger.tables import CREDIT, accounts, fundings, lots, tenants
+from gateway.moments import iso_utc
 from policy.lots import WARN_MS, Lot, expiry_of, forfeit, take, worth_of
 from rating.money import format_amount
 
@@ -58,11 +58,6 @@ class LotFault:
     tenant_id: str
     balance_micros: int
     lots_micros: int
-
-
-def iso_utc(unix_ms: int) -> str:
-    """Unix milliseconds as ISO 8601 in UTC, to the second."""
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 async def add(connection: AsyncConnection, line: Line, source: Source) -> None:
@@ -157,13 +152,20 @@ async def read(database: Database, tenant_id: str, *, spent: bool) -> list[LotVi
         return [LotView(*row) for row in rows]
 
 
-async def read_expired(database: Database, by_ms: int) -> list[LotView]:
-    """At most DUE_EACH lots that expired at ``by_ms`` or before and are not forfeited yet, of prepaid tenants."""
+async def read_expired(database: Database, by_ms: int, after: LotView | None = None) -> list[LotView]:
+    """At most DUE_EACH lots that expired at ``by_ms`` or before and are not forfeited yet, of prepaid tenants.
+
+    The longest expired first; ``after`` goes on behind one of them, so that lots that cannot be forfeited now, however
+    many, keep none from its turn.
+    """
+    place = (lots.c.expires_ms, lots.c.tenant_id, lots.c.seq)
     wanted = _VIEW.join(tenants, tenants.c.id == lots.c.tenant_id).where(
         lots.c.remaining_micros > 0, lots.c.expires_ms <= by_ms, tenants.c.mode == "prepaid"
     )
+    if after is not None:
+        wanted = wanted.where(tuple_(*place) > tuple_(after.expires_ms, after.tenant_id, after.seq))
     async with database.read() as connection:
-        return [LotView(*row) for row in await connection.execute(wanted.limit(DUE_EACH))]
+        return [LotView(*row) for row in await connection.execute(wanted.order_by(*place).limit(DUE_EACH))]
 
 
 async def warn(database: Database, now_ms: int) -> int:
@@ -192,8 +194,8 @@ def _expiring(row: Any, now_ms: int) -> Notice:
     figures = {
         "lot": str(row.seq),
         "amount": format_amount(row.remaining_micros),
-        "purchased_at": iso_utc(row.purchased_ms),
-        "expires_at": iso_utc(row.expires_ms),
+        "purchased_at": iso_utc(row.purchased_ms, "seconds"),
+        "expires_at": iso_utc(row.expires_ms, "seconds"),
     }
     return Notice(row.tenant_id, "lot.expiring", f"lot:{row.seq}", now_ms, figures)
 

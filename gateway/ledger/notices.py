@@ -16,12 +16,17 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, Literal, cast
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.ledger.bulk import ByKeys
 from gateway.ledger.tables import deliveries, notices, tenants
+
+DAY_MS: Final = 86_400_000
+
+FORGET_EACH: Final = 500
+"""Notices taken away at once: a transaction of some milliseconds."""
 
 ADD_EACH: Final = 1_000
 """Notices of one statement: seven values each stay below SQLite's 32,766 parameters and asyncpg's 32,767."""
@@ -130,6 +135,26 @@ async def claim_due(connection: AsyncConnection, now_ms: int, until_ms: int, mos
 async def any_due(connection: AsyncConnection, now_ms: int) -> bool:
     """Whether a notice waits to be delivered."""
     return await connection.scalar(select(notices.c.id).where(notices.c.due_ms <= now_ms).limit(1)) is not None
+
+
+async def any_old(connection: AsyncConnection, before_ms: int) -> bool:
+    """Whether :func:`forget` has something to do."""
+    return await connection.scalar(_old(before_ms).limit(1)) is not None
+
+
+async def forget(connection: AsyncConnection, before_ms: int) -> int:
+    """Take away at most FORGET_EACH notices from before that moment, with their deliveries; how many.
+
+    Those that still wait for somebody stay.
+    """
+    found = list(await connection.scalars(_old(before_ms).limit(FORGET_EACH)))
+    await connection.execute(delete(deliveries).where(deliveries.c.notice_id.in_(found)))
+    await connection.execute(delete(notices).where(notices.c.id.in_(found)))
+    return len(found)
+
+
+def _old(before_ms: int) -> Select[tuple[str]]:
+    return select(notices.c.id).where(notices.c.at_ms < before_ms, notices.c.due_ms.is_(None)).order_by(notices.c.at_ms)
 
 
 async def read_latest(connection: AsyncConnection, tenant_id: str | None, most: int) -> list[Told]:

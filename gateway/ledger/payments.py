@@ -19,10 +19,10 @@ from gateway.ledger.chain import Tail
 from gateway.ledger.engine import Database
 from gateway.ledger.entries import Booked
 from gateway.ledger.errors import LedgerRefused, UnknownPayment, UnknownTenant
-from gateway.ledger.lots import iso_utc
 from gateway.ledger.notices import Notice
 from gateway.ledger.recharging import Kept
 from gateway.ledger.tables import payments, recharges, tenants
+from gateway.moments import iso_utc
 from policy.recharge import DAY_MS, Happening, RechargeLimits, RechargeRule, State, due, move
 from rating.money import format_amount
 
@@ -271,6 +271,6 @@ async def _fail(
     step = move(kept.standing, happening, now_ms)
     assert step is not None, "only what is pending is declined, and only what may ask is refused"
     await recharging.keep(connection, tenant_id, Kept(step[1]))
-    figures |= {"next_try_at": iso_utc(step[1].retry_ms)}
+    figures |= {"next_try_at": iso_utc(step[1].retry_ms, "seconds")}
     crossing = figures.get("reference", f"refused:{now_ms}")
     await notices.add(connection, [Notice(tenant_id, "recharge.failed", crossing, now_ms, cast(Any, figures))])

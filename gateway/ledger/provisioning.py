@@ -253,7 +253,7 @@ async def _check_numbers(connection: AsyncConnection, document: Provisioning) ->
 async def _apply_numbers(connection: AsyncConnection, document: Provisioning) -> list[Change]:
     """Users and service numbers of every tenant named: first what goes, then what comes, so that numbers may move."""
     own = [tenant.id for tenant in document.tenant]
-    user_rows = {(t.id, user.id): _user_row(t.id, user) for t in document.tenant for user in t.user}
+    user_rows = {(t.id, user.id): _user_row(t, user) for t in document.tenant for user in t.user}
     number_rows = {
         (tenant.id, each.number): {
             "number": each.number,
@@ -334,19 +334,20 @@ def _tenant_row(entry: TenantEntry) -> Row:
         "time_zone": entry.time_zone,
         "minimum_funding_micros": entry.minimum_funding_micros,
         "limits": _limits_text(entry.limits, entry.class_limits),
-        "dial_plan": _dial_plan_text(entry.dial_plan),
+        "dial_plan": _dial_plan_text(entry.dial_plan, entry.external_prefix),
         "purchased": _json([[each.sku, each.usage_country, each.count] for each in entry.purchased]),
         "unassigned": _json([[each.pattern, each.target] for each in entry.unassigned]),
         "more": _json(entry.model_dump(mode="json", by_alias=False, include=_TENANT_MORE, exclude_defaults=True)),
         "notify_below_micros": entry.notify_below_micros,
         "recharge": _json(entry.recharge.model_dump(mode="json", by_alias=False, exclude_defaults=True)),
         "billing_region": entry.billing_region,
+        "conference_overage": entry.conference_overage,
     }
 
 
-def _user_row(tenant_id: str, entry: UserEntry) -> Row:
+def _user_row(tenant: TenantEntry, entry: UserEntry) -> Row:
     return {
-        "tenant_id": tenant_id,
+        "tenant_id": tenant.id,
         "id": entry.id,
         "number": entry.number,
         "name": entry.name,
@@ -357,7 +358,7 @@ def _user_row(tenant_id: str, entry: UserEntry) -> Row:
         "barred_toll_free": entry.barred_toll_free,
         "spend_limit_per_month_micros": entry.spend_limit_per_month_micros,
         "limits": _limits_text(entry.limits),
-        "dial_plan": _dial_plan_text(entry.dial_plan),
+        "dial_plan": _user_dial_plan_text(tenant, entry),
     }
 
 
@@ -369,8 +370,17 @@ def _limits_text(limits: LimitsEntry, classes: Sequence[ClassLimitsEntry] = ()) 
     return _json(known | ({"classes": [[each.pop("number_class"), each] for each in found]} if found else {}))
 
 
-def _dial_plan_text(rules: Sequence[DialRuleEntry]) -> str:
-    return _json([[rule.pattern, rule.translation] for rule in rules]) if rules else "[]"
+def _dial_plan_text(rules: Sequence[DialRuleEntry], external_prefix: str | None) -> str:
+    """The rules, behind the external access prefix where there is one (policy.directory.DialRule)."""
+    found: list[list[str | bool]] = [[external_prefix, "", True]] if external_prefix else []
+    return _json(found + [[rule.pattern, rule.translation] for rule in rules])
+
+
+def _user_dial_plan_text(tenant: TenantEntry, user: UserEntry) -> str:
+    """A user's own plan or prefix with what the tenant says of the other; empty where it has neither."""
+    if not (user.dial_plan or user.external_prefix):
+        return "[]"
+    return _dial_plan_text(user.dial_plan or tenant.dial_plan, user.external_prefix or tenant.external_prefix)
 
 
 def _json(value: object) -> str:

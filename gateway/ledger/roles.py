@@ -82,6 +82,8 @@ KEEPING: Final = (
     Right(payments, "UPDATE", ("state", "provider_id", "why", "tries", "due_ms", "settled_ms")),
     Right(recharges, "UPDATE", ("state", "payment_key", "failures", "retry_ms")),
     Right(notices, "UPDATE", ("due_ms",)),  # what was to be told stays as it was
+    Right(notices, "DELETE"),  # after [notifications] keep_days
+    Right(deliveries, "DELETE"),
     Right(deliveries, "UPDATE", ("label", "state", "tries", "at_ms", "due_ms", "why")),
 )
 """Both users."""

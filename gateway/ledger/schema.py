@@ -20,7 +20,7 @@ written then, they could not be locked by a row.  Any number that nobody else us
 DEFAULT_PARTITIONS = 256
 
 
-NEWEST_REVISION = "0008"
+NEWEST_REVISION = "0009"
 """The revision of the last migration: known without loading Alembic, which takes longer than most commands do."""
 
 

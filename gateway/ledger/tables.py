@@ -91,6 +91,7 @@ tenants = Table(
     Column("notify_below_micros", BigInteger),
     Column("recharge", Text, nullable=False, server_default="{}"),
     Column("billing_region", Text, nullable=False, server_default=""),
+    Column("conference_overage", Text, nullable=False, server_default="credits"),
 )
 
 users = Table(

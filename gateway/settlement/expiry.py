@@ -28,10 +28,12 @@ async def expire_lots(ledger: Ledger, credit: CreditAdmin) -> bool:
     Raises LedgerAway, StoreError, EpochPassed; said again it does what was missed, and nothing twice.
     """
     await ledger.warn_of_lots()
-    for lot in await ledger.expired_lots(LATE_MS):
-        _, waiting = await credit.snapshot([lot.tenant_id])
-        if not any(entry.at_unix_ms <= lot.expires_ms + LATE_MS for entry in waiting):
-            await _forfeit(ledger, credit, lot)
+    last: LotView | None = None
+    while found := await ledger.expired_lots(LATE_MS, last):
+        for last in found:
+            _, waiting = await credit.snapshot([last.tenant_id])
+            if not any(entry.at_unix_ms <= last.expires_ms + LATE_MS for entry in waiting):
+                await _forfeit(ledger, credit, last)
     return False
 
 

@@ -12,10 +12,10 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
+from gateway.moments import iso_utc
 from rating.money import format_amount, format_cents
 
 ExportFormat = Literal["csv", "json", "xlsx"]
@@ -57,10 +57,7 @@ class Column(Protocol):
 
 def iso_time(unix_ms: int) -> str:
     """A moment as ISO 8601 in UTC with milliseconds; empty for 0."""
-    if not unix_ms:
-        return ""
-    moment = datetime.fromtimestamp(unix_ms // 1000, UTC).replace(microsecond=unix_ms % 1000 * 1000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso_utc(unix_ms) if unix_ms else ""
 
 
 @dataclass(frozen=True, slots=True)

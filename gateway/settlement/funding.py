@@ -49,11 +49,12 @@ async def fund(
     actor: str = "",
     reason: str = "",
 ) -> FundingOutcome:
-    """Book money once by its reference (MONEY 9) and let calls have it.
+    """Book money once by its reference, without blanks around it (MONEY 9), and let calls have it.
 
     Raises LedgerAway (nothing was booked; of money out its text says whether it waits in the outbox), UnknownTenant,
     ReferenceConflict, AmountRefused, and for money out NotEnoughAvailable or StoreError (nothing was taken).
     """
+    reference = reference.strip()  # two that differ in blanks look the same on every list
     if amount_micros < 0:
         return await _withdraw(ledger, credit, tenant_id, amount_micros, reference, kind, actor, reason)
     booked = await ledger.fund(tenant_id, amount_micros, reference, kind, actor, reason)

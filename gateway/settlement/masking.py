@@ -17,7 +17,7 @@ from gateway.ledger import Ledger
 
 MASK: Final = "*"
 
-PASSED_ON: Final = frozenset({"user_out_forwarding", "user_out_transfer", "ucap_out"})
+PASSED_ON: Final = frozenset({"user_out_forwarding", "user_out_transfer", "user_out_conf", "ucap_out"})
 """Call types whose caller may be somebody from outside who called in before."""
 
 ON_NET: Final = "on_net"

@@ -10,24 +10,26 @@ from collections.abc import Mapping
 from gateway.config.facts import policy_facts
 from gateway.ledger import Ledger
 from gateway.settlement.notify_pools import pool_notices
-from policy.directory import Directory, Tenant
+from policy.directory import Tenant
+from policy.funds import Funds, Holder, Place, all_pools, index_funds, personal, pools_by_name
 from policy.terms import month_of
 from policy.verdict import Pool
 
 
 async def tenant_pools(ledger: Ledger, tenant: Tenant) -> tuple[Pool, ...]:
-    """The pools of one tenant, by name.  Raises LedgerAway.
+    """The pools of one tenant, by name.  Raises LedgerAway."""
+    funds = await _funds(ledger, tenant)
+    found = pools_by_name(each for each in funds.values() if not each.personal)
+    for holder, each in funds.items():
+        for id_ in await ledger.holder_ids(holder) if each.personal else ():
+            found.update({pool.name: pool for pool in personal(all_pools(each), id_)})
+    return tuple(found[name] for name in sorted(found))
 
-    The directory made here has this one tenant and no deck, which would take seconds to read.
-    """
-    users, services = await ledger.users(tenant.id), await ledger.service_numbers(tenant.id)
-    directory = Directory(
-        tenants={tenant.id: tenant},
-        users={(each.tenant_id, each.id): each for each in users},
-        service_numbers={each.number: each for each in services},
-        facts=policy_facts(),
-    )
-    return directory.pools_of(tenant.id)
+
+async def _funds(ledger: Ledger, tenant: Tenant) -> dict[Holder, Funds]:
+    """What each group of a tenant's users is paid from; the database counts the groups, and no user is read."""
+    place = Place(tenant.country, tenant.purchased)
+    return index_funds(await ledger.holders(tenant.id), {tenant.id: place}, policy_facts())
 
 
 class PoolWatch:
@@ -58,10 +60,16 @@ class PoolWatch:
         now_ms = time.time_ns() // 1_000_000
         month = month_of(tenant.time_zone, now_ms)
         if tenant.id not in self._totals:
-            pools = await tenant_pools(self._ledger, tenant)
-            self._totals[tenant.id] = {pool.name: pool.total_minutes for pool in pools}
-        totals = self._totals[tenant.id]
-        minutes = {pool: used.get(f"used {pool} {month}", 0) for pool in totals}
+            pools = pools_by_name((await _funds(self._ledger, tenant)).values())
+            self._totals[tenant.id] = {name: pool.total_minutes for name, pool in pools.items()}
+        fields = (field.split(" ") for field in used)
+        minutes = {pool: used[f"used {pool} {label}"] for _, pool, label in fields if label == month}
+        totals = {pool: self._total(tenant.id, pool) for pool in minutes}
         notices = list(pool_notices(tenant.id, month, totals, minutes, now_ms))
         if notices:
             await self._ledger.add_notices(notices)
+
+    def _total(self, tenant_id: str, pool: str) -> int:
+        """Minutes of a pool in a month; one that is a user's alone is known without the user's id at its end."""
+        totals = self._totals[tenant_id]
+        return totals.get(pool) or totals.get(pool.rpartition("/")[0] + "/", 0)

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.credit.admin import CreditAdmin, StoreError, StoreStaleError, StoreUnreachableError
-from gateway.ledger import EpochPassed, HeadFiles, Ledger, LedgerAccount, LedgerAway, LedgerError, RebuildHeld, is_over
+from gateway.ledger import (
+    EpochPassed,
+    HeadFiles,
+    Ledger,
+    LedgerAccount,
+    LedgerAway,
+    LedgerBehind,
+    LedgerError,
+    RebuildHeld,
+    is_over,
+)
 from gateway.settlement.accounts import apply_all_money_in, make_accounts, settle_in
 from gateway.settlement.doubt import missing_accounts
 from gateway.settlement.expiry import expire_lots
@@ -58,6 +68,12 @@ HEADS_S: Final = 60.0
 
 COUNTERS_S: Final = 3600.0
 """How often counters of periods that are over are taken away: hours are the shortest of them."""
+
+FORGET_S: Final = 30.0
+"""How often some old notices are taken away: a million and more a day, and never enough at once to delay a charge."""
+
+KEEP_DAYS: Final = 400
+"""The default of [notifications] keep_days: a year and a month, so that last year's are there to compare with."""
 
 POOLS_S: Final = 5.0
 """How late a tenant is told that its minutes are used up, once the call that used them is booked."""
@@ -109,11 +125,13 @@ class Settler:
         heads: HeadFiles | None = None,
         notifier: "Notifier | None" = None,
         recharger: Recharger | None = None,
+        keep_days: int = KEEP_DAYS,
     ) -> None:
         """``heads``: where the heads of the ledger's chains are kept, once a day.
 
-        ``notifier`` tells tenants; ``recharger`` None: no recharges.
+        ``notifier`` tells tenants; ``recharger`` None: no recharges.  ``keep_days``: how long notices are remembered.
         """
+        self._keep_days = keep_days
         self._ledger = ledger
         self._credit = credit
         self._notifier, self._recharger = notifier, recharger
@@ -126,6 +144,7 @@ class Settler:
         self._accounts: list[LedgerAccount] = []
         self._directory_version = 0
         self._watch_due_s = 0.0
+        self._is_behind = False
         self._jobs = [
             _Job("settle in", SETTLE_IN_S, self._settle_in),
             _Job("book", BOOK_S, self._book, needs_settled=True),
@@ -134,6 +153,7 @@ class Settler:
             _Job("sweep", SWEEP_S, self._sweep),
             _Job("publish the directory", DIRECTORY_S, self._publish_directory, needs_settled=True),
             _Job("forget counters", COUNTERS_S, self._forget_counters, needs_settled=True),
+            _Job("forget notices", FORGET_S, self._forget_notices, needs_settled=True),
             _Job("watch pools", POOLS_S, self._watch_pools, needs_settled=True),
             _Job("expire lots", EXPIRE_S, lambda: expire_lots(ledger, credit), needs_settled=True),
         ]
@@ -190,7 +210,7 @@ class Settler:
             busy = await job.work()
         except LedgerAway as error:
             self._gauges.ledger_up(False)
-            return _failed(job, str(error))
+            return _failed(job, str(error), quietly=isinstance(error, LedgerBehind))
         except StoreError as error:
             self._lose_redis(error)
             return _failed(job, str(error))
@@ -237,7 +257,7 @@ class Settler:
         """
         turn = await book_outbox(self._ledger, self._credit, self._epoch)
         self._gauges.outbox(turn.entries, turn.lag_s)
-        behind = turn.entries >= READ_EACH
+        self._is_behind = behind = turn.entries >= READ_EACH
         began_s = time.monotonic()
         if began_s >= self._watch_due_s:
             await self._watch(behind)
@@ -294,6 +314,12 @@ class Settler:
         await self._ledger.forget_spent()
         return False
 
+    async def _forget_notices(self) -> bool:
+        """Those that are too old, in quiet times: not while charges wait to be booked."""
+        if not self._is_behind:
+            await self._ledger.forget_notices(self._keep_days)
+        return False
+
     async def _watch_pools(self) -> bool:
         await self._pools.look()
         return False
@@ -307,10 +333,10 @@ class Settler:
         return False
 
 
-def _failed(job: _Job, why: str) -> float:
-    """Tell of a failure the first time; how long to rest before the next try."""
+def _failed(job: _Job, why: str, *, quietly: bool = False) -> float:
+    """Tell of a failure the first time (``quietly``: it is none, but a start); how long to rest before the next try."""
     if not job.failures:
-        log.error("settler job waits", job=job.name, why=why)
+        (log.info if quietly else log.error)("settler job waits", job=job.name, why=why)
     job.failures += 1
     return float(min(BACKOFF_MAX_S, BACKOFF_MIN_S * 2 ** min(job.failures, 10)))
 

@@ -39,8 +39,9 @@ async def run_settler(plan: Plan, ending: Ending, say_ready: Callable[[], None])
         limits = RechargeLimits(payments.recharges_per_hour, payments.recharges_per_day)
         provider = provider_of(payments)
         recharger = Recharger(ledger, credit, provider, limits, meter)
+        keep_days = plan.settings.notifications.keep_days
         try:
-            settler = Settler(ledger, credit, meter, heads, notifier, recharger)
+            settler = Settler(ledger, credit, meter, heads, notifier, recharger, keep_days)
             working = asyncio.create_task(settler.run(ending.drain))
             say_ready()
             await working

@@ -9,15 +9,17 @@ emergency calls pass (SIP.md 4).
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-from gateway.ledger import Ledger, LedgerError
+from gateway.ledger import Ledger, LedgerBehind, LedgerError
 from gateway.telemetry.logs import get_logger
-from gateway.worker.spare import Spare
+from gateway.worker.spare import REST_S, Spare
 from policy.directory import Directory, Trunk
+from policy.layers import base_of
 
 POLL_S: Final = 5.0
 """How often the ledger is asked for its version although nobody said that it had changed."""
@@ -30,6 +32,9 @@ TAKEN_S: Final = 5.0
 
 PIECE: Final = 1_000
 """Entries let go at once."""
+
+KEEP_AFTER_S: Final = 1.0
+"""A directory is kept for the next start when so long no newer one has been spoken of: reading that one comes first."""
 
 NEVER_READ: Final = -1
 """The version of a directory that holds the settings' trunks alone; the ledger counts from 0."""
@@ -64,8 +69,10 @@ class DirectoryWatch:
         self._their_loop: asyncio.AbstractEventLoop | None = None
         self._look: asyncio.Event | None = None
         self._latest: Directory | None = None
+        self._unkept: Directory | None = None
         self._taken = threading.Event()
         self._stopping = False
+        self._waits_for_upgrade = False
         self.ledger_up = False
         """Whether the last question was answered."""
         self.read = asyncio.Event()
@@ -112,9 +119,18 @@ class DirectoryWatch:
             while not self._stopping:
                 with contextlib.suppress(LedgerError):
                     version = await self._read_if_changed(ledger, version)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), POLL_S if self.ledger_up else AWAY_POLL_S)
+                if self._unkept is not None and not await self._is_told(KEEP_AFTER_S):
+                    self._keep_spare()
+                await self._is_told(POLL_S if self.ledger_up else AWAY_POLL_S)
                 self._look.clear()
+        self._keep_spare()
+
+    async def _is_told(self, within_s: float) -> bool:
+        """Whether somebody says within this time that the directory has changed."""
+        assert self._look is not None
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self._look.wait(), within_s)
+        return False
 
     async def _read_if_changed(self, ledger: Ledger, version: int | None) -> int:
         """Read the directory where its version is another than ``version``; the version that is in use now."""
@@ -122,7 +138,9 @@ class DirectoryWatch:
             current = await ledger.directory_version()
             directory = None if current == version else await ledger.directory(self._trunks, self._failure_policy)
         except LedgerError as error:
-            if self.ledger_up or version is None:
+            if isinstance(error, LedgerBehind):
+                self._say_behind()
+            elif self.ledger_up or version is None:
                 log.warning("ledger away", error=str(error), doing="deciding by the directory read last")
             self.ledger_up = False
             raise
@@ -132,17 +150,29 @@ class DirectoryWatch:
         self._publish(directory)
         return directory.version
 
+    def _say_behind(self) -> None:
+        """Once: it is no fault, and over in a moment."""
+        if not self._waits_for_upgrade:
+            log.info("the ledger is being upgraded", doing="deciding by the directory read last")
+        self._waits_for_upgrade = True
+
     def _publish(self, directory: Directory) -> None:
         before, self._latest = self._latest, directory
         self._taken.clear()
         self._our_loop.call_soon_threadsafe(self._take, directory)
-        if self._keep:
-            try:
-                self._spare.save(directory)
-            except OSError as error:
-                log.error("directory snapshot not written", error=str(error))
+        self._unkept = directory if self._keep else None
         if before is not None and self._taken.wait(TAKEN_S):
-            _take_apart(before)
+            _take_apart(before, directory)
+
+    def _keep_spare(self) -> None:
+        """Write the spare, where it is another one than was written last."""
+        directory, self._unkept = self._unkept, None
+        if directory is None:
+            return
+        try:
+            self._spare.save(directory)
+        except OSError as error:
+            log.error("directory snapshot not written", error=str(error))
 
     # on the worker's loop
 
@@ -153,11 +183,21 @@ class DirectoryWatch:
         log.info("directory read", version=directory.version, tenants=len(directory.tenants))
 
 
-def _take_apart(before: Directory) -> None:
+def _take_apart(before: Directory, after: Directory) -> None:
     """Let go of the users of a directory that nobody decides by any more, in pieces: at one stroke it would hold the
-    interpreter, and with it the loop, for as long as it takes to touch each of them."""
-    for people in (before.users, before.users_by_number):
-        assert isinstance(people, dict)
-        while people:
-            for _ in range(min(PIECE, len(people))):
-                people.popitem()
+    interpreter, and with it the loop, for as long as it takes to touch each of them.
+
+    What the one after it goes on with stays.
+    """
+    _empty(base_of(before.users), base_of(after.users))
+    _empty(base_of(before.users_by_number), base_of(after.users_by_number))
+
+
+def _empty(people: object, kept: object) -> None:
+    if people is kept:
+        return
+    assert isinstance(people, dict)
+    while people:
+        for _ in range(min(PIECE, len(people))):
+            people.popitem()
+        time.sleep(REST_S)

@@ -1,4 +1,8 @@
-"""A worker process from its plan to its exit status."""
+"""A worker process from its plan to its exit status.
+
+It is ready once it knows its tenants: from the ledger, or from the directory that was kept for such a start.  Until
+then it hears SIP all the same, lets emergency calls pass and refuses the others with 503.
+"""
 
 import asyncio
 import contextlib
@@ -19,7 +23,8 @@ async def run_worker(plan: Plan, ending: Ending, say_ready: Callable[[], None]) 
     worker = Worker(plan, ending)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, worker.write_ladders)
     await worker.start()
-    if not worker.fenced.is_set():
+    await _first(worker.knows_tenants, worker.fenced, ending.drain)
+    if not worker.fenced.is_set() and not ending.drain.is_set():
         plan.ready_file.write_text(f"{os.getpid()}\n", encoding="ascii")
         say_ready()
     await _first(worker.fenced, ending.drain)

@@ -34,7 +34,7 @@ from gateway.transport.clock import Clock
 from gateway.transport.tls import Contexts
 from gateway.transport.transport import Sockets, Transport
 from gateway.worker.decide import Decider
-from gateway.worker.directory import DirectoryWatch
+from gateway.worker.directory import NEVER_READ, DirectoryWatch
 from gateway.worker.ending import Ending
 from gateway.worker.facts import FactCounter, TrafficCounter
 from gateway.worker.garbage import Garbage
@@ -146,6 +146,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
+        self.knows_tenants = asyncio.Event()  # there is a directory to decide by, read now or kept from before
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
 
@@ -312,6 +313,8 @@ class Worker:
 
     def _use_directory(self, directory: Directory) -> None:
         self._decider.directory = directory
+        if directory.version != NEVER_READ:
+            self.knows_tenants.set()
         self._garbage.keep()
 
     def _resolve(self, result: Result) -> None:

@@ -235,7 +235,9 @@ def test_row_14_premium_numbers_are_paid_by_credits_where_the_usage_country_allo
     )
 
 
-@pytest.mark.parametrize(("kind", "type_"), [("forward", "user_out_forwarding"), ("transfer", "user_out_transfer")])
+@pytest.mark.parametrize(
+    ("kind", "type_"), [("forward", "user_out_forwarding"), ("transfer", "user_out_transfer"), ("add", "user_out_conf")]
+)
 def test_row_15_forwarded_and_transferred_legs_are_paid_as_the_users_own_calls(
     calls: Call, kind: str, type_: str
 ) -> None:
@@ -335,6 +337,21 @@ def test_dflt_d_beyond_the_conference_pool_the_organisers_calling_plan_does_not_
     directory = world([user("u", "US", "MCOMEETADD", "MCOPSTN1", CC)])
     assert paid(out(directory, plan, "u", US, "conference")) == (("MCOMEETADD/ZoneA",), 13_000)
     assert paid(out(directory, plan, "u", ZW, "conference")) == ((), 480_000)
+
+
+def test_dflt_d_the_flag_lets_the_organisers_calling_plan_pay_before_credits(plan: NumberPlan) -> None:
+    people = [
+        user("u", "US", "MCOMEETADD", "MCOPSTN2", CC),
+        user("v", "GB", "MCOMEETADD", "MCOPSTN8"),
+        user("w", "US", CC),
+    ]
+    directory = world(people, conference_overage="calling_plan")
+    assert paid(out(directory, plan, "u", US, "conference")) == (("MCOMEETADD/ZoneA", "MCOPSTN2/US"), 13_000)
+    abroad = ("MCOMEETADD/ZoneA", "MCOPSTN2/US/international")
+    assert paid(out(directory, plan, "u", FR, "conference")) == (abroad, 18_000)
+    assert paid(out(directory, plan, "u", ZW, "conference")) == ((), 480_000), "beyond Zone A credits pay for all calls"
+    assert paid(out(directory, plan, "v", GB, "conference")) == (("MCOMEETADD/ZoneA", "MCOPSTN8/GB/v"), None)
+    assert paid(out(directory, plan, "w", US, "conference")) == ((), 13_000)
 
 
 def test_dflt_g_pay_as_you_go_is_sold_in_the_united_states(directory: Directory) -> None:

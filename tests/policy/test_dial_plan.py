@@ -82,3 +82,12 @@ def test_a_plan_names_the_rule_that_is_wrong() -> None:
 def test_a_rule_that_cannot_be_used_stops_nothing(pattern: str) -> None:
     rules = (DialRule(pattern, "+1"), DialRule(r"^(\d{4})$", "+1425555$1"))
     assert translate(rules, "0100") == "+14255550100"
+
+
+def test_an_external_access_prefix_goes_once_and_of_called_numbers_alone() -> None:
+    rules = (DialRule("*9", "", external=True), DialRule(r"^(\d{4})$", "+1425555$1"))
+    assert translate(rules, "*90100", is_called=True) == "+14255550100"
+    assert translate(rules, "*9*90100", is_called=True) == "*90100"
+    assert translate(rules, "0100", is_called=True) == "+14255550100"
+    assert translate(rules, "*9", is_called=True) == "*9"
+    assert translate(rules, "*90100") == "*90100"

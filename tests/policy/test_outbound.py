@@ -132,6 +132,7 @@ def test_the_user_named_by_the_pbx_pays(directory: Directory, plan: NumberPlan) 
         ("conference", "conf_out"),
         ("forward", "user_out_forwarding"),
         ("transfer", "user_out_transfer"),
+        ("add", "user_out_conf"),
         ("auto_attendant", "ucap_out"),
         ("call_queue", "ucap_out"),
         ("nonsense", "user_out"),
@@ -416,6 +417,18 @@ def test_an_emergency_number_behind_an_external_prefix(directory: Directory, pla
     plain = with_tenant(directory, "contoso", dial_plan=(DialRule(r"^9(\d{3})$", "$1"),))
     verdict = allowed(decide(plain, plan, ask("9911")))
     assert (verdict.emergency, verdict.number) == (True, "911")
+
+
+def test_an_external_access_prefix_is_for_numbers_that_are_called(directory: Directory, plan: NumberPlan) -> None:
+    national = replace(directory.trunks["pbx"], numbers="national")
+    directory = replace(directory, trunks={**directory.trunks, "pbx": national})
+    nine = (DialRule("9", "", external=True), DialRule(r"^(\d{4})$", "+1425555$1"))
+    planned = with_tenant(directory, "contoso", dial_plan=nine)
+    for dialled, number in (
+        ("911", "911"), ("9911", "911"), ("901133123456789", "+33123456789"), ("99254161234", "+19254161234"),
+    ):  # fmt: skip
+        assert allowed(decide(planned, plan, ask(dialled))).number == number
+    assert decide(planned, plan, ask("+33123456789", caller="9254161234")).caller == "+19254161234"
 
 
 def test_an_empty_directory_still_carries_emergency_calls(plan: NumberPlan) -> None:

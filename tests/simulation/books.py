@@ -155,13 +155,18 @@ class Books:
     async def warn_of_lots(self) -> None:
         self._reach()
 
-    async def expired_lots(self, _late_ms: int) -> list[LotView]:
+    async def expired_lots(self, _late_ms: int, _after: LotView | None = None) -> list[LotView]:
         """No money of a story is a year old."""
         self._reach()
         return []
 
     async def forget_spent(self) -> None:
         self._reach()
+
+    async def forget_notices(self, _keep_days: int) -> int:
+        """No story lasts so long."""
+        self._reach()
+        return 0
 
     async def tenants_charged(self, tenant_ids: Collection[str]) -> set[str]:
         ledger = self._reach()

@@ -28,7 +28,7 @@ def test_acts_of_commands_are_shown_with_who_did_them(provisioned: Shell, monkey
 
 def test_addresses_with_tokens_are_not_shown(shell: Shell) -> None:
     text = (shell.folder / "tenants.toml").read_text()
-    mail = 'notify = ["slack://hunter2/hunter2", "https://u:hunter2@example.org/hook"]'
+    mail = 'notify = ["slack://hunter2/hunter2/hunter2", "https://u:hunter2@example.org/hook"]'
     (shell.folder / "tenants.toml").write_text(
         text.replace('rate_deck = "standard"', f'rate_deck = "standard"\n{mail}', 1)
     )

@@ -279,3 +279,33 @@ def test_limits_are_shown_with_what_is_used_and_ranges_are_opened_again(provisio
     assert provisioned("limits", "contoso", "--release", "range/+88213", status=1).failed("no closed range")
     (act,) = [act for act in provisioned("audit", "--json").document if act["act"] == "limit.released"]
     assert (act["tenant"], act["subject"]) == ("contoso", "range/+88213")
+
+
+def test_balance_shows_people_the_minutes_too(provisioned: Shell) -> None:
+    assert "pool" not in provisioned("balance", "contoso").out
+    user = 'number = "+14255550100"\nlicences = ["MCOPSTN1", "MCOPSTNPP"]'
+    text = PROVISIONING.replace('number = "+14255550100"', user)
+    (provisioned.folder / "tenants.toml").write_text(text)
+    provisioned("provision", "tenants.toml")
+    lines = [line.split() for line in provisioned("balance", "contoso").out.splitlines()]
+    assert ["pool", "month", "used", "held", "total"] in lines
+    assert ["MCOPSTN1/US", f"{datetime.now(UTC):%Y-%m}", "0", "0", "3000"] in lines
+
+
+def test_a_spending_limit_is_released_with_a_reason(provisioned: Shell) -> None:
+    limits = 'rate_deck = "standard"\nlimits = { max_calls = 5, spend_per_day = "20" }\n'
+    text = PROVISIONING.replace('rate_deck = "standard"\n', limits, 1)
+    (provisioned.folder / "tenants.toml").write_text(text)
+    provisioned("provision", "tenants.toml")
+    provisioned("fund", "contoso", "5", "--reference", "r1")
+    fields = {f"spent tenant/day {datetime.now(UTC).date().isoformat()}": 1_500_000}
+    spoil(provisioned, lambda link, _: link.hset(Keyspace(4).tenant("contoso").counters, mapping=fields))
+    words = ("limits", "contoso", "--release", "tenant/day", "--reason", "a fair in town", "--json")
+    rows = {row["scope"]: row["used"] for row in provisioned(*words).document["limits"]}
+    assert rows == {"tenant": 0, "tenant/day": "0.000000"}
+    (act,) = [act for act in provisioned("audit", "--json").document if act["act"] == "limit.released"]
+    assert (act["subject"], act["before"]["used"]) == ("tenant/day", "1.500000")
+    assert act["after"] == {"reason": "a fair in town"}
+    assert provisioned("limits", "contoso", "--release", "tenant", status=1).failed("live calls")
+    assert provisioned("limits", "contoso", "--release", "tenant/hour", status=1).failed("no spending limit")
+    provisioned("limits", "contoso", "--reason", "none", status=2)

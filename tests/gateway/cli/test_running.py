@@ -63,18 +63,23 @@ def test_the_demo_is_not_shorter_than_it_makes_sense(empty: Shell, seconds: str)
 class Running:
     """A gate with one trunk each way, on ports of its own."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, *, ready: bool = True) -> None:
         self.shell = shell
         self.sip, self.admin, self.caller, self.callee = free_ports()
         (shell.folder / "callgate.toml").write_text(self._settings())
         (shell.folder / "tenants.toml").write_text(PROVISIONING)
-        shell("provision", "tenants.toml")
-        shell("fund", "contoso", "5", "--reference", "r1")
+        if ready:
+            shell("provision", "tenants.toml")
+            shell("fund", "contoso", "5", "--reference", "r1")
         self.log = (shell.folder / "serve.log").open("wb")
         words = [sys.executable, "-m", "gateway.cli", "serve"]
         self.process = subprocess.Popen(words, cwd=shell.folder, stdout=subprocess.PIPE, stderr=self.log)
+        if ready:
+            self.say_ready()
+
+    def say_ready(self) -> None:
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"callgate ready\n", (shell.folder / "serve.log").read_text()
+        assert self.process.stdout.readline() == b"callgate ready\n", (self.shell.folder / "serve.log").read_text()
 
     def _settings(self) -> str:
         return f"""
@@ -133,6 +138,22 @@ options_ping_s = 0
         self.log.close()
         assert out == b""
         return self.process.returncode
+
+
+def test_a_gate_that_never_read_a_directory_is_not_ready(shell: Shell) -> None:
+    """It hears SIP, for emergency calls; all others it would have to refuse with 503."""
+    ledger = shell.folder / "data" / "ledger.sqlite3"
+    ledger.mkdir(parents=True)
+    gate = Running(shell, ready=False)
+    until(lambda: b"accepting calls" in (shell.folder / "serve.log").read_bytes())
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        gate.api("GET", "/readyz")
+    with refused.value as answer:
+        assert "has not read its directory yet" in json.load(answer)["detail"]
+    ledger.rmdir()
+    gate.say_ready()
+    gate.wait_until_ready()
+    assert gate.end() == 0
 
 
 def free_ports() -> tuple[int, ...]:

@@ -106,7 +106,7 @@ def gate(secretive: Secretive) -> Iterator["subprocess.Popen[bytes]"]:
         words = [sys.executable, "-m", "gateway.cli", "serve"]
         process = subprocess.Popen(words, cwd=secretive.shell.folder, stdout=out, stderr=out, env=environment)
     until_s = time.monotonic() + READY_S
-    while b"callgate ready" not in log.read_bytes():
+    while b"accepting calls" not in log.read_bytes():  # with neither store it is never ready
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < until_s, log.read_text()
         time.sleep(0.05)

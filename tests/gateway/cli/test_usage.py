@@ -67,7 +67,30 @@ def test_usage_goes_into_a_file_whole(provisioned: Shell) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told(provisioned: Shell) -> None:
-    assert provisioned("usage", "--tenant", "contoso", "-o", "nowhere/usage.csv", status=1).failed("nowhere")
+    for file, why in (
+        ("nowhere/u.csv", "no folder nowhere"),
+        ("tenants.toml/u.csv", "Not a directory"),
+        (".", "a file"),
+    ):
+        for words in (("usage",), ("usage", "--format", "zip"), ("report", "spend", "--format", "csv")):
+            said = provisioned(*words, "--tenant", "contoso", "-o", file, status=1)
+            assert said.failed(why)
+            assert "Errno" not in said.err
+
+
+@pytest.mark.parametrize(
+    "words", [("usage",), ("usage", "--format", "zip"), ("report", "spend"), ("report", "dial-out"), ("audit",)]
+)
+def test_a_period_that_ends_before_it_begins_is_wrong_use(provisioned: Shell, words: tuple[str, ...]) -> None:
+    asked = (*words, "--tenant", "contoso", "--from", "2026-02-04", "--to")
+    assert "is not before" in provisioned(*asked, "2026-02-03", status=2).err
+    assert "is not before" in provisioned(*asked, "2026-02-04T00:00Z", status=2).err
+    provisioned("report", "blocked", "--tenant", "contoso", "--from", "2026-02-04", "--to", "2026-02-03", status=2)
+
+
+def test_a_zip_from_the_future_is_wrong_use(provisioned: Shell) -> None:
+    words = ("usage", "--tenant", "contoso", "--format", "zip", "--from", "2100-01-01")
+    assert "in the future" in provisioned(*words, status=2).err
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "02/03/2026"])

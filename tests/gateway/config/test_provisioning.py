@@ -153,6 +153,18 @@ WRONG = [
     ),
     (tenant('billing_region = "USA"'), 'tenant[0].billing_region = "USA": expected a country of two letters'),
     (tenant('notify = ["billing@example.org"]'), 'URL such as "https://example.org/callgate" or "mailto://ADDRESS"'),
+    (tenant('notify = ["nonsense://example.org/x"]'), "tenant[0].notify[0]"),
+    (tenant('notify = ["slack://x"]'), "expected a URL that Apprise can read"),
+    (tenant('notify = ["https://u@h", "https://example.org:99999/x"]'), "tenant[0].notify[1]"),
+    (tenant('notify = ["http:///callgate"]'), "expected a web address"),
+    (tenant('country = "XX"'), 'tenant[0].country = "XX": expected a country that has telephone numbers'),
+    (tenant('billing_region = "zz"'), 'tenant[0].billing_region = "zz": expected a country that has telephone numbers'),
+    (tenant('user = [{ id = "a" }, { id = "b", usage_location = "UK" }]'), 'tenant[0].user[1].usage_location = "UK"'),
+    (
+        tenant('user = [{ id = "a", licences = ["MCOPSTN1", "MCOPSTN3"] }]'),
+        'tenant[0].user[0].licences[1] = "MCOPSTN3": expected a licence of telephony; did you mean "MCOPSTN',
+    ),
+    (tenant('purchased = [{ sku = "E5", usage_country = "US", count = 1 }]'), 'tenant[0].purchased[0].sku = "E5"'),
     (tenant('notify_below = "five"'), 'tenant[0].notify_below = "five": expected an amount'),
     (tenant(f"purchased = [{{ {PLAN}, count = 100000001 }}]"), "purchased[0].count = 100000001: expected at most"),
     (
@@ -161,6 +173,7 @@ WRONG = [
     ),
     (tenant('time_zone = "Mars/Base"'), "expected an IANA time zone"),
     (tenant('dial_out_policy = "all"'), "expected a dial-out policy"),
+    (tenant('external_prefix = "90000"'), 'tenant[0].external_prefix = "90000": expected one to four digits, * or #'),
     (tenant("dial_plan = [{ pattern = '(', translation = 'x' }]"), "expected a regular expression"),
     (tenant("dial_plan = [{ pattern = '^1$', translation = '$1' }]"), "names a group the pattern lacks"),
     (tenant('admin = [{ email = "x", roles = [] }]'), "expected an e-mail address"),
@@ -197,11 +210,12 @@ def test_a_number_belongs_to_one_tenant_only(folder: Path) -> None:
 
 
 def test_notification_urls_are_never_shown(folder: Path) -> None:
-    found = read(tenant('notify = ["slack://hunter2/x"]'), folder)
+    found = read(tenant('notify = ["slack://hunter2/hunter2/hunter2"]'), folder)
     assert "hunter2" not in repr(found)
-    with pytest.raises(ConfigError) as caught:
-        read(tenant('notify = ["hunter2"]'), folder)
-    assert "hunter2" not in str(caught.value)
+    for wrong in ("hunter2", "slack://hunter2", "https://u:hunter2@[example.org"):
+        with pytest.raises(ConfigError) as caught:
+            read(tenant(f'notify = ["{wrong}"]'), folder)
+        assert "hunter2" not in str(caught.value)
 
 
 def test_there_are_sixteen_roles_that_are_told() -> None:

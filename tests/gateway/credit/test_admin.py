@@ -267,6 +267,7 @@ async def test_what_was_proven_after_a_sweep_is_one_more_charge(
     redis.zadd(Keyspace(4).partition("t").leases, {"c t": 1})
     [swept] = await admin.sweep()
     record = CallRecord("c", "t", "user_out", answered_ms=1_000, talk_ms=72_500, billed_s=78, charge_micros=78_500)
+    record.connect_micros = 500
     await carry_out(bench, Settle("c", "t", 72_500, 78_500, record.encode()))
     await until(lambda: not bench.store.unacknowledged)
     assert (await admin.account("t")).balance_micros == 10**6 - 78_500
@@ -275,6 +276,7 @@ async def test_what_was_proven_after_a_sweep_is_one_more_charge(
     assert (late.kind, late.charge_id, late.charge_micros, late.owner) == ("settle", "c:late", 18_000, "gate-1/0")
     rest = decode_record(late.record)
     assert (rest.call_id, rest.talk_ms, rest.billed_s, rest.charge_micros) == ("c:late", 66_500, 18, 18_000)
+    assert rest.connect_micros == 0, "the sweep has charged the connect fee"
     await admin.trim_outbox([first, late])
     assert redis.ttl(Keyspace(4).partition("t").call("c")) > 23 * 3600
     await admin.announce_booked([first, late])

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from gateway.config.provisioning import Provisioning
-from gateway.ledger import CallEntry, Ledger, LedgerAway, engine
+from gateway.ledger import CallEntry, Ledger, LedgerAway, LedgerBehind, engine
 
 Call = Callable[..., CallEntry]
 
@@ -112,7 +112,7 @@ async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 async def test_without_tables(tmp_path: Path) -> None:
     async with Ledger.open("embedded", tmp_path) as ledger:
-        with pytest.raises(LedgerAway, match="they make the tables"):
+        with pytest.raises(LedgerBehind, match="they make the tables"):
             await ledger.ping()
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, notices
 from gateway.ledger.notices import (
     ADD_EACH,
     Delivery,
@@ -94,3 +95,19 @@ async def test_a_notice_waits_until_it_is_due_and_then_no_more(ledger: Ledger) -
         (told,) = await read_latest(connection, "contoso", 10)
     assert told.due_ms is None
     assert sent in told.deliveries
+
+
+async def test_old_notices_that_wait_for_nobody_are_forgotten_in_portions(
+    ledger: Ledger, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [replace(ZERO, crossing=str(number), at_ms=number) for number in range(1, 6)]
+    young = replace(ZERO, crossing="young", at_ms=clock.ms)
+    await added(ledger, *many, young)
+    async with ledger.database.write() as connection:
+        for notice in many:
+            await keep(connection, notice.id, Delivery("t", "x", "sent", 1, 1))
+        await look_again(connection, {notice.id: None for notice in (*many[1:], young)})
+    monkeypatch.setattr(notices, "FORGET_EACH", 3)
+    assert [await ledger.forget_notices(40) for _ in range(3)] == [3, 1, 0]
+    left = {told.notice.crossing: len(told.deliveries) for told in await ledger.latest_notices(None, 10)}
+    assert left == {"young": 0, "1": 1}

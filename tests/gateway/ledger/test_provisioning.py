@@ -310,3 +310,19 @@ async def test_an_unchanged_deck_is_read_once(
     second = await ledger.directory({})
     assert second.version > first.version
     assert second.decks["standard"] is first.decks["standard"]
+
+
+async def test_an_external_access_prefix_stands_before_the_rules(ledger: Ledger, document: Document) -> None:
+    rule, own = {"pattern": "^1$", "translation": "+44201"}, {"pattern": "^2$", "translation": "+44202"}
+    people = [{"id": "plain"}, {"id": "prefix", "external_prefix": "0"}, {"id": "plan", "dial_plan": [own]}]
+    contoso = {"external_prefix": "9", "dial_plan": [rule], "user": people, "conference_overage": "calling_plan"}
+    await ledger.provision(document({"id": "contoso"} | contoso))
+    directory = await ledger.directory({})
+    nine, nought = DialRule("9", "", external=True), DialRule("0", "", external=True)
+    assert directory.tenants["contoso"].dial_plan == (nine, DialRule("^1$", "+44201"))
+    assert directory.tenants["contoso"].conference_overage == "calling_plan"
+    assert directory.tenants["fabrikam"].conference_overage == "credits"
+    plans = {user.id: user.dial_plan for user in directory.users.values()}
+    assert plans["plain"] == ()
+    assert plans["prefix"] == (nought, DialRule("^1$", "+44201"))
+    assert plans["plan"] == (nine, DialRule("^2$", "+44202"))

@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, TableClause, column, insert, select, table, update
 
-from gateway.ledger import Ledger, LedgerRefused, PartitionsFixed, ledger_url
+from gateway.ledger import Ledger, LedgerBehind, LedgerRefused, PartitionsFixed, ledger_url
 from gateway.ledger.chain import Line, Tail
 from gateway.ledger.schema import NEWEST_REVISION, alembic_config
 from gateway.ledger.tables import CREDIT, accounts, metadata, postings
@@ -176,3 +176,18 @@ async def test_the_balance_below_which_to_tell_moves_into_its_column(bare_url: s
         async with ledger.database.read() as connection:
             rows = await connection.exec_driver_sql("SELECT more, notify_below_micros FROM tenants ORDER BY id")
             assert list(rows) == [('{"notify":["json://h"]}', 5_000_000), ("{}", None)]
+
+
+async def test_tables_of_an_older_release_are_waited_for(ledger_url: str) -> None:
+    async with Ledger(ledger_url) as ledger:
+        await ledger.migrate()
+        async with ledger.database.write() as connection:
+            await connection.exec_driver_sql("ALTER TABLE tenants DROP COLUMN time_zone")
+        with pytest.raises(LedgerBehind, match="the ledger is being upgraded"):
+            await ledger.directory({})
+        async with ledger.database.write() as connection:
+            await connection.exec_driver_sql("DROP TABLE deliveries")
+        with pytest.raises(LedgerBehind, match="the ledger is being upgraded"):
+            await ledger.latest_notices(None, 1)
+        with pytest.raises(LedgerBehind, match="the ledger is being upgraded"):
+            await ledger.tenants()

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.credit.admin import CreditAdmin
-from gateway.ledger import Ledger, LedgerAway
-from gateway.settlement import reconcile
+from gateway.ledger import Ledger, LedgerAway, lots
+from gateway.settlement import fund, reconcile
 
 from .conftest import Caller, two_tenants
 from .wallet import Clock, M, Wallet, ms
@@ -128,3 +128,25 @@ async def test_calls_after_the_expiry_use_the_younger_lot(wallet: Wallet) -> Non
     await wallet.expire()
     await wallet.book()
     assert (await wallet.left(), await wallet.balance()) == ([0, 40 * M], 40 * M)
+
+
+async def test_lots_that_cannot_be_forfeited_keep_no_other_from_it(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lots, "DUE_EACH", 2)
+    for name in "ABCD":
+        await wallet.fund(5 * M, name)
+    await fund(wallet.ledger, wallet.credit, "fabrikam", 5 * M, "F")
+    calls = [await wallet.hold(5 * M) for _ in "ABCD"]
+    wallet.late("2027-01-10T09:00")
+    await wallet.expire()
+    await wallet.book()
+    assert await wallet.ledger.balance("fabrikam") == 0
+    assert await wallet.balance() == 20 * M
+    for call in calls:
+        assert call
+        await wallet.end(call, 0)
+    for _ in "ABCD":  # Redis' clock is before theirs: what is in the outbox is looked at as from before
+        await wallet.book()
+        await wallet.expire()
+    assert await wallet.balance() == 0

@@ -31,6 +31,8 @@ async def test_money_in_is_in_both_at_once_and_once_only(ledger: Ledger, credit:
     again = await fund(ledger, credit, "contoso", 500, "r1")
     assert (first.booked.repeated, first.applied) == (False, True)
     assert (again.booked.repeated, again.applied) == (True, True)
+    blank = await fund(ledger, credit, "contoso", first.booked.amount_micros, f" {first.booked.reference}\t")
+    assert (blank.booked.repeated, blank.booked.reference) == (True, first.booked.reference)
     assert await redis_balance(credit) == await ledger.balance("contoso") == 500
     with pytest.raises(ReferenceConflict):
         await fund(ledger, credit, "contoso", 600, "r1")
@@ -120,6 +122,8 @@ async def test_dying_between_redis_and_ledger_the_outbox_books_it(
     await Settler(ledger, credit).settle_once()
     assert await ledger.balance("contoso") == 300
     assert (await fund(ledger, credit, "contoso", -200, "out", kind="adjustment")).booked.repeated
+    # blanks around a reference make no other one of it, of money in neither
+    assert (await fund(ledger, credit, "contoso", -200, " out ", kind="adjustment")).booked.repeated
     assert await clean(ledger, credit)
 
 

@@ -54,7 +54,7 @@ def test_who_called_in(kind: str) -> None:
     assert shown(kind, OTHER, OWN) == ("+33144556***", OWN, OWN)
 
 
-@pytest.mark.parametrize("kind", ["user_out_forwarding", "user_out_transfer", "ucap_out"])
+@pytest.mark.parametrize("kind", ["user_out_forwarding", "user_out_transfer", "user_out_conf", "ucap_out"])
 def test_who_was_passed_on(kind: str) -> None:
     assert shown(kind, OTHER, OTHER)[0] == "+33144556***"
 

@@ -30,10 +30,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("gateway.settlement.rebuild"), "HEAR_MIN_S", 0.4)
 
 
-async def talk(caller: Caller, call_id: str, ticks: int = 1) -> None:
+async def talk(caller: Caller, call_id: str, ticks: int = 1, terms: str = TERMS) -> None:
     """A call with so many ticks: the first three minutes of all calls are the pool's, then money pays 10 s each."""
     usage = record(call_id, "contoso", 0, 0)
-    first = Reserve(call_id, "contoso", PER_SECOND, 10, 30, Limits(), b"adopt", usage, terms=TERMS, hour=HOUR)
+    first = Reserve(call_id, "contoso", PER_SECOND, 10, 30, Limits(), b"adopt", usage, terms=terms, hour=HOUR)
     caller.store.submit(first)
     await granted(caller, call_id, 1)
     caller.store.submit(Answer(call_id, "contoso", 1, b"adopt"))
@@ -90,3 +90,36 @@ async def test_counters_of_periods_that_are_over_are_taken_away(
     await Settler(ledger, credit)._forget_counters()
     after = await credit.counters("contoso")
     assert (after.used, after.spent, after.held, after.live) == ({}, {}, before.held, before.live)
+
+
+async def test_a_spending_limit_that_was_released_stays_so(
+    ledger: Ledger, credit: CreditAdmin, caller: Caller, redis: Any, server: Any
+) -> None:
+    terms = write_terms((), (SpendLimit("tenant", "day", 10**6),), (), 0, "UTC")
+    for call_id in ("booked", "waits"):
+        await talk(caller, call_id, 3, terms)
+        hang_up(caller, call_id, 25_000, 25_000)
+        await quiet(caller)
+        if call_id == "booked":
+            await Settler(ledger, credit).settle_once()
+    await talk(caller, "live", 2, terms)
+    await quiet(caller)
+    day = ("tenant/day", DAY)
+
+    taken_off = await credit.start_anew("contoso", *day)
+    held = (await credit.counters("contoso")).spent[day]
+    assert (taken_off.micros, held) == (50_000, 20_000)
+    await ledger.note_released("contoso", *day, taken_off.total_micros)
+    await ledger.note_released("contoso", *day, taken_off.total_micros)
+    assert (await credit.start_anew("contoso", *day)).micros == 0
+
+    lose, _ = LOSSES["emptied"]
+    await lose(redis, server)
+    await settle_in(ledger, credit)
+    await quiet(caller)
+    assert (await credit.counters("contoso")).spent[day] == held
+    hang_up(caller, "live", 12_000, 12_000)
+    await adds_up(ledger, credit, caller)
+    assert (await credit.counters("contoso")).spent[day] == 12_000
+    again = await credit.start_anew("contoso", *day)
+    assert (again.micros, again.total_micros) == (12_000, taken_off.total_micros + 12_000)

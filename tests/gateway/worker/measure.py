@@ -2,9 +2,8 @@
 
 A real ``callgate serve`` with two workers, an embedded Redis and SQLite in a temporary folder: 100,000 users in 100
 tenants with seven sets of licences, and a deck of 336,736 prefixes, made up where no file is given.  It prints how long
-the start takes (``serve`` to ``callgate ready``, and until each worker has read the directory: a first start is ready
-before, and answers 503 until then), the memory of each worker (PSS: its share of what it shares; peak: the most it ever
-had); then a user is changed five times by ``callgate
+the start takes (``serve`` to ``callgate ready``, and until each worker has read the directory) and the memory of each
+worker (PSS: its share of what it shares; peak: the most it ever had); then a user is changed five times by ``callgate
 provision``, and it prints how long after that command's commit each worker decides by it, and the longest time that an
 OPTIONS sent to a worker each millisecond waited for its answer, in rest and during the changes; at last the median of
 a decision over that directory.  It is no test: a time depends on the machine.

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config.provisioning import parse
 from gateway.ledger import Ledger
@@ -105,3 +106,24 @@ async def test_a_first_start_without_a_ledger_knows_its_trunks(tmp_path: Path) -
     watching.start()
     assert [dict(directory.trunks) for directory in seen.directories] == [TRUNKS]
     await watching.stop()
+
+
+async def test_an_upgrade_is_waited_for_without_alarm(tmp_path: Path) -> None:
+    async with Ledger(f"sqlite+aiosqlite:///{tmp_path / 'ledger.sqlite3'}") as old:
+        await old.migrate()
+        async with old.database.write() as connection:
+            await connection.exec_driver_sql("ALTER TABLE tenants RENAME COLUMN time_zone TO older")
+        seen = Seen()
+        watching = watch(tmp_path, seen)
+        with capture_logs() as logs:
+            watching.start()
+            while not logs:
+                await asyncio.sleep(0.01)
+            async with old.database.write() as connection:
+                await connection.exec_driver_sql("ALTER TABLE tenants RENAME COLUMN older TO time_zone")
+            await provision(old, tmp_path, "contoso")
+            watching.look()
+            await seen.until_tenants("contoso")
+        await watching.stop()
+    assert {each["log_level"] for each in logs} == {"info"}
+    assert logs[0]["event"] == "the ledger is being upgraded"

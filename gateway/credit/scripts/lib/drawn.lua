@@ -1,7 +1,8 @@
 -- What a call has drawn (policy/drawn.py has the form of the text): parts of talk, each paid by a pool's minutes or by
 -- money, what it holds of spending limits, and which limits of live calls it counts against.  The counters of a tenant
 -- stand in one hash: 'used POOL MONTH' and 'held POOL MONTH' in minutes, 'spent SCOPE LABEL' in micro-units, reserved
--- and spent together, 'live SCOPE'; 'closed RANGE DAY' is when that range was closed; 'bucket SCOPE' is a token bucket of new calls: thousandths of a call, and when.
+-- and spent together, 'live SCOPE'; 'released SCOPE LABEL' is what operators took off a limit (anew.lua); 'closed RANGE
+-- DAY' is when that range was closed; 'bucket SCOPE' is a token bucket of new calls: thousandths of a call, and when.
 local function read_drawn(text)
   local drawn = {parts = {}, spent = {}, live = {}}
   for line in string.gmatch(text or '', '[^\n]+') do
