@@ -26,27 +26,6 @@ local function live_calls(calls, now)
   return calls
 end
 
--- The same of those live calls that count against a scope, which stands in what they have drawn.  They are in this
--- partition, so their keys are made from this call's; looked at until there is room.
-local function is_full(scope, most, calls, now)
-  if calls < most then
-    return false
-  end
-  local id, tenant = string.match(ARGV[4], '^(%S+)( .*)$')
-  local prefix = string.sub(KEYS[3], 1, #KEYS[3] - #id)
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, OVERDUE)) do
-    local each, payer = string.match(member, '^(%S+)( .*)$')
-    local drawn = payer == tenant and redis.call('HGET', prefix .. each, 'drawn') or ''
-    for _, counted in ipairs(read_drawn(drawn).live) do
-      calls = counted == scope and calls - 1 or calls
-    end
-    if calls < most then
-      return false
-    end
-  end
-  return true
-end
-
 -- A token bucket of one second's calls, in thousandths of a call; nil where it has not one whole call in it.
 local function take_token(per_second, milli, filled_ms, now)
   local full = per_second * 1000
@@ -107,7 +86,7 @@ end
 
 local terms = ARGV[12] == '' and NO_TERMS or read_terms(ARGV[12], ARGV[13])
 for _, limit in ipairs(terms.live) do
-  if is_full(limit.scope, limit.most, tonumber(redis.call('HGET', KEYS[5], 'live ' .. limit.scope) or 0), now) then
+  if tonumber(redis.call('HGET', KEYS[5], 'live ' .. limit.scope) or 0) >= limit.most then
     return {'LIMIT_CALLS', limit.scope}
   end
 end
