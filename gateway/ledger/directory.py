@@ -11,7 +11,7 @@ portions: a worker reads on a thread, and nothing may hold the interpreter for m
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, Literal
 
 from sqlalchemy import select
