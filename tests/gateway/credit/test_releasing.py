@@ -1,13 +1,13 @@
-"""Room under a limit before its time: a spending limit that is released, and calls whose lease has run out."""
+"""Room under a limit before its time: a spending limit that is released."""
 
 from typing import Any
 
 from gateway.call.commands import Reserve, Settle
 from gateway.credit import lua
 from policy.terms import write_terms
-from policy.verdict import Limits, LiveLimit, SpendLimit
+from policy.verdict import Limits, SpendLimit
 
-from .test_drawing import HOUR, SECONDS, Till, reserve
+from .test_drawing import HOUR, SECONDS, Till
 from .test_drawing import till as till
 
 
@@ -32,19 +32,3 @@ def test_a_spending_limit_counts_anew_what_live_calls_hold(till: Till) -> None:
     assert anew("b") == [b"ANEW", 0, 10_000]
     till.say(Settle("b", "t", 10_000, 10_000, b"{}"))
     assert anew() == [b"ANEW", 10_000, 20_000]
-
-
-def test_a_call_whose_lease_ran_out_does_not_live_though_no_sweep_has_closed_it(till: Till) -> None:
-    """As of max_calls of the tenant: or a gate that was killed would keep its callers' places for half a minute."""
-    till.fund(10**6)
-    two = write_terms((), (), (LiveLimit("user/alice", 2), LiveLimit("trunk/pbx", 3)), 0, "UTC")
-    other = write_terms((), (), (LiveLimit("trunk/pbx", 3),), 0, "UTC")
-    for call, terms in (("a", two), ("b", other), ("c", two)):
-        till.say(reserve(terms, call=call))
-    assert till.say(reserve(two, call="d")) == [b"LIMIT_CALLS", b"user/alice"]
-    till.redis.zadd(till.partition.leases, {"b t": 1, "a other": 1, "b u": 1})
-    assert till.say(reserve(two, call="d")) == [b"LIMIT_CALLS", b"user/alice"]
-    assert till.say(reserve(other, call="d"))[0] == b"GRANT"
-    till.redis.zadd(till.partition.leases, {"c t": 1})
-    assert till.say(reserve(two, call="e"))[0] == b"GRANT"
-    assert till.say(reserve(two, call="f")) == [b"LIMIT_CALLS", b"user/alice"]
