@@ -55,6 +55,7 @@ RESTORE: Final = _load("restore")
 RECOUNT: Final = _load("recount")
 WITHDRAWN: Final = _load("withdrawn")
 LOOK: Final = _load("look")
+REGISTER: Final = _load("register")
 
 HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 """What a worker calls; loaded at each connection."""
@@ -62,6 +63,6 @@ HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 REPAIR: Final = (OPEN_EPOCH, MARK, CLEAR, RESTORE, RECOUNT, WITHDRAWN)
 """What a rebuild calls, many at once; loaded when it begins."""
 
-ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, INHERIT, INHERITED, LOOK)
+ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, INHERIT, INHERITED, LOOK, REGISTER)
 
 BY_SHA: Final = {script.sha: script for script in ALL}
