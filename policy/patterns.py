@@ -10,7 +10,7 @@ The tree that is read here also serves the tool that compiles the number plan's 
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_DIALLED: Final = 32
 """Characters that are given to a pattern: E.164's 15 digits, a prefix and a carrier code fit twice (DOMAIN 8)."""
@@ -25,11 +25,21 @@ in takes about ten milliseconds, and only on input made for it; ``^\\+?0*(\\d+)$
 MAX_DEPTH: Final = 16
 """Groups within groups: reading is recursive."""
 
-_QUANTIFIERS: Final = {"?": (0, 1), "*": (0, MAX_DIALLED), "+": (1, MAX_DIALLED)}
 _ESCAPED: Final = frozenset("d+*#.()[]{}|?^$-/\\")
 
 _SET_SIGNS: Final = ("--", "&&", "~~", "||")
 """Operations on sets that Python keeps for a later release."""
+
+
+class Bounds(NamedTuple):
+    """How long an input is at most, and in how many ways a pattern may match from one place of it."""
+
+    chars: int
+    ways: int
+
+
+DIALLED: Final = Bounds(MAX_DIALLED, MAX_WAYS)
+"""What is dialled."""
 
 
 class PatternError(ValueError):
@@ -69,45 +79,47 @@ class Repeat:
 Node = Chars | Sequence | Choice | Repeat
 
 
-def read_pattern(text: str) -> Node:
-    """The tree of a pattern; raises PatternError where it uses what is not let in."""
-    reader = _Reader(text)
+def read_pattern(text: str, longest: int = MAX_DIALLED) -> Node:
+    """The tree of a pattern for inputs of ``longest`` characters; raises PatternError where it uses what is not let
+    in."""
+    reader = _Reader(text, longest)
     node = reader.choice(0)
     if reader.place < len(text):
         raise reader.error("a ')' without its '('")
     return node
 
 
-def check_pattern(text: str) -> None:
+def check_pattern(text: str, bounds: Bounds = DIALLED) -> None:
     """Raise PatternError for a pattern that is too long, not let in, or could match in too many ways."""
     if len(text) > MAX_PATTERN:
         raise PatternError(f"the pattern has {len(text)} characters: at most {MAX_PATTERN} are let in")
-    if ways(read_pattern(text)) > MAX_WAYS:
+    if ways(read_pattern(text, bounds.chars), bounds.ways) > bounds.ways:
         raise PatternError(f"{text!r} could match in too many ways: avoid counts within counts and several * or +")
 
 
-def ways(node: Node) -> int:
-    """How many ways of matching there are at most, from one place of an input of ``MAX_DIALLED`` characters."""
+def ways(node: Node, most: int = MAX_WAYS) -> int:
+    """How many ways of matching there are at most, from one place of the input; above ``most`` it does not matter how
+    many."""
     match node:
         case Chars():
             return 1
         case Sequence(items):
             product = 1
             for item in items:
-                product = min(product * ways(item), MAX_WAYS + 1)
+                product = min(product * ways(item, most), most + 1)
             return product
         case Choice(branches):
-            return sum(ways(branch) for branch in branches)
-        case Repeat(item, least, most):
-            return _ways_to_repeat(ways(item), least, most)
+            return sum(ways(branch, most) for branch in branches)
+        case Repeat(item, least, times):
+            return _ways_to_repeat(ways(item, most), least, times, most)
 
 
-def _ways_to_repeat(once: int, least: int, most: int) -> int:
-    """Σ once^n for n from least to most; past the limit the exact figure does not matter."""
+def _ways_to_repeat(once: int, least: int, times: int, most: int) -> int:
+    """Σ once^n for n from least to times; past the limit the exact figure does not matter."""
     total = 0
-    for count in range(least, most + 1):
-        total += min(once**count, MAX_WAYS + 1)
-        if total > MAX_WAYS:
+    for count in range(least, times + 1):
+        total += min(once**count, most + 1)
+        if total > most:
             break
     return total
 
@@ -115,10 +127,12 @@ def _ways_to_repeat(once: int, least: int, most: int) -> int:
 class _Reader:
     """Reads one pattern from left to right."""
 
-    __slots__ = ("place", "text")
+    __slots__ = ("longest", "place", "quantifiers", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, longest: int) -> None:
         self.text = text
+        self.longest = longest
+        self.quantifiers = {"?": (0, 1), "*": (0, longest), "+": (1, longest)}
         self.place = 0
 
     def error(self, what: str) -> PatternError:
@@ -188,9 +202,9 @@ class _Reader:
 
     def repeated(self, item: Node) -> Node:
         char = self.peek()
-        if char in _QUANTIFIERS and char:
+        if char in self.quantifiers:
             self.place += 1
-            bounds = _QUANTIFIERS[char]
+            bounds = self.quantifiers[char]
         elif char == "{":
             bounds = self.counts()
         else:
@@ -203,14 +217,13 @@ class _Reader:
         """``{3}``, ``{3,}`` or ``{3,7}``."""
         end = self.text.find("}", self.place)
         least, comma, most = self.text[self.place + 1 : end].partition(",") if end > 0 else ("", "", "")
-        if not _is_count(least) or (most and not _is_count(most)):
-            raise self.error(f"write counts as {{3}}, {{3,}} or {{3,7}}, up to {MAX_DIALLED}")
-        bounds = int(least), int(most) if most else (MAX_DIALLED if comma else int(least))
+        if not self.is_count(least) or (most and not self.is_count(most)):
+            raise self.error(f"write counts as {{3}}, {{3,}} or {{3,7}}, up to {self.longest}")
+        bounds = int(least), int(most) if most else (self.longest if comma else int(least))
         if bounds[0] > bounds[1]:
             raise self.error("the first count is above the second")
         self.place = end + 1
         return bounds
 
-
-def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 2 and int(text) <= MAX_DIALLED
+    def is_count(self, text: str) -> bool:
+        return text.isascii() and text.isdigit() and len(text) <= 3 and int(text) <= self.longest

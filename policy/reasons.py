@@ -39,6 +39,7 @@ REASONS: Final = _table(
     Reason("INCOMPLETE_NUMBER", 484, 28, "the number has too few digits"),
     Reason("NO_RATE", 404, 1, "the rate deck has no price for this number"),
     Reason("NO_ROUTE", 404, 3, "no carrier trunk takes this number"),
+    Reason("NOT_REGISTERED", 480, 20, "the called PBX has not registered"),
     Reason("BLOCKED_PREFIX", 403, 21, "the tenant blocks this destination"),
     Reason("HIGH_RISK", 403, 21, "the tenant has not opened this high-risk range"),
     Reason("BLOCKED_USER", 403, 21, "the user is blocked"),

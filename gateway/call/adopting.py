@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 CSEQ_GAP: Final = 100
 """How far our CSeq numbers jump (gaps are legal, RFC 3261 12.2.2): above all that may have been sent since the number
-was stored (leg.SEQ_STORED_EVERY)."""
+was stored (asking.SEQ_STORED_EVERY)."""
 
 PROBE_EVERY_S: Final = 0.002
 """Between the questions to the peers of two calls: 500 calls a second cost less than a third of a worker's time, so
@@ -141,7 +141,6 @@ def _seat_unanswered(call: Call, adoption: Unanswered) -> None:
     here = adoption.sent_by == endpoint.identity.sent_by(adoption.target_flow)
     flow = adoption.flow if here else adoption.flow._replace(local=0)
     transaction = heard_invite(endpoint, _head_of(adoption), flow)
-    call.caller_address = adoption.local
     call.caller = CallerLeg(call, transaction.flow, transaction)
     call.called = CalledLeg(call, (), adoption.target_flow)
     attempt = call.called.resume_unanswered(adoption)

@@ -118,13 +118,13 @@ class Talking:
     sent_cseq: int
 
 
-def unanswered(caller: "CallerLeg", local: str, attempt: "Attempt") -> bytes:
+def unanswered(caller: "CallerLeg", attempt: "Attempt") -> bytes:
     """What is stored with the reservation, and again when another target is tried."""
     request, target = caller.request, attempt.target
     texts = "\n".join(
         (
             request.get("From") or "", request.get("To") or "", request.call_id, request.get("CSeq") or "", target.uri,
-            attempt.branch, local, attempt.tag, attempt.call_id, attempt.route.trunk,
+            attempt.branch, attempt.from_, attempt.tag, attempt.call_id, attempt.route.trunk,
             attempt.core.endpoint.identity.sent_by(target.flow), *request.all("Via"),
         )
     )  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from gateway.call import adopting, records
 from gateway.call.adoption import StoredCall
+from gateway.call.borders import Borders
 from gateway.call.call import Call
 from gateway.call.caller import CallerLeg
 from gateway.call.carry import Carry
@@ -34,6 +35,7 @@ from gateway.call.targets import hop_of
 from gateway.call.views import CallView
 from gateway.sip.deadlines import Deadlines, OnFault, let_it_rise
 from gateway.sip.dialog import Dialog
+from gateway.sip.digest import Challenge
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.events import (
     AckArrived,
@@ -71,7 +73,7 @@ class B2bua:
         self,
         endpoint: Endpoint,
         deadlines: Deadlines,
-        decide: Callable[[Request, Flow, float], Verdict],
+        decide: Callable[[Request, Flow, float], Verdict | Challenge],
         settings: CallSettings,
         wall_ms: Callable[[float], int],
         new_token: Callable[[], str],
@@ -80,12 +82,15 @@ class B2bua:
         self.endpoint = endpoint
         self.deadlines = deadlines
         self.settings = settings
+        self.borders = Borders(settings.terms, endpoint.identity.host)
         self.wall_ms = wall_ms
         self.new_token = new_token
         self.legs: dict[str, Leg] = {}
         """Legs by the tags the gate gave them."""
         self.on_fault: OnFault = let_it_rise
         """Hears what one of many calls raised."""
+        self.hear_register: Callable[[ServerTransaction, Request, float], None] | None = None
+        """Who answers a REGISTER, which the endpoint lets through only where there is somebody."""
         self.draining = False
         self._decide = decide
         self.new_call_id = new_call_id
@@ -271,6 +276,8 @@ class B2bua:
         verdict = self._decide(request, transaction.flow, now)
         if isinstance(verdict, Deny):
             self._refuse(transaction, verdict, now)
+        elif isinstance(verdict, Challenge):  # no call yet, and none refused: the peer asks again with credentials
+            self.endpoint.respond(transaction, 401, headers=verdict.headers, now=now)
         elif self.draining and not verdict.emergency:
             self._refuse(transaction, denied(verdict, REASONS["DRAINING"]), now)
         elif self.settings.session_expires_s and not verdict.emergency and too_small(request):
@@ -297,6 +304,9 @@ class B2bua:
     def _request(self, event: InviteArrived | RequestArrived, now: float) -> None:
         """A request inside a dialog: whose it is its To-tag tells (RFC 3261 12.2.2)."""
         request = event.request
+        if self.hear_register is not None and request.method == "REGISTER":
+            self.hear_register(event.transaction, request, now)
+            return
         leg = self.legs.get(request.to.tag)
         fork = leg.fork_of(request) if leg is not None else None
         if leg is None or fork is None:

@@ -16,7 +16,6 @@ from gateway.call.clock import Bell, CallClock
 from gateway.call.commands import Grant, Prove, Refusal, Refused, Reserve, Result, StoreAway, Written
 from gateway.call.events import Acked, Answered, CallEvent, Failed, GaveUp, HungUp, Passed, Progress, Returned, Stopped
 from gateway.call.facts import Cut, Finished, Placed, Ticked
-from gateway.call.headers import crossing
 from gateway.call.money import Reservation
 from gateway.call.records import Ending, rates_told
 from gateway.call.refusals import ending_headers, refusal_headers, relayed_headers
@@ -61,7 +60,6 @@ class Call:
         "answered_ms",
         "called",
         "caller",
-        "caller_address",
         "clock",
         "core",
         "id",
@@ -73,7 +71,6 @@ class Call:
 
     caller: CallerLeg
     called: CalledLeg
-    caller_address: str
 
     def __init__(self, core: "B2bua", call_id: str, verdict: Allow, opening: str, now: float, terms: str = "") -> None:
         """A call without legs yet; ``opening`` is its record so far (gateway.call.records), ``terms`` what it may draw
@@ -104,9 +101,6 @@ class Call:
         request, node = transaction.request, core.settings.node
         opening = records.opening(verdict, call_id, request.call_id, node, verdict.trunk, core.wall_ms(now))
         call = cls(core, call_id, verdict, opening, now, terms_of(verdict))
-        from_ = request.from_
-        display = from_.raw_display.strip()
-        call.caller_address = f"{display} <{from_.uri}>" if display else f"<{from_.uri}>"
         call.caller = CallerLeg(call, transaction.flow, transaction)
         call.called = CalledLeg(call, verdict.routes, transaction.flow)
         return call
@@ -130,7 +124,7 @@ class Call:
     def begin(self, now: float) -> None:
         """Ask for the first tick; an emergency call does not wait for the answer (CONTRACT 6)."""
         attempt = self.called.prepare()
-        adopt = adoption.unanswered(self.caller, self.caller_address, attempt) if attempt is not None else b""
+        adopt = adoption.unanswered(self.caller, attempt) if attempt is not None else b""
         verdict = self.verdict
         usage, wall_ms = records.so_far(self._opening), self.core.wall_ms(now)
         first = self.money.reserve(verdict.limits, adopt, usage, verdict.emergency, wall_ms)
@@ -311,9 +305,10 @@ class Call:
             added = refusal_headers(event.reason) if own else relayed_headers(event.status, has_reason=False)
             self.caller.refuse(event.status, None, added, now)
             return
-        headers = crossing(response)
+        border = self.caller.border
+        headers = border.cross(response)
         if response.status < 400:
-            headers += [("Contact", contact) for contact in response.all("Contact")]
+            headers += border.contacts(response, self.verdict.number)
         else:
             headers += relayed_headers(event.status, response.get("Reason") is not None)
         reason = response.reason if event.status == response.status else None
@@ -387,7 +382,7 @@ class Call:
         if self.money.answered_at is None:
             attempt = self.called.attempt
             assert attempt is not None
-            adopt = adoption.unanswered(self.caller, self.caller_address, attempt)
+            adopt = adoption.unanswered(self.caller, attempt)
         else:
             adopt = self._both_sides()
         self.core.submit(Prove(self.id, self.verdict.tenant_id, self.money.proven_s(now), adopt))

@@ -12,14 +12,17 @@ fork, it acknowledges and ends by itself, so that a call can be over while strag
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway.call.adoption import Unanswered
+from gateway.call.asking import learn
+from gateway.call.borders import Border
 from gateway.call.clock import Bell
 from gateway.call.events import Acked, Answered, Failed, Progress, Stopped
-from gateway.call.headers import Headers, crossing, supported
+from gateway.call.headers import supported
 from gateway.call.leg import RESUMED_FORK, Leg
 from gateway.call.refusals import relayed_status
 from gateway.call.session_timer import Duty
 from gateway.call.targets import REDIRECTS_MAX, Target, contact_beside, hop_of, redirected, target_of
 from gateway.sip.dialog import EARLY_DIALOGS, Dialog
+from gateway.sip.digest import CHALLENGED
 from gateway.sip.errors import BadUri
 from gateway.sip.events import Flow, Send
 from gateway.sip.message import Request, Response
@@ -60,8 +63,8 @@ class Attempt:
     """One INVITE to one target; ``since`` is when it left, ``heard_any`` whether any answer, also 100, came."""
 
     __slots__ = (
-        "branch", "call_id", "core", "forks", "given_up", "heard_any", "leg", "route", "seq", "since", "tag", "target",
-        "transaction", "tries",
+        "answered", "branch", "call_id", "core", "forks", "from_", "given_up", "heard_any", "leg", "route", "seq",
+        "since", "tag", "target", "tells", "to", "told", "transaction", "tries",
     )  # fmt: skip
 
     def __init__(self, leg: "CalledLeg", route: Route, target: Target, call_id: str, tag: str, branch: str) -> None:
@@ -71,7 +74,15 @@ class Attempt:
         self.target = target
         self.call_id = call_id
         self.tag = tag
+        borders, access = self.core.borders, leg.call.verdict.trunk
+        self.told = borders.between(access, route.trunk)
+        """What this target is told of the caller, and below the caller of it."""
+        self.tells = borders.between(route.trunk, access)
         self.branch = branch
+        self.from_ = ""
+        """Who calls, as this target is told: From without its tag."""
+        self.to = ""
+        """Who is called: To's URI, where it is not the Request-URI."""
         self.seq = 1
         self.since = 0.0
         self.tries = 1
@@ -79,6 +90,8 @@ class Attempt:
         self.given_up = False
         self.transaction: ClientTransaction | None = None
         self.forks: dict[str, Fork] = {}
+        self.answered: set[tuple[str, str]] = set()
+        """The challenges to the INVITE that were answered (gateway.sip.digest.Login.learn)."""
 
     def heard(self, response: Response, now: float) -> None:
         """A response to the INVITE; of what comes after the attempt was given up only a 2xx still matters."""
@@ -145,7 +158,7 @@ class Attempt:
 class CalledLeg(Leg):
     """The called side of one call; ``attempt`` is the target being tried, ``winner`` the fork that answered."""
 
-    __slots__ = ("_failover_end", "_forks", "_headers", "_index", "_ring_end", "_routes", "attempt", "winner")
+    __slots__ = ("_failover_end", "_forks", "_index", "_ring_end", "_routes", "attempt", "winner")
 
     bell: ClassVar = Bell.CALLED_SESSION
 
@@ -156,7 +169,6 @@ class CalledLeg(Leg):
         self._forks = 0
         self._ring_end = 0.0
         self._failover_end = 0.0
-        self._headers: Headers | None = None
         self.attempt: Attempt | None = None
         self.winner: Fork | None = None
 
@@ -185,7 +197,13 @@ class CalledLeg(Leg):
                 continue
             self._index = number
             call_id = core.new_call_id() if number else self.call.id
-            return Attempt(self, route, target, call_id, core.new_token(), core.endpoint.new_branch())
+            to = target.uri
+            if "@" in route.target:  # a peer that registered is called by its Contact, and reads the number in To
+                target = target._replace(uri=route.target)
+            attempt = Attempt(self, route, target, call_id, core.new_token(), core.endpoint.new_branch())
+            attempt.to = to
+            attempt.from_ = attempt.told.caller(self.call.caller.request)
+            return attempt
         return None
 
     # taken over from another process (gateway.call.adopting)
@@ -210,6 +228,7 @@ class CalledLeg(Leg):
         route = Route(left.carrier, "", "")
         self.attempt = Attempt(self, route, target, left.sent_call_id, left.local_tag, left.branch)
         self.attempt.seq = left.sent_cseq
+        self.attempt.from_ = left.local
         return self.attempt
 
     def _invite(self, now: float) -> None:
@@ -219,25 +238,25 @@ class CalledLeg(Leg):
             self._fail(500, REASONS["INTERNAL"], None, now)
             return
         request = call.caller.request
-        if self._headers is None:
-            self._headers = crossing(request)
-            self._headers += supported(request, self.session.duty is not Duty.NONE)
+        headers = self.border.cross(request)
+        headers += supported(request, self.session.duty is not Duty.NONE)
         hops = request.max_forwards
         self.flow = attempt.target.flow
+        self.shown = [] if self.login is None else self.login.headers("INVITE", attempt.target.uri, request.body)
         attempt.since = now
         self._keep_sdp(request)
         attempt.transaction = endpoint.request(
             "INVITE",
             attempt.target.uri,
             attempt.target.flow,
-            from_=f"{call.caller_address};tag={attempt.tag}",
-            to=f"<{attempt.target.uri}>",
+            from_=f"{attempt.from_};tag={attempt.tag}",
+            to=f"<{attempt.to or attempt.target.uri}>",
             call_id=attempt.call_id,
             cseq=attempt.seq,
             route=attempt.target.route,
             max_forwards=70 if hops is None else hops - 1,
             contact=contact_beside(attempt.target.uri, endpoint.contact(attempt.target.flow)),
-            headers=[*self._headers, *self.session.offer()],
+            headers=[*headers, *self.session.offer(), *self.shown],
             body=request.body,
             branch=attempt.branch,
             owner=attempt,
@@ -270,7 +289,7 @@ class CalledLeg(Leg):
         attempt.given_up = True
         attempt.transaction = None
         self._close_open(now)
-        self._offer_out = None
+        self._offer_out = self.login = None
         self.call.core.legs.pop(attempt.tag, None)
         self.dialogs.clear()
 
@@ -278,6 +297,17 @@ class CalledLeg(Leg):
         """A number for one more dialog."""
         self._forks += 1
         return self._forks
+
+    @property
+    def trunk(self) -> str:
+        """The trunk of the target being tried, or that answered."""
+        return self.attempt.route.trunk if self.attempt is not None else ""
+
+    @property
+    def border(self) -> Border:
+        """What the target is told of the caller."""
+        assert self.attempt is not None, "nobody is told anything before"
+        return self.attempt.told
 
     @property
     def route(self) -> Route | None:
@@ -300,14 +330,28 @@ class CalledLeg(Leg):
             self._win(attempt, response, now)
         elif status == 422 and attempt.tries < INTERVAL_TRIES and self.session.raise_offer(response):
             attempt.tries += 1
-            attempt.seq += 1
-            attempt.branch = self.call.core.endpoint.new_branch()
-            self._invite(now)
+            self._invite_again(attempt, now)
+        elif status in CHALLENGED and learn(self, response, attempt.answered):
+            self._drop_early(attempt)
+            self._invite_again(attempt, now)
+            self.call.dialogs_changed(now)
         elif status in FAILOVER or (status < 400 and self._redirect(attempt, response)):
             self._next(status, response, now)
         else:
             self._forget(attempt, now)
             self._fail(status, REASONS["FAR_END"], response, now)
+
+    def _invite_again(self, attempt: Attempt, now: float) -> None:
+        """The same target once more, in the same call to it (RFC 3261 8.1.3.5)."""
+        attempt.seq += 1
+        attempt.branch = self.call.core.endpoint.new_branch()
+        attempt.heard_any = False
+        self._invite(now)
+
+    def _drop_early(self, attempt: Attempt) -> None:
+        """A final answer ended what early dialogs there were (RFC 3261 13.2.2.3)."""
+        attempt.forks.clear()
+        self.dialogs.clear()
 
     def _win(self, attempt: Attempt, response: Response, now: float) -> None:
         """The first 2xx wins; other dialogs of the INVITE are over (RFC 3261 13.2.2.4)."""
@@ -316,7 +360,7 @@ class CalledLeg(Leg):
         self.dialogs = {fork.number: fork.dialog}
         self.session.agree(response)
         self.allows_update = "UPDATE" in (response.get("Allow") or "")
-        attempt.transaction = self._headers = None
+        attempt.transaction = None
         self.watch(now)
         self.emit(Answered(self, fork.number, response), now)
 

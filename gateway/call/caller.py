@@ -8,9 +8,10 @@ it cannot be sent a BYE (RFC 3261 15): the leg then owes one, and pays it at the
 from typing import TYPE_CHECKING, ClassVar
 
 from gateway.call.adoption import Side
+from gateway.call.borders import Border
 from gateway.call.clock import Bell
 from gateway.call.events import Acked, Answered, GaveUp, Progress, Unacked
-from gateway.call.headers import Headers, crossing, supported
+from gateway.call.headers import Headers, supported
 from gateway.call.leg import RESUMED_FORK, Leg
 from gateway.call.refusals import reasons_of
 from gateway.call.session_timer import Duty
@@ -57,6 +58,18 @@ class CallerLeg(Leg):
         self.call.core.legs[tag] = self
 
     @property
+    def trunk(self) -> str:
+        """The trunk the call came in by."""
+        return self.call.verdict.trunk
+
+    @property
+    def border(self) -> Border:
+        """What the caller is told of the target that is tried, or that answered."""
+        attempt = self.call.called.attempt
+        assert attempt is not None, "nobody else says anything"
+        return attempt.tells
+
+    @property
     def transaction(self) -> ServerTransaction:
         """The INVITE's; let go at its ACK, because a message weighs more than all else of a call that talks."""
         assert self._invite is not None, "nobody asks for the INVITE after its ACK"
@@ -75,7 +88,7 @@ class CallerLeg(Leg):
         self._keep_sdp(response)
         self.respond(
             self.transaction, response.status, response.reason, to_tag=self._tag_of(event.fork), contact=True,
-            headers=crossing(response), body=response.body, now=now,
+            headers=self.border.cross(response), body=response.body, now=now,
         )  # fmt: skip
 
     def choose(self, fork: int, response: Response) -> None:
@@ -93,7 +106,7 @@ class CallerLeg(Leg):
         """Relay the 200."""
         response, tag = event.response, self._tag_of(event.fork)
         self.connected = True
-        headers = crossing(response)
+        headers = self.border.cross(response)
         headers += supported(response, self.session.duty is not Duty.NONE)
         headers += self._agreed
         self.respond(
@@ -125,7 +138,12 @@ class CallerLeg(Leg):
 
     def hear_cancel(self, request: Request, now: float) -> None:
         """The caller gave up; its CANCEL has its answer (RFC 3261 9.2)."""
-        self.emit(GaveUp(self, reasons_of(request)), now)
+        self.emit(GaveUp(self, self._reasons_of(request)), now)
+
+    def _reasons_of(self, request: Request) -> tuple[tuple[str, str], ...]:
+        """Why the caller gives up, as the called side is told."""
+        called = self.call.called
+        return () if called.attempt is None else called.border.reasons(reasons_of(request))
 
     def hear_ack(self, request: Request, now: float) -> None:
         """The ACK of the INVITE's 2xx starts the talk, or lets a BYE go that was owed."""
@@ -164,7 +182,7 @@ class CallerLeg(Leg):
             super()._hear_bye(transaction, request, fork, now)
             return
         self.respond(transaction, 200, now=now)
-        self.emit(GaveUp(self, reasons_of(request)), now)
+        self.emit(GaveUp(self, self._reasons_of(request)), now)
 
     # the end
 

@@ -89,21 +89,6 @@ _LISTS_CACHED: Final = 512
 """Different Supported and Allow values remembered: each make of phone has a handful, and no peer can grow it."""
 
 
-def crossing(message: Message) -> Headers:
-    """The headers of a message that cross to the other leg, in their order, as canonical name and value."""
-    crossed: Headers = []
-    for line in message.header_lines(_NEVER):
-        name = line[0]
-        filtered = _FILTERS.get(name)
-        if filtered is not None:
-            kept = filtered(line[1])
-            if kept:
-                crossed.append((name, kept))
-        elif name[0] not in "Xx" or not name.lower().startswith(PRIVATE_PREFIX):
-            crossed.append(line)
-    return crossed
-
-
 def supported(message: Message, timer: bool) -> Headers:
     """The Supported header a leg writes: the other side's tags that cross, and ``timer`` where the gate offers it."""
     values = message.all("Supported")
@@ -127,6 +112,9 @@ def _listed(value: str) -> list[str]:
     return [item for item in (part.strip() for part in value.split(",")) if item]
 
 
-_NEVER: Final = frozenset(name for name, rule in CROSSING.items() if rule is Crossing.NEVER)
+NEVER: Final = frozenset(name for name, rule in CROSSING.items() if rule is Crossing.NEVER)
+"""Names of headers that stay on their leg."""
+
 _BY_RULE: Final = {Crossing.OPTIONS: _options, Crossing.METHODS: _methods}
-_FILTERS: Final = {name: _BY_RULE[rule] for name, rule in CROSSING.items() if rule in _BY_RULE}
+FILTERS: Final = {name: _BY_RULE[rule] for name, rule in CROSSING.items() if rule in _BY_RULE}
+"""What is kept of the values of headers that cross in part; all others cross as gateway.call.borders lets them."""

@@ -17,15 +17,29 @@ PRIVATE_VALUE_MAX: Final = 256
 longer would only travel through records."""
 
 
-def call_request(request: Request, trunk_name: str, is_access: bool, at_unix_ms: int) -> CallRequest:
+def call_request(
+    request: Request,
+    trunk_name: str,
+    is_access: bool,
+    at_unix_ms: int,
+    registered_user: str = "",
+    is_trusted: bool = True,
+) -> CallRequest:
     """What policy is asked about ``request``, which arrived from ``trunk_name`` at ``at_unix_ms``.
+
+    A carrier that the gate has registered with calls the Contact it was told, and names the number in To: so
+    ``registered_user``, the user part of that Contact, dialled means To (RFC 3261 16.5).  Of a trunk that is not
+    ``is_trusted`` P-Asserted-Identity says nothing.
 
     Raises BadUri where the Request-URI cannot be read; the endpoint has refused such a request before.
     """
+    dialled = dialled_of(parse_uri(request.uri))
+    if registered_user and dialled == registered_user:
+        dialled = _number_in(request.to) or dialled
     return CallRequest(
         trunk=trunk_name,
-        dialled=dialled_of(parse_uri(request.uri)),
-        caller=caller_of(request),
+        dialled=dialled,
+        caller=caller_of(request) if is_trusted else _number_in(request.from_),
         at_unix_ms=at_unix_ms,
         x_user=_private(request, "X-Callgate-User") if is_access else "",
         x_kind=_private(request, "X-Callgate-Kind").lower() if is_access else "",

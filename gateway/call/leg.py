@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway.call import moving
 from gateway.call.adoption import Side
+from gateway.call.asking import OFFERS, Asking, send_in
+from gateway.call.borders import Border
 from gateway.call.carry import Carry, Farewell, Owner, Upkeep
 from gateway.call.clock import Bell
 from gateway.call.events import Acked, CallEvent, HungUp, Passed, Returned, Stopped, Unacked
-from gateway.call.headers import CARRIED_METHODS, Headers, crossing, supported
+from gateway.call.headers import CARRIED_METHODS, Headers, supported
 from gateway.call.refusals import relayed_status
 from gateway.call.session_timer import TOO_SMALL, Duty, SessionTimer, too_small
 from gateway.call.targets import contact_beside, hop_of
 from gateway.sip.dialog import Dialog
+from gateway.sip.digest import Credentials, Login
 from gateway.sip.events import Flow, Send
 from gateway.sip.message import Message, Request, Response
 from gateway.sip.transaction import ClientTransaction, ServerTransaction
@@ -38,14 +41,9 @@ BUSY_RETRY_S: Final = 2
 OPEN_REQUESTS: Final = 16
 """Requests of one peer that may wait for the other side at once: DTMF by INFO has a few under way, more is a flood."""
 
-SEQ_STORED_EVERY: Final = 64
-"""Requests of ours in a dialog after which its CSeq number is stored anew: fewer than the jump of who adopts the call
-(adopting.CSEQ_GAP), and so seldom that only long DTMF gets there."""
-
 RESUMED_FORK: Final = 1
 """The fork of an adopted call, of which one dialog is left."""
 
-_OFFERS: Final = frozenset({"INVITE", "UPDATE"})
 _ALLOW: Final[Headers] = [("Allow", ", ".join(CARRIED_METHODS))]
 _GONE: Final = frozenset({408, 481})
 """Answers that mean the peer has no such dialog any more (RFC 3261 12.2.1.2)."""
@@ -55,10 +53,12 @@ class Leg:
     """One side of a call.
 
     ``dialogs`` are its live dialogs by fork; ``flow`` is where the peer's last word came from; ``hung_up`` is set when
-    the leg begins to end, ``cleared`` when nothing of it is left to wait for.  A ``silent`` leg belongs to another
-    worker: whatever still comes for it here is neither answered nor acknowledged (SIP.md 1).  A leg that was adopted is
-    ``resumed``, and ``unproven`` until its peer is heard.  ``place`` is where the peer believes the gate to be
+    it begins to end, ``cleared`` when nothing is left to wait for.  A ``silent`` leg belongs to another worker: what
+    still comes for it here is neither answered nor acknowledged (SIP.md 1).  One that was adopted is ``resumed``, and
+    ``unproven`` until its peer is heard.  ``place`` is where the peer believes the gate to be
     (Identity.place), ``stray`` that it did not follow from there; ``sdp`` the session description that it got last.
+    ``login`` are the challenges that the peer made, ``shown`` the credentials of the last INVITE to it, which its ACK
+    repeats (RFC 3261 22.1).
     """
 
     __slots__ = (
@@ -74,11 +74,13 @@ class Leg:
         "dialogs",
         "flow",
         "hung_up",
+        "login",
         "patient_until",
         "place",
         "resumed",
         "sdp",
         "session",
+        "shown",
         "silent",
         "stray",
         "unproven",
@@ -107,6 +109,8 @@ class Leg:
         self.sdp: tuple[bytes, str] | None = None
         self.place = call.core.endpoint.identity.place
         self.stray = False
+        self.login: Login | None = None
+        self.shown: Headers = []
 
     # taken over from another process (gateway.call.adopting)
 
@@ -154,7 +158,7 @@ class Leg:
             self._hear_bye(transaction, request, fork, now)
         elif self.hung_up:
             self.respond(transaction, 481, now=now)
-        elif request.method in _OFFERS:
+        elif request.method in OFFERS:
             self._hear_offer(transaction, request, fork, now)
         elif request.method == "OPTIONS":
             self.respond(transaction, 200, headers=_ALLOW, now=now)
@@ -207,7 +211,7 @@ class Leg:
         carry = Carry(self, transaction, request, fork)
         transaction.owner = carry
         self._open.append(carry)
-        if carry.method in _OFFERS:
+        if carry.method in OFFERS:
             self._offer_in = carry
         if carry.method == "INVITE":
             self.respond(transaction, 100, now=now)
@@ -219,7 +223,7 @@ class Leg:
         if not self.hung_up:
             self.hung_up = True
             self._close_open(now)
-            self.emit(HungUp(self, tuple(crossing(request))), now)
+            self.emit(HungUp(self, tuple(self.other.border.cross(request))), now)
         self.clear(now)
 
     # what comes from the other side
@@ -236,12 +240,12 @@ class Leg:
         if dialog is None or self.hung_up:
             self.emit(Returned(self, carry, 481, None), now)
             return
-        if carry.method in _OFFERS and self._offer_out is not None:
+        if carry.method in OFFERS and self._offer_out is not None:
             self.emit(Returned(self, carry, 491, None), now)
             return
         request = carry.request
-        headers = crossing(request)
-        if carry.method in _OFFERS:
+        headers = self.border.cross(request)
+        if carry.method in OFFERS:
             self._offer_out, self._offer_at = carry, now
             headers += supported(request, self.session.duty is not Duty.NONE)
             headers += self.session.offer_again()
@@ -285,16 +289,16 @@ class Leg:
         if response is None:
             self.respond(carry.transaction, status, now=now)
             return
-        headers = crossing(response)
+        headers = self.border.cross(response)
         self._keep_sdp(response)
-        if carry.method in _OFFERS:
+        if carry.method in OFFERS:
             headers += supported(response, self.session.duty is not Duty.NONE)
             if 200 <= status < 300:
                 headers += self.session.accept(carry.request)
                 self._refreshed(carry.fork, carry.request, now)
         reason = response.reason if status == response.status else None
         self.respond(
-            carry.transaction, status, reason, contact=carry.method in _OFFERS, headers=headers, body=response.body,
+            carry.transaction, status, reason, contact=carry.method in OFFERS, headers=headers, body=response.body,
             now=now,
         )  # fmt: skip
 
@@ -331,7 +335,7 @@ class Leg:
                 self._ack(carry, None, now)
         if self.hung_up:
             return
-        if status < 300 and carry.method in _OFFERS:
+        if status < 300 and carry.method in OFFERS:
             self.session.agree(response)
             self._refreshed(carry.fork, response, now)
         self.emit(Returned(self, carry, status, response), now)
@@ -543,15 +547,29 @@ class Leg:
         max_forwards: int = 70,
     ) -> ClientTransaction:
         """Send a request inside a dialog of this leg."""
-        endpoint = self.call.core.endpoint
-        flow = hop_of(dialog, self.flow)
-        fields = dialog.request(method)
-        contact = contact_beside(fields.uri, endpoint.contact(flow)) if method in _OFFERS else ""
-        if fields.cseq % SEQ_STORED_EVERY == 0:
-            self.call.dialogs_changed(now)
-        return endpoint.request_in(
-            fields, flow, contact=contact, headers=headers, body=body, max_forwards=max_forwards, owner=owner, now=now
-        )
+        if self.call.core.settings.credentials and self.credentials is not None:
+            return Asking(self, method, dialog, owner, headers, body, max_forwards).send(now)
+        return send_in(self, method, dialog, owner, headers, body, now, max_forwards)
+
+    @property
+    def trunk(self) -> str:
+        """The trunk that the leg's peer is reached by."""
+        raise NotImplementedError
+
+    @property
+    def other(self) -> "Leg":
+        """The other side of the call."""
+        return self.call.called if self is self.call.caller else self.call.caller
+
+    @property
+    def border(self) -> Border:
+        """What this peer is told of the other side."""
+        raise NotImplementedError
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What the gate shows this peer when it asks; None: nothing."""
+        return self.call.core.settings.credentials.get(self.trunk)
 
     def _ack(self, carry: Carry, request: Request | None, now: float) -> None:
         if self._to_ack is carry:
@@ -563,11 +581,11 @@ class Leg:
         """ACK the 2xx of our INVITE with number ``seq``, with what the other side's ACK carried (late offer)."""
         endpoint, flow = self.call.core.endpoint, hop_of(dialog, self.flow)
         if request is None:
-            return Send(flow, endpoint.ack(dialog.ack(seq), flow))
+            return Send(flow, endpoint.ack(dialog.ack(seq), flow, headers=self.shown))
         self._keep_sdp(request)
         hops = request.max_forwards
         data = endpoint.ack(
-            dialog.ack(seq), flow, headers=crossing(request), body=request.body,
+            dialog.ack(seq), flow, headers=[*self.border.cross(request), *self.shown], body=request.body,
             max_forwards=70 if hops is None else hops - 1,
         )  # fmt: skip
         return Send(flow, data)

@@ -1,7 +1,11 @@
 """What an operator sets about calls: the part of ``callgate.toml`` that the call machine needs, as plain values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
+
+from gateway.call.borders import TrunkTerms
+from gateway.sip.digest import Credentials
 
 MIN_SESSION_EXPIRES_S: Final = 90
 """The smallest session interval there may be (RFC 4028 4); a peer that asks for less gets 422."""
@@ -15,6 +19,7 @@ class CallSettings:
     90.  ``lease_grace_s`` is how long a lease outlasts paid-until (MONEY 5).  With ``follow_redirects`` a 3xx of the
     called side that names the same number at another address is dialled, else it is relayed to the caller.
     ``failover_s`` after its first target a call goes on to no other.
+    ``credentials`` are what the gate shows peers that ask, ``terms`` what they are believed and shown, by trunk.
     """
 
     node: str = "gate-1"
@@ -27,6 +32,8 @@ class CallSettings:
     session_expires_s: int = 1800
     lease_grace_s: int = 30
     follow_redirects: bool = False
+    credentials: Mapping[str, Credentials] = field(default_factory=dict, repr=False)
+    terms: Mapping[str, TrunkTerms] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.tick_s < 1:

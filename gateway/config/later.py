@@ -36,7 +36,7 @@ class Later:
     also: tuple[str, ...] = ()
 
 
-LATER: Final = (Later("trunk[].digest", "nobody is challenged: hosts alone say who may call"),)
+LATER: Final[tuple[Later, ...]] = ()
 """In the order of the files' references."""
 
 

@@ -18,14 +18,21 @@ from gateway.config import later
 from gateway.config.limits import CountedLimitsEntry
 from gateway.config.problems import read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
+from gateway.config.trunk import (
+    REGISTER,
+    DigestSettings,
+    HeaderRuleSettings,
+    RegistrationSettings,
+    Source,
+    SourceRule,
+    trunk_conflicts,
+)
 from gateway.config.values import (
     AbsolutePath,
     AddressPort,
     Flag,
-    Host,
     HostName,
     HostPort,
-    HostRule,
     Identity,
     LedgerUrl,
     Listen,
@@ -43,6 +50,7 @@ from gateway.config.values import (
     Text,
     Whole,
 )
+from gateway.sip.registrar import registered_target
 from policy.directory import NOT_COUNTED, Trunk
 
 DEFAULT_FILE: Final = "callgate.toml"
@@ -56,6 +64,8 @@ TRUNKS_MAX: Final = 1000
 TRUNK_ENTRIES_MAX: Final = 1000
 TLS_NAMES_MAX: Final = 100
 """Each is a certificate in the memory of every worker."""
+HEADER_RULES_MAX: Final = 50
+"""Each costs up to milliseconds on a value made for it (gateway.call.borders)."""
 
 REDIS_SCHEMES: Final = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
 LEDGER_SCHEMES: Final = ("sqlite:///", "postgresql://")
@@ -129,6 +139,9 @@ class SipSettings(Table):
     )
     unknown_source: Literal["reject", "drop"] = Field(
         default="reject", description="a source that no trunk names gets 403, or no answer"
+    )
+    realm: Text = Field(
+        default="callgate", min_length=1, description="realm of digest challenges; a peer's password is for this realm"
     )
     advertise: Text = Field(
         default="", description="host for Via and Contact where the listen address is not what peers see"
@@ -223,13 +236,6 @@ class CreditSettings(Table):
     )
 
 
-class DigestSettings(Table):
-    """Digest authentication of a peer (RFC 8760)."""
-
-    username: Text = Field(min_length=1, description="user name")
-    password: Secret = Field(description="password, or env:NAME or file:PATH")
-
-
 class TrunkSettings(Table):
     """A peer that sends or takes calls."""
 
@@ -239,10 +245,11 @@ class TrunkSettings(Table):
     )
     tenant: Identity | None = Field(default=None, description="tenant that pays for calls from an access trunk")
     tenant_from: Literal["caller"] | None = Field(default=None, description="the owner of the caller's number pays")
-    hosts: tuple[Host, ...] = Field(
+    hosts: tuple[Source, ...] = Field(
         default=(),
         max_length=TRUNK_ENTRIES_MAX,
-        description="sources: address, CIDR or address:port; the most specific wins",
+        description='sources: address, CIDR or address:port, the most specific wins; or "register": wherever the peer '
+        "registers from, by its digest",
     )
     targets: tuple[Target, ...] = Field(
         default=(),
@@ -254,7 +261,14 @@ class TrunkSettings(Table):
         default=None, description="a proxy that calls to the targets go through: their next hop and their Route"
     )
     numbers: Literal["e164", "national"] = Field(default="e164", description="what digits without + are")
-    digest: DigestSettings | None = Field(default=None, description="digest authentication (RFC 8760)")
+    digest: DigestSettings | None = Field(
+        default=None,
+        description="digest authentication (RFC 8760): an access trunk is challenged, and any trunk's challenges are "
+        "answered",
+    )
+    registration: RegistrationSettings | None = Field(
+        default=None, description="register with this carrier, which then sends calls to where it was told"
+    )
     options_ping_s: Whole = Field(
         default=30, ge=0, le=3600, description="OPTIONS to the targets; one that does not answer is tried last; 0: off"
     )
@@ -273,6 +287,28 @@ class TrunkSettings(Table):
     limits: CountedLimitsEntry = Field(
         default=CountedLimitsEntry(), description="limits of calls from an access trunk, for each tenant by itself"
     )
+    trusted: Flag = Field(
+        default=True,
+        description="the peer is believed who calls (P-Asserted-Identity), and told, also where the caller hides it",
+    )
+    sees_addresses: Flag = Field(
+        default=False,
+        description="IP addresses of the other side stand in what the peer is told; else the gate's own does",
+    )
+    number_plus: Flag = Field(default=True, description="the peer is told E.164 numbers with their +")
+    number_prefix: Text = Field(
+        default="",
+        pattern=r"^[0-9*#+]{0,16}$",
+        description="put in front of the numbers that the peer is to call, such as a tech-prefix",
+    )
+    header_rules: tuple[HeaderRuleSettings, ...] = Field(
+        default=(), max_length=HEADER_RULES_MAX, description="what is added, removed and rewritten, in this order"
+    )
+
+    @property
+    def registers(self) -> bool:
+        """Whether the peer is where it has registered from."""
+        return REGISTER in self.hosts
 
 
 class PaymentsSettings(Table):
@@ -395,7 +431,7 @@ def _policy_trunk(trunk: TrunkSettings) -> Trunk:
         role=trunk.role,
         tenant=trunk.tenant or "",
         tenant_from=trunk.tenant_from or "",
-        targets=tuple(target.uri for target in trunk.targets),
+        targets=(registered_target(trunk.name),) if trunk.registers else tuple(target.uri for target in trunk.targets),
         numbers=trunk.numbers,
         prefixes=trunk.prefixes,
         emergency=trunk.emergency,
@@ -513,12 +549,11 @@ def _ledger_conflict(settings: Settings) -> Iterator[Conflict]:
 
 def _trunks(settings: Settings) -> Iterator[Conflict]:
     trunks = settings.trunk
-    each = [(f"trunk[{index}]", trunk) for index, trunk in enumerate(trunks)]
     yield from told(
         _names_twice(trunks),
         _hosts_twice(trunks),
         _unheard_targets(settings),
-        *(rule(key, trunk) for key, trunk in each for rule in (_payer, _carrier_payer, _chooses_calls, _limits)),
+        trunk_conflicts(trunks),
     )
 
 
@@ -532,9 +567,11 @@ def _names_twice(trunks: tuple[TrunkSettings, ...]) -> Iterator[Conflict]:
 
 def _hosts_twice(trunks: tuple[TrunkSettings, ...]) -> Iterator[Conflict]:
     names = dict(readable(trunks, lambda trunk: f'trunk "{trunk.name}"'))
-    owners: dict[HostRule, str] = {}
+    owners: dict[SourceRule, str] = {}
     for index, hosts in readable(trunks, lambda trunk: trunk.hosts):
         for place, rule in enumerate(hosts):
+            if rule == REGISTER:
+                continue
             if rule in owners:
                 yield f"trunk[{index}].hosts[{place}]", f'"{rule}"', f"already a source of {owners[rule]}"
             owners.setdefault(rule, names.get(index, f"trunk[{index}]"))
@@ -552,28 +589,3 @@ def _unheard_targets(settings: Settings) -> Iterator[Conflict]:
     for index, proxy in readable(settings.trunk, lambda trunk: trunk.proxy):
         if proxy is not None and proxy.transport == "tls":
             yield f"trunk[{index}].proxy", f'"{proxy}"', wanted
-
-
-def _paid_by(trunk: TrunkSettings) -> list[str]:
-    return [name for name in ("tenant", "tenant_from") if getattr(trunk, name)]
-
-
-def _payer(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
-    if trunk.role == "access" and len(_paid_by(trunk)) != 1:
-        yield f"{key}.tenant", "", f'access trunk "{trunk.name}" needs either tenant or tenant_from = "caller"'
-
-
-def _carrier_payer(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
-    if trunk.role == "carrier" and (paid_by := _paid_by(trunk)):
-        yield f"{key}.{paid_by[0]}", "", f'carrier trunk "{trunk.name}" has no tenant: its called numbers say who pays'
-
-
-def _chooses_calls(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
-    if trunk.role == "access" and (trunk.prefixes or trunk.emergency):
-        named = "prefixes" if trunk.prefixes else "emergency"
-        yield f"{key}.{named}", "", f'only carriers choose calls, and trunk "{trunk.name}" is an access trunk'
-
-
-def _limits(key: str, trunk: TrunkSettings) -> Iterator[Conflict]:
-    if trunk.role == "carrier" and trunk.limits.model_fields_set:
-        yield f"{key}.limits", "", f'only access trunks have limits, and trunk "{trunk.name}" is a carrier'

@@ -20,6 +20,7 @@ from gateway.credit.client import (
 )
 from gateway.credit.keys import OWNERS_KEY, PartitionKeys
 from gateway.credit.node import run_of
+from gateway.credit.registrations import Registrations
 from gateway.credit.repairs import Repairs
 from gateway.credit.requests import read_tariff
 from gateway.credit.streams import outbox_entry
@@ -65,6 +66,8 @@ class CreditAdmin(Repairs):
         self, url: str, *, partitions: int = 256, timeout_s: float = 5.0, sweep_quiet_s: int = SWEEP_QUIET_S
     ) -> None:
         super().__init__(Client(url, partitions, timeout_s))
+        self.registered = Registrations(self._client)
+        """Where peers have registered from."""
         self._sweep_quiet_s = sweep_quiet_s
         self._swept_run_id = ""
         self._quiet_until_s = time.monotonic() + sweep_quiet_s

@@ -25,8 +25,9 @@ Keys of a partition, N without leading zeros:
 Outside the partitions: ``cg:partitions`` (P), ``cg:owners`` (claims of worker slots, and who is heir
 of one that is gone), ``cg:orders:NODE/SLOT`` (a
 worker's stream), ``cg:directory`` (the version published last), ``cg:epoch`` (the newest epoch begun), ``cg:heard``
-(by worker, the epoch in which it has said all it knows) and ``cg:doubtful`` (partitions with charges said too late for
-the rebuild).  Each is asked for by itself, so in a cluster they may be at different nodes.
+(by worker, the epoch in which it has said all it knows), ``cg:doubtful`` (partitions with charges said too late for
+the rebuild) and ``cg:registered:TRUNK`` (where a peer has registered from).  Each is asked for by itself, so in a
+cluster they may be at different nodes.
 """
 
 from binascii import crc_hqx
@@ -50,6 +51,8 @@ PARTITION_PATTERN: Final = "cg:{p*}:*"
 """What Redis' key permissions call the keys of all partitions (a brace means nothing there)."""
 
 ORDERS_PATTERN: Final = "cg:orders:*"
+
+REGISTERED_PATTERN: Final = "cg:registered:*"
 
 REBUILDING: Final = " rebuilding"
 """Stands behind the number of an epoch in which nothing is granted, and workers say what they know."""
@@ -84,6 +87,11 @@ def slot_of(key: str) -> int:
 def orders_key(worker: str) -> str:
     """The stream of orders for the worker ``node/slot``."""
     return f"cg:orders:{worker}"
+
+
+def registered_key(account: str) -> str:
+    """Where the peer of an account, a trunk, has registered from."""
+    return f"cg:registered:{account}"
 
 
 class PartitionKeys:

@@ -56,6 +56,7 @@ RECOUNT: Final = _load("recount")
 WITHDRAWN: Final = _load("withdrawn")
 LOOK: Final = _load("look")
 ANEW: Final = _load("anew")
+REGISTER: Final = _load("register")
 
 HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 """What a worker calls; loaded at each connection."""
@@ -63,6 +64,8 @@ HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 REPAIR: Final = (OPEN_EPOCH, MARK, CLEAR, RESTORE, RECOUNT, WITHDRAWN)
 """What a rebuild calls, many at once; loaded when it begins."""
 
-ALL: Final = (*HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, INHERIT, INHERITED, LOOK, ANEW)
+ALL: Final = (
+    *HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, INHERIT, INHERITED, LOOK, ANEW, REGISTER,
+)  # fmt: skip
 
 BY_SHA: Final = {script.sha: script for script in ALL}

@@ -26,6 +26,7 @@ from gateway.credit.keys import (
     OWNERS_KEY,
     PARTITION_PATTERN,
     PARTITIONS_KEY,
+    REGISTERED_PATTERN,
 )
 
 UNION: Final = "callgate"
@@ -80,10 +81,11 @@ class Role:
 
 WORKER: Final = Role(
     f"{UNION}-worker",
-    scripts=(*lua.HOT, lua.ADOPT, lua.INHERIT, lua.INHERITED),
+    scripts=(*lua.HOT, lua.ADOPT, lua.INHERIT, lua.INHERITED, lua.REGISTER),
     plain=(
         "script|load", "info", "ping",  # at each connection, and while it is silent
         "get",  # epochs, the number of partitions, the directory's version
+        "hget",  # where peers have registered from
         "zrange",  # calls that an older start left behind
         "hset", "sadd",  # that all is said to a rebuild, and what was said too late for it
         "xadd",  # refused calls
@@ -94,6 +96,7 @@ WORKER: Final = Role(
         PARTITION_PATTERN: BOTH,
         OWNERS_KEY: BOTH,
         ORDERS_PATTERN: BOTH,
+        REGISTERED_PATTERN: BOTH,
         PARTITIONS_KEY: READ,
         DIRECTORY_KEY: READ,
         NEWEST_KEY: READ,

@@ -115,6 +115,11 @@ class Dialog:
         self.remote_target = _target(response, self.remote_target)
         self.route_set = _routes(response)[::-1]
 
+    @property
+    def request_uri(self) -> str:
+        """The Request-URI of a request within the dialog (12.2.1.1)."""
+        return self._fields("", 0).uri
+
     def request(self, method: str) -> RequestFields:
         """The head of a new request within the dialog, with the next CSeq number (12.2.1.1)."""
         self.local_seq += 1

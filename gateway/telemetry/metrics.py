@@ -86,6 +86,12 @@ TARGET_UP: Final = Metric(
     "target_up", "gauge", "1 where every process finds this address of a trunk up.", ("trunk", "target"), fold="min"
 )
 TARGET_PINGS: Final = Metric("target_pings", "counter", "OPTIONS sent to targets, by what came back.", ("result",))
+CREDENTIALS: Final = Metric(
+    "credentials", "counter", "Requests of peers that have to show credentials, by what they showed.", ("result",)
+)
+REGISTERED: Final = Metric(
+    "registered", "gauge", "1 where this gate is registered with the carrier that asks it to.", ("trunk",), fold="sum"
+)
 RECHARGE: Final = Metric("recharge", "counter", "Recharges asked for, by what became of them.", ("result",))
 NOTICES: Final = Metric("notices", "counter", "Messages to tenants, by what became of each try.", ("result",))
 BUILD_INFO: Final = Metric("build_info", "gauge", "Version of the gate; always 1.", ("version",), fold="min")
@@ -116,6 +122,8 @@ METRICS: Final = {
         SIP_PARSE_ERRORS,
         TARGET_UP,
         TARGET_PINGS,
+        CREDENTIALS,
+        REGISTERED,
         RECHARGE,
         NOTICES,
         BUILD_INFO,

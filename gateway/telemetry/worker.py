@@ -33,6 +33,8 @@ class WorkerMetrics:
         self._messages = meter.counter(metrics.SIP_MESSAGES)
         self._retransmissions = meter.counter(metrics.SIP_RETRANSMISSIONS)
         self._parse_errors = meter.counter(metrics.SIP_PARSE_ERRORS)
+        self._credentials = meter.counter(metrics.CREDENTIALS)
+        self._registered = meter.gauge(metrics.REGISTERED)
         self._active = meter.gauge(metrics.CALLS_ACTIVE)
         self._redis_up = meter.gauge(metrics.REDIS_UP)
         self._target_up = meter.gauge(metrics.TARGET_UP)
@@ -45,6 +47,14 @@ class WorkerMetrics:
     def moved(self, result: str) -> None:
         """A peer of another gate's call was asked to follow: ``moved``, ``refused``, ``impossible``."""
         self._moved.inc((result,))
+
+    def credentials(self, result: str) -> None:
+        """A peer had to show credentials: ``right``, ``none``, ``stale``, ``wrong``."""
+        self._credentials.inc((result,))
+
+    def registered(self, trunk: str, there: bool) -> None:
+        """Whether this gate is registered with a carrier."""
+        self._registered.set(int(there), (trunk,))
 
     def tick(self, result: str) -> None:
         """A tick was answered: ``granted``, ``trimmed``, ``refused``, ``away``."""

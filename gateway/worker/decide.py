@@ -1,19 +1,23 @@
 """May this INVITE become a call: the trunk by its source, policy over the directory, then the gate's own limits.
 
 The order lets emergency calls pass every limit (SIP.md 4): policy says first what kind of call it is, and only an
-ordinary one is then counted against calls a second and live calls.
+ordinary one is then counted against calls a second and live calls.  So is a peer that has to show credentials asked for
+them once policy has said that it is no emergency call: a challenge tells nobody what policy thinks of the call.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 
 from gateway.call.intake import call_request
+from gateway.sip.digest import Challenge
 from gateway.sip.events import Flow
 from gateway.sip.message import Request
 from gateway.transport.admission import Gate, Sources
+from gateway.worker.callers import Callers
 from gateway.worker.directory import NEVER_READ
 from gateway.worker.targets import Targets
+from gateway.worker.ways import Ways
 from policy.decide import decide
 from policy.directory import Directory
 from policy.plan import NumberPlan
@@ -26,6 +30,8 @@ class Decider:
 
     ``ordinary_calls()`` (live ones without emergency calls) and ``outbox_full()`` are asked for each ordinary call;
     ``observe(seconds)`` is told how long a decision took; ``within_s`` is how long a call may ring and talk.
+    ``callers`` knows who has to show credentials, ``ways`` where trunks are that register and how each is told numbers;
+    None where no trunk has anything of it.
     """
 
     def __init__(
@@ -42,6 +48,12 @@ class Decider:
         self.outbox_full: Callable[[], bool] = lambda: False
         self.targets: Targets | None = None
         """Who knows the addresses and the order of the routes that policy names."""
+        self.callers: Callers | None = None
+        self.ways: Ways | None = None
+        self.registered_users: Mapping[str, str] = {}
+        """As whom the gate has registered, by carrier."""
+        self.untrusted: Set[str] = frozenset()
+        """Trunks that are not believed who calls (RFC 3325)."""
         self._sources = sources
         self._gate = gate
         self._plan = plan
@@ -49,8 +61,8 @@ class Decider:
         self._observe = observe
         self._within_s = within_s
 
-    def __call__(self, request: Request, flow: Flow, now: float) -> Verdict:
-        """Allow or Deny for one initial INVITE that came on ``flow`` at ``now`` (monotonic seconds)."""
+    def __call__(self, request: Request, flow: Flow, now: float) -> Verdict | Challenge:
+        """What becomes of one initial INVITE that came on ``flow`` at ``now`` (monotonic seconds)."""
         began_s = time.perf_counter()
         verdict = self._decide(request, flow, now)
         targets = self.targets
@@ -59,22 +71,47 @@ class Decider:
         self._observe(time.perf_counter() - began_s)
         return verdict
 
-    def _decide(self, request: Request, flow: Flow, now: float) -> Verdict:
+    def _decide(self, request: Request, flow: Flow, now: float) -> Verdict | Challenge:
         # on a stream the source port is the kernel's choice; the peer's own port stands in its Via (SIP.md 4)
         port = flow.port if flow.transport == "udp" else request.top_via.reply_port
         name = self._sources.trunk(flow.host, port)
+        if self.callers is None:
+            return self._judge(request, name, now)
+        name, challenge = self.callers.identify(request, flow, name, now)
+        if challenge is None:
+            return self._judge(request, name, now)
+        emergency = self._emergency(request, name, now) if name is not None else None
+        return emergency or challenge
+
+    def _judge(self, request: Request, name: str | None, now: float) -> Verdict:
+        """What becomes of a call from the trunk of that name; None: from a source that no trunk names."""
+        verdict = self._ask(request, name, now)
+        if isinstance(verdict, Deny):
+            return verdict
+        if verdict.emergency:
+            return verdict
+        if self.ways is not None and not self.ways.lay(verdict, now):
+            return _refused(verdict, "NOT_REGISTERED")
+        code = self._limit(now)
+        return verdict if code is None else _refused(verdict, code)
+
+    def _emergency(self, request: Request, name: str, now: float) -> Allow | None:
+        """The verdict on an emergency call, which needs no credentials (SIP.md 4); None where it is none."""
+        verdict = self._ask(request, name, now)
+        return verdict if isinstance(verdict, Allow) and verdict.emergency else None
+
+    def _ask(self, request: Request, name: str | None, now: float) -> Verdict:
         trunk = self.directory.trunks.get(name) if name is not None else None
         if trunk is None:
             return Deny(REASONS["UNKNOWN_SOURCE"], trunk=name or "")
-        asked = call_request(request, trunk.name, trunk.role == "access", self._unix_ms(now))
+        user = self.registered_users.get(trunk.name, "")
+        asked = call_request(
+            request, trunk.name, trunk.role == "access", self._unix_ms(now), user, name not in self.untrusted
+        )
         asked.within_s = self._within_s
         verdict = decide(self.directory, self._plan, asked)
-        if isinstance(verdict, Deny):
-            return verdict if self.directory.version != NEVER_READ else _unread(verdict)
-        if verdict.emergency:
-            return verdict
-        code = self._limit(now)
-        return verdict if code is None else _refused(verdict, code)
+        never_read = self.directory.version == NEVER_READ
+        return _unread(verdict) if never_read and isinstance(verdict, Deny) else verdict
 
     def _limit(self, now: float) -> str | None:
         if self.outbox_full():

@@ -40,6 +40,7 @@ from gateway.worker.facts import FactCounter, TrafficCounter
 from gateway.worker.garbage import Garbage
 from gateway.worker.low_credit import LowCredit
 from gateway.worker.orders import follow_orders
+from gateway.worker.peers import Peers, allowed_methods, credentials_of, sources_of, terms_of
 from gateway.worker.plan import Plan
 from gateway.worker.reach import Reach
 from gateway.worker.takeover import Takeover
@@ -92,7 +93,7 @@ class Worker:
         self._snapshot = SnapshotFile(plan.metrics_dir, self._meter)
         deadlines = Deadlines()
         self._clock = Clock(deadlines, self._after_deadlines)
-        sources = Sources({trunk.name: trunk.hosts for trunk in settings.trunk})
+        sources = Sources({trunk.name: sources_of(trunk) for trunk in settings.trunk})
         self._decider = Decider(
             sources,
             Gate(settings.sip.max_calls, settings.sip.max_calls_per_second, settings.sip.workers),
@@ -102,7 +103,8 @@ class Worker:
             within_s=_within_s(_call_settings(settings)),
         )
         sockets, tokens = plan.sockets(), Tokens()
-        self._endpoint = Endpoint(_identity(settings, sockets), deadlines, tokens, _timers(settings))
+        identity, allowed = _identity(settings, sockets), allowed_methods(settings)
+        self._endpoint = Endpoint(identity, deadlines, tokens, _timers(settings), allowed=allowed)
         self._b2bua = B2bua(
             self._endpoint,
             deadlines,
@@ -126,13 +128,14 @@ class Worker:
         low_credit = LowCredit(lambda name: self._b2bua.view(name, self._clock.monotonic()), self._store.submit)
         self._turn.hear_result = low_credit.hear
         self._ladder = self._tap_calls()
+        self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
+        self._peers = self._make_peers(sources)
         self._transport = self._make_transport(sockets, sources)
         self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
         self._decider.targets = self._reach.targets
         self._turn.send = self._transport.send
         self._turn.may_speak = lambda now: False  # there are no sockets yet
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
-        self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
         self._directory = DirectoryWatch(
             plan.ledger_url,
             settings.trunks,
@@ -152,12 +155,20 @@ class Worker:
 
     def _make_transport(self, sockets: Sockets, sources: Sources) -> Transport:
         sip = self._settings.sip
-        drops = sip.unknown_source == "drop"
-        if drops:
-            self._turn.is_unheard = sources.is_stranger
+        drops = self._turn.is_unheard is not None and not self._peers.may_come_from_anywhere
         may_connect = sources.knows if drops else _anyone
         contexts = Contexts(sip.tls) if sip.tls is not None else None
         return Transport(sockets, self._turn, may_connect, contexts, knows=sources.knows)
+
+    def _make_peers(self, sources: Sources) -> Peers:
+        """Who shows credentials, who registers; with ``unknown_source = "drop"`` what others say is not answered."""
+        settings, end = self._settings, self._turn.end
+        peers = Peers(
+            settings, self._b2bua, self._decider, self._admin, self._clock, self._metrics, end, self._plan.slot
+        )
+        if settings.sip.unknown_source == "drop":
+            self._turn.is_unheard = peers.is_stranger(sources)
+        return peers
 
     def _make_store(self, plan: Plan) -> CreditStore:
         observer = StoreObserver(timed=self._metrics.redis, up=self._store_up, sure=self._sure, alert=_alert)
@@ -234,12 +245,13 @@ class Worker:
                 while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
                     await asyncio.sleep(STORE_POLL_S)
         await self._reach.find()
+        await self._peers.start()
         adopted = await self._takeover.at_start()
         await self._transport.open()
         self._turn.may_speak = self._store.is_sure  # not while the slot may be another's (SIP.md 1)
         self._clock.start()
         self._reach.watch()
-        self._do(lambda now: None)  # what adopted calls have to say
+        self._do(self._peers.begin)  # and what adopted calls have to say
         name = f"{self._settings.node.name}/{self._plan.slot}"
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(follow_orders(self._admin, name, self._perform, self._stopping)))
@@ -247,6 +259,7 @@ class Worker:
         if self._plan.slot == 0:
             self._tasks.append(loop.create_task(self._succeed_gone()))
         self._tasks.append(loop.create_task(self._take_over(adopted)))
+        self._tasks += [loop.create_task(each) for each in self._peers.tasks(self._stopping)]
         self._tick()
         self._garbage.settle_down()
         log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
@@ -384,6 +397,7 @@ class Worker:
         self._turn.send = lambda flow, data: None
         await self._transport.close()
         await self._store.stop()
+        await self._peers.close()
         await self._directory.stop()
         await self._admin.close()
         self._snapshot.remove()
@@ -453,4 +467,6 @@ def _call_settings(settings: Settings) -> CallSettings:
         session_expires_s=sip.session_expires_s,
         lease_grace_s=credit.lease_grace_s,
         follow_redirects=sip.follow_redirects,
+        credentials=credentials_of(settings.trunk),
+        terms=terms_of(settings.trunk),
     )

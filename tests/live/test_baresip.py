@@ -41,16 +41,18 @@ class Baresip:
     """One headless baresip with one account, driven over its control port (netstrings with JSON inside)."""
 
     def __init__(
-        self, children: Children, folder: Path, number: str, here: Address, answers: bool, *, more: str = ""
-    ) -> None:
-        """``more`` are further lines of its configuration."""
+        self, children: Children, folder: Path, number: str, here: Address, answers: bool, *, more: str = "",
+        account: str = "",
+    ) -> None:  # fmt: skip
+        """``more`` are further lines of its configuration, ``account`` is its account where it is not the usual one."""
         folder.mkdir()
         self.control = free_port(kind=socket.SOCK_STREAM)
         self.log = folder / "log"
         modules = next(path for path in MODULES if Path(path).is_dir())
         (folder / "config").write_text(CONFIG.format(here=here, modules=modules, control=self.control) + more)
         answer = "answermode=auto;" if answers else ""
-        (folder / "accounts").write_text(f"<sip:{number}@{here}>;regint=0;{answer}audio_codecs=pcmu\n")
+        plain = f"<sip:{number}@{here}>;regint=0;{answer}audio_codecs=pcmu\n"
+        (folder / "accounts").write_text(account or plain)
         program = shutil.which("baresip")
         assert program is not None
         process = children.start([program, "-f", folder], self.log)

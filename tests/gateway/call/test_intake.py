@@ -71,3 +71,21 @@ def test_x_callgate_counts_from_access_trunks_only() -> None:
 def test_a_private_value_is_bounded() -> None:
     asked = call_request(invite("sip:1@gate", "X-Callgate-User: " + "a" * 5000), "pbx", True, 0)
     assert len(asked.x_user) == 256
+
+
+def test_a_carrier_that_calls_the_registered_contact_names_the_number_in_to() -> None:
+    text = INVITE_TO_CONTACT.format(uri="sip:gate@192.0.2.1")
+    request = parse(text.encode())
+    assert isinstance(request, Request)
+    assert call_request(request, "carrier", False, 0, "gate").dialled == "+18005550199"
+    assert call_request(request, "carrier", False, 0, "another").dialled == "gate"
+    other = parse(INVITE_TO_CONTACT.format(uri="sip:+18005550100@192.0.2.1").encode())
+    assert isinstance(other, Request)
+    assert call_request(other, "carrier", False, 0, "gate").dialled == "+18005550100"
+
+
+INVITE_TO_CONTACT = (
+    "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+    "From: <sip:+1425@c>;tag=1\r\nTo: <sip:+18005550199@carrier.example>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n"
+    "Contact: <sip:192.0.2.9>\r\nContent-Length: 0\r\n\r\n"
+)

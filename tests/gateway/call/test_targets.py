@@ -280,9 +280,10 @@ def test_early_dialogs_are_bounded() -> None:
 def test_a_redirect_is_relayed_with_its_contacts() -> None:
     world = World()
     world.caller.invite()
-    contacts = (("Contact", f"<sip:{NUMBER}@10.0.0.4>;q=0.5"), ("Contact", "<sip:other@example.com>"))
+    contacts = (("Contact", "<sip:+14255550111@10.0.0.4>;q=0.5"), ("Contact", "<sip:other@example.com>"))
     world.called.answer("INVITE", 302, headers=contacts)
-    assert world.caller.response(302).all("Contact") == [contacts[0][1], contacts[1][1]]
+    # another number is to be called through the gate, which is what the caller can reach
+    assert world.caller.response(302).all("Contact") == ["<sip:+14255550111@10.0.0.1>;q=0.5", contacts[1][1]]
     assert world.is_clean()
 
 
@@ -451,3 +452,19 @@ def test_a_target_by_tcp_is_called_by_tcp() -> None:
     assert sent.uri == f"sip:{NUMBER}@10.0.0.3:5060;transport=tcp"
     assert sent.top_via.transport == "TCP"
     assert str(sent.contact) == "<sip:10.0.0.1:5060;transport=tcp>"
+
+
+def test_a_peer_that_registered_is_called_by_its_contact_and_reads_the_number_in_to() -> None:
+    routes = (Route("branch", "sip:branch-7@10.0.0.3:5060", NUMBER),)
+    world = World(Options(verdict=allow(routes=routes)))
+    world.talk()
+    invite = world.called.request("INVITE")
+    assert (invite.uri, invite.to.uri) == ("sip:branch-7@10.0.0.3:5060", f"sip:{NUMBER}@10.0.0.3:5060")
+
+
+def test_a_caller_may_give_up_a_call_that_has_no_target_at_all() -> None:
+    world = World(Options(verdict=allow(routes=(Route("carrier", "nowhere", NUMBER),))))
+    world.store.slow = True
+    world.caller.cancel(world.caller.invite())
+    world.run(40)
+    assert world.caller.response(487)

@@ -291,9 +291,7 @@ def test_a_lead_of_a_tick_or_more_is_clamped(tick_s: int, lead_s: float, used_s:
 
 def test_what_is_read_but_not_obeyed_yet_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PBX_PASSWORD", "xyzzy")
-    assert [notice.split(": not obeyed yet, ")[0] for notice in read(TRUNKS).notices] == [
-        "trunk[0].digest",
-    ]
+    assert [notice.split(": not obeyed yet, ")[0] for notice in read(TRUNKS).notices] == []
     assert read(CONTRACT).notices == []
 
 
@@ -376,3 +374,48 @@ def test_a_takeover_that_comes_after_the_sweep_is_told(tmp_path: Path) -> None:
         assert any("takeover_after_s = 10" in notice for notice in notices) == told
     never = settings.parse({"credit": {"lease_grace_s": 1, "takeover_after_s": 0}}, "", tmp_path)
     assert not any("takeover" in notice for notice in never.notices)
+
+
+ACCESS = '[[trunk]]\nname = "p{0}"\nrole = "access"\ntenant = "t"\n'
+CARRIER = '[[trunk]]\nname = "c"\nrole = "carrier"\n'
+DIGEST = 'digest = {{ username = "{0}", password = "x" }}\n'
+REGISTERS = 'hosts = ["register"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "expected"),
+    [
+        (ACCESS + REGISTERS, "trunk[0].digest", "anybody could register"),
+        (CARRIER + REGISTERS + DIGEST, "trunk[0].hosts", "only access trunks"),
+        (ACCESS + 'hosts = ["register", "10.0.0.1"]\n' + DIGEST, "trunk[0].hosts", "alone"),
+        (ACCESS + REGISTERS + 'targets = ["sip:10.0.0.1"]\n' + DIGEST, "trunk[0].targets", "left out"),
+        (ACCESS + DIGEST + ACCESS.replace("p{0}", "q") + DIGEST, "trunk[1].digest.username", "already"),
+        (ACCESS + 'registration = {{ registrar = "sip:c" }}\n' + DIGEST, "trunk[0].registration", "only with carriers"),
+        (CARRIER + 'registration = {{ registrar = "sip:c" }}\n', "trunk[0].registration.address", "needed"),
+        (
+            CARRIER + 'registration = {{ registrar = "sip:a@c", address = "sip:a@c" }}\n',
+            "trunk[0].registration.registrar",
+            "user part",
+        ),
+        (CARRIER + 'registration = {{ registrar = "sip:c", address = "a" }}\n', "trunk[0].registration.address", ""),
+        (CARRIER + 'header_rules = [{{ action = "remove", header = "Via" }}]\n', "trunk[0].header_rules[0]", "SIP"),
+        (CARRIER + 'header_rules = [{{ action = "remove", header = "a b" }}]\n', "trunk[0].header_rules[0].header", ""),
+        (CARRIER + 'number_prefix = "x"\n', "trunk[0].number_prefix", ""),
+    ],
+)
+def test_what_trunks_say_of_callers_has_to_fit(text: str, key: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(text.format("1"))
+    (problem,) = refused.value.problems
+    assert problem.key == key
+    assert expected in problem.expected
+
+
+def test_many_trunks_may_register_and_carriers_share_a_user_name() -> None:
+    settings = read(
+        ACCESS.format(1) + REGISTERS + DIGEST.format("a") + ACCESS.format(2) + REGISTERS + DIGEST.format("b")
+        + CARRIER + DIGEST.format("a") + 'registration = { registrar = "sip:c.example" }\n'
+    )  # fmt: skip
+    assert [trunk.registers for trunk in settings.trunk] == [True, True, False]
+    assert settings.trunks["p1"].targets == ("sip:p1.registered.invalid",)
+    assert settings.notices == []

@@ -46,6 +46,8 @@ MORE = {
     "notices": ("counter", "result"),
     "target_up": ("gauge", "trunk", "target"),
     "target_pings": ("counter", "result"),
+    "credentials": ("counter", "result"),
+    "registered": ("gauge", "trunk"),
 }
 """What is ours beside the contract."""
 

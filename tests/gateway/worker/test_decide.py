@@ -1,18 +1,23 @@
 """Who may call: trunks by source, policy's verdict, and the gate's own limits, which emergency calls pass."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.config.facts import number_plan
 from gateway.config.settings import TrunkSettings
 from gateway.config.values import parse_host_rule
+from gateway.sip.digest import Challenge, Credentials, Guard, Login
 from gateway.sip.events import Flow
-from gateway.sip.message import Request, parse
+from gateway.sip.message import Request, Response, parse
 from gateway.sip.uri import SipUri
 from gateway.transport.admission import Gate, Sources
 from gateway.transport.locate import Located
+from gateway.worker.callers import Callers
 from gateway.worker.decide import Decider
 from gateway.worker.directory import NEVER_READ
 from gateway.worker.targets import Targets
+from gateway.worker.ways import NumberForm, Ways
 from policy.directory import Directory, Tenant, Trunk
 from policy.verdict import Allow, Deny, Verdict
 from rating.deck import load_deck
@@ -61,10 +66,15 @@ class Rig:
         transport: str = "udp",
         via: int = 5060,
     ) -> Verdict:
-        text = INVITE.format(number=number, transport=transport.upper(), via=via)
-        request = parse(text.encode())
+        verdict = self.decide(number, Flow(transport, host, port, 1), via)
+        assert not isinstance(verdict, Challenge)
+        return verdict
+
+    def decide(self, number: str, flow: Flow, via: int = 5060, headers: str = "") -> Verdict | Challenge:
+        text = INVITE.format(number=number, transport=flow.transport.upper(), via=via)
+        request = parse(text.replace("Content-Length", headers + "Content-Length").encode())
         assert isinstance(request, Request)
-        return self.decider(request, Flow(transport, host, port, 1), 10.0)
+        return self.decider(request, flow, 10.0)
 
 
 def code(verdict: Verdict) -> str:
@@ -148,3 +158,131 @@ def test_routes_get_the_order_of_the_moment_emergency_calls_too() -> None:
         verdict = rig.ask(number)
         assert isinstance(verdict, Allow)
         assert [(route.hop, route.proxy) for route in verdict.routes] == [("sip:127.0.0.9:5060", "sip:127.0.0.9")]
+
+
+# who has to show credentials
+
+HERE = Flow("udp", "127.0.0.2", 5060, 1)
+ELSEWHERE = Flow("udp", "198.51.100.9", 5060, 1)
+PASSWORDS = {"pbx": Credentials("pbx", "s3cret"), "branch": Credentials("branch", "other")}
+
+
+class Guarded(Rig):
+    """``pbx`` has to show credentials from its address, ``branch`` from anywhere; ``other`` none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: list[str] = []
+        self._numbers = iter(range(1000))
+        self.decider.callers = Callers(
+            Guard(b"0123456789abcdef", "callgate", PASSWORDS), PASSWORDS, ["branch"],
+            unix_ms=lambda now: 1_760_000_000_000, new_token=self.token, count=self.counted.append,
+        )  # fmt: skip
+        trunks = {**self.decider.directory.trunks, "branch": Trunk("branch", "access", tenant="contoso")}
+        self.decider.directory = replace(self.decider.directory, trunks=trunks)
+
+    def token(self) -> str:
+        return f"t{next(self._numbers)}"
+
+    def shown(self, flow: Flow, name: str, number: str = "+442079460000") -> Verdict | Challenge:
+        """The verdict on an INVITE that answers the challenge to the first."""
+        challenge = self.decide(number, flow)
+        assert isinstance(challenge, Challenge)
+        lines = "".join(f"{each}: {value}\r\n" for each, value in challenge.headers)
+        response = parse(
+            f"SIP/2.0 401 x\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a@b>\r\nTo: <sip:a@b>\r\nCall-ID: x\r\n"
+            f"CSeq: 1 INVITE\r\n{lines}\r\n".encode()
+        )
+        assert isinstance(response, Response)
+        login = Login(PASSWORDS[name], self.token)
+        assert login.learn(response, set())
+        ((header, value),) = login.headers("INVITE", f"sip:{number}@gate")
+        return self.decide(number, flow, headers=f"{header}: {value}\r\n")
+
+
+def test_a_trunk_with_digest_is_challenged_at_its_own_address() -> None:
+    rig = Guarded()
+    challenge = rig.decide("+442079460000", HERE)
+    assert isinstance(challenge, Challenge)
+    assert [name for name, _ in challenge.headers] == ["WWW-Authenticate", "WWW-Authenticate", "Warning", "Reason"]
+    verdict = rig.shown(HERE, "pbx")
+    assert isinstance(verdict, Allow)
+    assert verdict.trunk == "pbx"
+    assert rig.counted == ["none", "none", "right"]
+
+
+def test_credentials_of_another_trunk_do_not_help() -> None:
+    assert isinstance(Guarded().shown(HERE, "branch"), Challenge)
+    assert isinstance(Guarded().shown(ELSEWHERE, "pbx"), Challenge)
+
+
+def test_a_trunk_that_registers_is_known_by_its_credentials_wherever_it_calls_from() -> None:
+    verdict = Guarded().shown(ELSEWHERE, "branch")
+    assert isinstance(verdict, Allow)
+    assert verdict.trunk == "branch"
+
+
+def test_a_challenge_tells_nothing_of_the_call() -> None:
+    rig = Guarded()
+    assert isinstance(rig.decide("+35312345678", HERE), Challenge)  # without a rate
+    assert isinstance(rig.shown(HERE, "pbx", "+35312345678"), Deny)
+
+
+def test_a_trunk_without_digest_and_a_gate_without_registrations_are_as_ever() -> None:
+    assert isinstance(Guarded().decide("+442079460000", Flow("udp", "127.0.0.2", 5099, 1)), Allow)
+    rig = Guarded()
+    assert rig.decider.callers is not None
+    rig.decider.callers._registering = frozenset()
+    assert code(rig.ask(host="127.0.0.9")) == "UNKNOWN_SOURCE"
+
+
+def test_an_emergency_call_shows_no_credentials() -> None:
+    rig = Guarded()
+    verdict = rig.decide("911", HERE)
+    assert isinstance(verdict, Allow)
+    assert verdict.emergency
+    assert isinstance(rig.decide("911", ELSEWHERE), Challenge)  # nobody knows whose it is
+    assert rig.decider.callers is not None
+    rig.decider.callers.registered_at = lambda host, port: "branch"
+    found = rig.decide("911", ELSEWHERE)
+    assert isinstance(found, Allow)
+    assert (found.trunk, found.emergency) == ("branch", True)
+
+
+# where a trunk is, and how it is told numbers
+
+
+def test_a_carrier_is_told_numbers_in_its_own_form() -> None:
+    rig = Rig()
+    rig.decider.ways = Ways(lambda trunk, now: None, {"carrier": NumberForm("0011#", plus=False)})
+    verdict = rig.ask()
+    assert isinstance(verdict, Allow)
+    assert [(route.target, route.number) for route in verdict.routes] == [("sip:127.0.0.3:5090", "0011#442079460000")]
+    emergency = rig.ask("911")
+    assert isinstance(emergency, Allow)
+    assert emergency.routes[0].number == "911"
+
+
+def test_a_route_leads_to_where_the_trunk_has_registered() -> None:
+    rig = Rig()
+    places: dict[str, tuple[str, ...]] = {"carrier": ("sip:192.0.2.7:5060", "sip:192.0.2.8:5060")}
+    rig.decider.ways = Ways(lambda trunk, now: places.get(trunk), {})
+    verdict = rig.ask()
+    assert isinstance(verdict, Allow)
+    assert [route.target for route in verdict.routes] == ["sip:192.0.2.7:5060", "sip:192.0.2.8:5060"]
+    places["carrier"] = ()
+    assert code(rig.ask()) == "NOT_REGISTERED"
+
+
+@pytest.mark.parametrize(
+    ("form", "number", "told"),
+    [
+        (NumberForm(), "+4420", "+4420"),
+        (NumberForm("99"), "+4420", "99+4420"),
+        (NumberForm("", plus=False), "+4420", "4420"),
+        (NumberForm("00", plus=False), "+4420", "004420"),
+        (NumberForm("00", plus=False), "911", "911"),
+    ],
+)
+def test_the_forms_of_numbers(form: NumberForm, number: str, told: str) -> None:
+    assert form.write(number) == told
