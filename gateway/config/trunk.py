@@ -37,11 +37,12 @@ class DigestSettings(Table):
     username: Text = Field(min_length=1, description="user name, of each access trunk another one")
     password: Secret = Field(description="password, or env:NAME or file:PATH")
     algorithms: tuple[Literal["SHA-256", "MD5"], ...] = Field(
-        default=("SHA-256", "MD5"),
+        default=("MD5", "SHA-256"),
         min_length=1,
         max_length=2,
-        description="what an access trunk is challenged with, in this order; others are refused.  Peers that stumble "
-        'over a challenge they do not know, such as SIPp and older baresip, need ["MD5"]',
+        description="what an access trunk is challenged with, in this order; others are refused.  MD5 stands first "
+        "because old peers look at the first challenge alone (SIPp 3.6); those that stumble over one they do not know "
+        'wherever it stands (baresip 1.0) need ["MD5"]',
     )
 
 

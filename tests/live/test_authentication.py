@@ -26,7 +26,7 @@ tenant = "contoso"
 hosts = ["register"]
 digest = { username = "branch", password = "s3cret", algorithms = ["MD5"] }
 """
-ACCESS = 'tenant = "contoso"\ndigest = { username = "pbx", password = "xyzzy", algorithms = ["MD5"] }'
+ACCESS = 'tenant = "contoso"\ndigest = { username = "pbx", password = "xyzzy" }'
 MakeGate = Callable[..., Gate]
 
 
