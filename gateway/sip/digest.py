@@ -43,8 +43,8 @@ CHALLENGES_MAX: Final = 8
 _HASHES: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 """Algorithms by their registered names, the strongest first (RFC 8760 2.3)."""
 
-SERVED: Final = ("SHA-256", "MD5")
-"""What the gate challenges with, in the order of the challenges (RFC 8760 2.3: a client takes the first it knows)."""
+SERVED: Final = ("MD5", "SHA-256")
+"""What the gate challenges with, in this order: peers of before RFC 8760 look at the first challenge alone (SIPp 3.6)."""
 
 _SCHEME: Final = re.compile(rf"{LWS}Digest[ \t]++", re.IGNORECASE).match
 _FIELD: Final = re.compile(rf"{LWS}({TCHAR}++){LWS}={LWS}({QUOTED}|[^\s,\"]++){LWS}(?:,|$)", re.DOTALL)
@@ -186,7 +186,7 @@ class Guard:
         return tuple(("WWW-Authenticate", f"{said}, algorithm={each}{tail}") for each in self._offered(among))
 
     def _offered(self, among: Collection[str]) -> tuple[str, ...]:
-        """The algorithms of these accounts: of one in its own order, of several the strongest first."""
+        """The algorithms of these accounts: of one in its own order, of several in that of SERVED."""
         if len(among) == 1:
             (name,) = among
             return self._algorithms[name]

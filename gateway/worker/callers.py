@@ -67,11 +67,19 @@ class Callers:
         return (account, None) if challenge is None else (name, challenge)
 
     def check_any(self, request: Request, flow: Flow, now: float) -> tuple[str, Challenge | None]:
-        """As :meth:`check`, among all trunks that have credentials."""
-        return self.check(request, flow, self._digests, now)
+        """As :meth:`check`, among all trunks that have credentials; asked in the words of those that register."""
+        return self.check(request, flow, self._digests, now, self._registering or self._digests)
 
-    def check(self, request: Request, flow: Flow, among: Collection[str], now: float) -> tuple[str, Challenge | None]:
-        """The account whose right credentials ``request`` carries, or the challenge that answers it."""
+    def check(
+        self,
+        request: Request,
+        flow: Flow,
+        among: Collection[str],
+        now: float,
+        addressed: Collection[str] | None = None,
+    ) -> tuple[str, Challenge | None]:
+        """The account of ``among`` whose right credentials ``request`` carries, or the challenge that answers it, by
+        the algorithms of those ``addressed``, which are the same whoever asks."""
         now_s = self._unix_ms(now) // 1000
         checked = self._guard.check(request, flow.host, now_s, among)
         self._count(checked.outcome.value)
@@ -80,7 +88,7 @@ class Callers:
         if checked.outcome is Outcome.WRONG:
             self._log(request.method, flow, now_s)
         stale = checked.outcome is Outcome.STALE
-        headers = self._guard.challenge(request, flow.host, self._new_token(), now_s, among, stale=stale)
+        headers = self._guard.challenge(request, flow.host, self._new_token(), now_s, addressed or among, stale=stale)
         return "", Challenge((*headers, *refusal_of(SIP_REASONS["UNAUTHORIZED"])))
 
     def _log(self, method: str, flow: Flow, now_s: int) -> None:

@@ -131,9 +131,9 @@ def test_the_integrity_of_the_body_is_given_where_nothing_else_is_offered() -> N
     assert one["response"] != other["response"]
 
 
-def test_sha_256_is_offered_before_md5() -> None:
+def test_md5_is_offered_first_for_peers_that_look_at_one_challenge_alone() -> None:
     made = Rig().guard.challenge(request(), HOST, "t", NOW_S, ["pbx"])
-    assert [read_fields(value)["algorithm"] for _, value in made] == ["SHA-256", "MD5"]  # type: ignore[index]
+    assert [read_fields(value)["algorithm"] for _, value in made] == ["MD5", "SHA-256"]  # type: ignore[index]
     assert all('qop="auth"' in value and "stale" not in value for _, value in made)
 
 
@@ -157,7 +157,7 @@ def test_md5_is_enough() -> None:
 
 def test_an_account_may_be_kept_to_its_algorithms() -> None:
     shop = Credentials("shop", "x")
-    guard = Guard(KEY, "callgate", {"pbx": PBX, "shop": shop}, {"pbx": ("MD5",), "shop": ("MD5", "SHA-256")})
+    guard = Guard(KEY, "callgate", {"pbx": PBX, "shop": shop}, {"pbx": ("MD5",), "shop": ("SHA-256", "MD5")})
 
     def offered(*among: str) -> list[str]:
         made = guard.challenge(request(), HOST, "t", NOW_S, among)
@@ -165,8 +165,8 @@ def test_an_account_may_be_kept_to_its_algorithms() -> None:
 
     assert [offered("pbx"), offered("shop"), offered("pbx", "shop")] == [
         ["MD5"],
-        ["MD5", "SHA-256"],
         ["SHA-256", "MD5"],
+        ["MD5", "SHA-256"],
     ]
     login = Login(PBX, lambda: "cn")
     assert login.learn(
