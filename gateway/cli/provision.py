@@ -8,7 +8,7 @@ import typer
 from gateway.cli.common import AsJson, ConfigFile, actor, command, load, wait
 from gateway.cli.output import note, print_json
 from gateway.cli.stores import announce_directory, open_ledger
-from gateway.config import later, provisioning
+from gateway.config import provisioning
 from gateway.config.problems import Problem
 from gateway.config.provisioning import Provisioning
 from gateway.config.settings import Settings
@@ -22,14 +22,10 @@ def provision(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Apply a provisioning file: all of it or nothing; applied again it changes nothing.
-
-    Keys that are not obeyed yet are said beside it: they are kept for the release that obeys them.
-    """
+    """Apply a provisioning file: all of it or nothing; applied again it changes nothing."""
     settings = load(config)
     document = provisioning.load(file)
     notices = [str(problem) for problem in trunk_problems(document, settings, str(file))]
-    notices += later.notices(document, str(file))
     if not as_json:
         for notice in notices:
             note(notice)

@@ -59,7 +59,7 @@ def serve(
 def check(config: ConfigFile = None, as_json: AsJson = False) -> int:
     """Validate the settings, reach Redis and ledger, resolve the trunks' names, and read the certificates.
 
-    Keys that are not obeyed yet are said beside it and are no problem.
+    What is not taken literally is said beside it and is no problem.
     """
     file = str(config_files.find_file(config) or "")
     try:

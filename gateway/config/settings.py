@@ -14,7 +14,6 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr
 
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
-from gateway.config import later
 from gateway.config.limits import CountedLimitsEntry
 from gateway.config.problems import read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
@@ -413,7 +412,7 @@ class Settings(Table):
 
 
 def _notices(settings: Settings) -> Iterator[str]:
-    """What is used instead of a setting, and which settings this release reads and does not obey yet."""
+    """What is used instead of a setting."""
     credit = settings.credit
     if settings.renew_lead_s != credit.renew_lead_s:
         given = f"credit.renew_lead_s = {credit.renew_lead_s:g} is not below credit.tick_s = {credit.tick_s}"
@@ -422,7 +421,6 @@ def _notices(settings: Settings) -> Iterator[str]:
         given = f"credit.takeover_after_s = {credit.takeover_after_s:g} and {CLAIM_S} s until a gate is missed"
         swept = "calls of a dead gate end before others take them"
         yield f"{given} are not below credit.lease_grace_s = {credit.lease_grace_s}: {swept}"
-    yield from later.notices(settings, "")
 
 
 def _policy_trunk(trunk: TrunkSettings) -> Trunk:

@@ -44,7 +44,7 @@ _HASHES: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"
 """Algorithms by their registered names, the strongest first (RFC 8760 2.3)."""
 
 SERVED: Final = ("MD5", "SHA-256")
-"""What the gate challenges with, in this order: peers of before RFC 8760 look at the first challenge alone (SIPp 3.6)."""
+"""What the gate challenges with, in this order: peers older than RFC 8760 look at the first one alone (SIPp 3.6)."""
 
 _SCHEME: Final = re.compile(rf"{LWS}Digest[ \t]++", re.IGNORECASE).match
 _FIELD: Final = re.compile(rf"{LWS}({TCHAR}++){LWS}={LWS}({QUOTED}|[^\s,\"]++){LWS}(?:,|$)", re.DOTALL)

@@ -23,7 +23,6 @@ from gateway.call.headers import CROSSING, END_TO_END_OPTIONS, Crossing
 from gateway.call.states import drawing
 from gateway.cli.app import app
 from gateway.config.describe import Key, keys
-from gateway.config.later import LATER
 from gateway.config.problems import table_of
 from gateway.config.provisioning import Provisioning
 from gateway.config.settings import Settings
@@ -111,18 +110,6 @@ def key_table(model: type[BaseModel]) -> str:
 
 def _default(key: Key) -> str:
     return "required" if key.required else code(key.default)
-
-
-def later_table() -> str:
-    """Every key that is not obeyed yet, the values that need no notice, and what happens meanwhile."""
-
-    def rows() -> Iterator[Row]:
-        for each in LATER:
-            also = ", ".join(code(name) for name in each.also)
-            named = " · ".join(code(str(value)) for value in each.fine or () if value is not None)
-            yield f"{code(each.key)}{f' with {also}' if also else ''}", named or "its default", each.meanwhile
-
-    return table(("key", "what needs no notice", "until it is obeyed"), rows())
 
 
 # metrics, reasons, rules
@@ -315,7 +302,6 @@ BLOCKS: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
     "gateway/config/README.md": {
         "settings": lambda: key_table(Settings),
         "provisioning": lambda: key_table(Provisioning),
-        "later": later_table,
     },
     "gateway/settlement/README.md": {"events": event_table},
     "gateway/settlement/reports/README.md": {"usage-columns": usage_column_table},

@@ -192,17 +192,6 @@ def test_check_reads_the_certificates_and_asks_the_name_servers_of_the_settings(
     assert "No such file" in problem["expected"]
 
 
-def test_check_says_which_keys_are_not_obeyed_yet(provisioned: Shell) -> None:
-    digest = 'digest = { username = "u", password = "p" }\n'
-    (provisioned.folder / "callgate.toml").write_text(SETTINGS + digest)
-    notice = "trunk[1].digest: not obeyed yet, nobody is challenged: hosts alone say who may call"
-    done = provisioned("check")
-    assert done.out.endswith("all is well\n")
-    assert done.err == f"callgate: {notice}\n"
-    done = provisioned("check", "--json")
-    assert (done.document["ok"], done.document["notices"], done.err) == (True, [notice], "")
-
-
 def test_check_tells_wrong_keys(shell: Shell) -> None:
     (shell.folder / "callgate.toml").write_text("[sip]\nworkers = 0\n")
     (problem,) = shell("check", "--json", status=1).document["problems"]

@@ -55,7 +55,7 @@ def provision(shell: Shell, *lines: str) -> None:
     text = (shell.folder / "tenants.toml").read_text()
     keys = "\n".join(['rate_deck = "standard"', *lines])
     (shell.folder / "changed.toml").write_text(text.replace('rate_deck = "standard"', keys, 1))
-    assert "not obeyed yet" not in shell("provision", "changed.toml").err
+    shell("provision", "changed.toml")
 
 
 def test_a_test_message_reaches_everybody_and_says_whom_it_does_not(shell: Shell, receiver: Receiver) -> None:

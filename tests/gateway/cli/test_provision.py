@@ -4,8 +4,6 @@ import gzip
 
 import pytest
 
-from gateway.config import later
-
 from .conftest import DECK, PROVISIONING, Shell
 
 
@@ -62,25 +60,6 @@ def test_a_rule_for_unassigned_numbers_that_leads_nowhere_is_mentioned(shell: Sh
     (shell.folder / "tenants.toml").write_text(PROVISIONING + rules)
     (notice,) = shell("provision", "tenants.toml").err.splitlines()
     assert 'tenant[0].unassigned[3].target = "nobody": expected a user or service number of this tenant' in notice
-
-
-def test_keys_that_are_not_obeyed_yet_are_said_each_once(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("tenant[].limits.spend_per_day", "tenant[].user[].spend_limit_per_month")
-    lines = tuple(later.Later(name, "nothing but the balance bounds what is spent") for name in names)
-    monkeypatch.setattr(later, "LATER", lines)
-    users = "".join(f'[[tenant.user]]\nid = "u{n}"\nspend_limit_per_month = "2{n}.00"\n' for n in range(3))
-    limits = 'rate_deck = "standard"\nlimits = { max_calls = 5, spend_per_day = "200.00" }'
-    (shell.folder / "tenants.toml").write_text(PROVISIONING.replace('rate_deck = "standard"', limits) + users)
-    spent = "not obeyed yet, nothing but the balance bounds what is spent"
-    notices = [
-        f'tenants.toml: tenant[0].limits.spend_per_day = "200.00": {spent}',
-        f'tenants.toml: tenant[0].user[1].spend_limit_per_month = "20.00": {spent} (and 2 more such keys)',
-    ]
-    for words in (("--dry-run",), ()):
-        done = shell("provision", "tenants.toml", *words)
-        assert done.err.splitlines() == [f"callgate: {notice}" for notice in notices]
-    done = shell("provision", "tenants.toml", "--json")
-    assert (done.document["notices"], done.document["changes"], done.err) == (notices, [], "")
 
 
 def test_a_file_whose_keys_are_all_obeyed_has_no_notice(shell: Shell) -> None:

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from gateway.config import settings
 from gateway.config.describe import keys
-from gateway.config.later import LATER, covered
 from gateway.config.problems import table_of
 from gateway.config.provisioning import Provisioning
 from gateway.config.settings import Settings
@@ -60,8 +59,7 @@ def attributes_read(path: Path) -> set[str]:
 
 
 def test_every_key_is_obeyed_by_some_room() -> None:
-    """A key that no room reads would be a promise that nobody keeps, unless it is said to be for later."""
+    """A key that no room reads would be a promise that nobody keeps."""
     read = set().union(*(attributes_read(path) for path in ROOMS if path.parent.name != "config"))
     unread = {name for name in fields(Settings) if name.partition(".")[2] not in read}
-    said = {key.replace("[]", "") for each in LATER for key in covered(each)}
-    assert {name.removesuffix("_micros") for name in unread} <= said
+    assert unread == set()

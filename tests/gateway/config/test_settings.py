@@ -289,12 +289,6 @@ def test_a_lead_of_a_tick_or_more_is_clamped(tick_s: int, lead_s: float, used_s:
     assert bool(found.notices) is (used_s != lead_s)
 
 
-def test_what_is_read_but_not_obeyed_yet_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PBX_PASSWORD", "xyzzy")
-    assert [notice.split(": not obeyed yet, ")[0] for notice in read(TRUNKS).notices] == []
-    assert read(CONTRACT).notices == []
-
-
 @pytest.mark.parametrize(
     ("rule", "address", "port", "matches"),
     [
