@@ -54,7 +54,7 @@ STORES_WAIT_S: Final = 3.0
 OPEN_WAIT_S: Final = 10.0
 """How long it waits for the settler to make a Redis ready that answers and is new or was lost: until then ordinary
 calls would be refused, and a settler that starts on a busy machine has tables to make first.  Then emergency calls at
-least have to pass."""
+least have to pass.  Without the ledger nobody makes it ready, and it is not waited for."""
 
 STORE_POLL_S: Final = 0.05
 """How often a start looks whether Redis is ready."""
@@ -241,7 +241,7 @@ class Worker:
             async with asyncio.timeout(STORES_WAIT_S):
                 await self._directory.read.wait()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(OPEN_WAIT_S):
+            async with asyncio.timeout(OPEN_WAIT_S if self._directory.read.is_set() else 0):
                 while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
                     await asyncio.sleep(STORE_POLL_S)
         await self._reach.find()

@@ -71,7 +71,9 @@ def test_every_command_does_its_work(signed_in: Shell, guarded: Guarded) -> None
     run = signed_in
     run("provision", "tenants.toml")
     assert run("reconcile", "--repair", "--json").document["clean"], "a new Redis is opened by hand"
-    again = (run.folder / "tenants.toml").read_text() + '[[tenant]]\nid = "fabrikam"\nrate_deck = "standard"\n'
+    limits = 'rate_deck = "standard"\nlimits = { spend_per_day = "200.00" }'
+    again = (run.folder / "tenants.toml").read_text().replace('rate_deck = "standard"', limits, 1)
+    again += '[[tenant]]\nid = "fabrikam"\nrate_deck = "standard"\n'
     (run.folder / "tenants.toml").write_text(again)
     run("provision", "tenants.toml")
     for tenant in ("contoso", "fabrikam"):
@@ -85,6 +87,7 @@ def test_every_command_does_its_work(signed_in: Shell, guarded: Guarded) -> None
     day = datetime.now(UTC).date().isoformat()
     guarded.watcher.hset(Keyspace(PARTITIONS).tenant("contoso").counters, f"closed +88 {day}", 1)
     assert run("limits", "contoso", "--release", "range/+88", "--json").document["closed"] == []
+    run("limits", "contoso", "--release", "tenant/day")
     assert run("reconcile", "--json").document["clean"]
     leave_a_charge(guarded, "c0")
     assert run("reconcile", "--repair", "--json").document["rebuilt"]["calls_kept"] == 1
