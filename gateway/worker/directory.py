@@ -77,6 +77,8 @@ class DirectoryWatch:
         """Whether the last question was answered."""
         self.read = asyncio.Event()
         """Set once a directory has been read from the ledger."""
+        self.missed = asyncio.Event()
+        """Set when the ledger gave no answer; one that is being upgraded does answer."""
 
     def start(self) -> None:
         """Use the snapshot, or where there is none the trunks alone, and begin to read.
@@ -140,8 +142,10 @@ class DirectoryWatch:
         except LedgerError as error:
             if isinstance(error, LedgerBehind):
                 self._say_behind()
-            elif self.ledger_up or version is None:
-                log.warning("ledger away", error=str(error), doing="deciding by the directory read last")
+            else:
+                self._our_loop.call_soon_threadsafe(self.missed.set)
+                if self.ledger_up or version is None:
+                    log.warning("ledger away", error=str(error), doing="deciding by the directory read last")
             self.ledger_up = False
             raise
         self.ledger_up = True

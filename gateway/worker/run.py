@@ -1,14 +1,15 @@
 """A worker process from its plan to its exit status.
 
 It is ready once it knows its tenants: from the ledger, or from the directory that was kept for such a start.  Until
-then it hears SIP all the same, lets emergency calls pass and refuses the others with 503.
+then it hears SIP all the same, lets emergency calls pass and refuses the others with 503.  Where the ledger is away,
+who waits for the gate is told that it hears calls (SIP.md 4); that not all is well ``/readyz`` says.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.telemetry import logs
 from gateway.worker.ending import Ending
@@ -23,11 +24,15 @@ async def run_worker(plan: Plan, ending: Ending, say_ready: Callable[[], None]) 
     worker = Worker(plan, ending)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, worker.write_ladders)
     await worker.start()
-    await _first(worker.knows_tenants, worker.fenced, ending.drain)
-    if not worker.fenced.is_set() and not ending.drain.is_set():
+    over = (worker.fenced, ending.drain)
+    await _first(worker.knows_tenants, worker.ledger_missed, *over)
+    if not worker.knows_tenants.is_set() and not _any(over):
+        say_ready()
+        await _first(worker.knows_tenants, *over)
+    if not _any(over):
         plan.ready_file.write_text(f"{os.getpid()}\n", encoding="ascii")
         say_ready()
-    await _first(worker.fenced, ending.drain)
+    await _first(*over)
     with contextlib.suppress(FileNotFoundError):
         plan.ready_file.unlink()
     if worker.has_heir:
@@ -46,6 +51,10 @@ async def run_worker(plan: Plan, ending: Ending, say_ready: Callable[[], None]) 
         await worker.drain()
     await worker.stop()
     return 0
+
+
+def _any(events: Iterable[asyncio.Event]) -> bool:
+    return any(event.is_set() for event in events)
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -150,6 +150,7 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self.knows_tenants = asyncio.Event()  # there is a directory to decide by, read now or kept from before
+        self.ledger_missed = self._directory.missed
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
 
@@ -249,6 +250,7 @@ class Worker:
         adopted = await self._takeover.at_start()
         await self._transport.open()
         self._turn.may_speak = self._store.is_sure  # not while the slot may be another's (SIP.md 1)
+        self.ledger_missed.clear()  # a ledger that was only slower than this start is no reason to go on without it
         self._clock.start()
         self._reach.watch()
         self._do(self._peers.begin)  # and what adopted calls have to say

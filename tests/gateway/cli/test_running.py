@@ -141,17 +141,17 @@ options_ping_s = 0
 
 
 def test_a_gate_that_never_read_a_directory_is_not_ready(shell: Shell) -> None:
-    """It hears SIP, for emergency calls; all others it would have to refuse with 503."""
+    """It hears SIP, for emergency calls, and says so; all others it would have to refuse, so /readyz says no."""
     ledger = shell.folder / "data" / "ledger.sqlite3"
     ledger.mkdir(parents=True)
     gate = Running(shell, ready=False)
-    until(lambda: b"accepting calls" in (shell.folder / "serve.log").read_bytes())
+    gate.say_ready()
+    assert b"accepting calls" in (shell.folder / "serve.log").read_bytes()
     with pytest.raises(urllib.error.HTTPError) as refused:
         gate.api("GET", "/readyz")
     with refused.value as answer:
         assert "has not read its directory yet" in json.load(answer)["detail"]
     ledger.rmdir()
-    gate.say_ready()
     gate.wait_until_ready()
     assert gate.end() == 0
 
