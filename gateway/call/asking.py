@@ -104,5 +104,7 @@ def learn(leg: "Leg", response: Response, answered: "set[tuple[str, str]]") -> b
     if credentials is None:
         return False
     if leg.login is None:
-        leg.login = Login(credentials, leg.call.core.new_token)
+        settings = leg.call.core.settings
+        refused_realm = settings.realm if leg.trunk in settings.guarded else ""
+        leg.login = Login(credentials, leg.call.core.new_token, refused_realm)
     return leg.login.learn(response, answered)

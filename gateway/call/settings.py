@@ -20,6 +20,8 @@ class CallSettings:
     called side that names the same number at another address is dialled, else it is relayed to the caller.
     ``failover_s`` after its first target a call goes on to no other.
     ``credentials`` are what the gate shows peers that ask, ``terms`` what they are believed and shown, by trunk.
+    Of the trunks ``guarded`` the gate takes the same credentials for right: it challenges for them in ``realm``, so it
+    answers no challenge of that realm with them, and none at all of who calls by such a trunk.
     """
 
     node: str = "gate-1"
@@ -33,6 +35,8 @@ class CallSettings:
     lease_grace_s: int = 30
     follow_redirects: bool = False
     credentials: Mapping[str, Credentials] = field(default_factory=dict, repr=False)
+    guarded: frozenset[str] = frozenset()
+    realm: str = ""
     terms: Mapping[str, TrunkTerms] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,14 @@ lives, in a memory that is bounded: where it is full, the oldest nonces are over
 An unknown user gets the same answer as a wrong password, after the same work.  ``stale`` is said only of credentials
 that are right but for their nonce: they show that the peer knows the password, so it need not be asked for it again.
 
+Counts are each worker's own, so a nonce is used up in the worker that counted it.  A peer's address and the Call-ID
+lead to the same worker, but who speaks to the private port of another one may use a copied request there once more,
+from the same address and with the same Call-ID.  What was made before a process began is over for it, since it does
+not know the counts: a restart gives nobody a second use.
+
+A gate whose peers show it a password answers nobody's challenge with that password in its own realm: whoever is given
+a nonce of the gate could hand it back as a challenge of its own, and would be told the answer.
+
 As a client the gate takes the strongest algorithm that a challenge offers, whatever the order of the challenges, and
 goes on with the nonce it got, one count higher each time.
 """
@@ -122,7 +130,7 @@ class Guard:
     ``key`` signs nonces, at least 16 random bytes that all workers share.  ``accounts`` are credentials by the name of
     the account, a trunk; each user name stands once.  ``algorithms`` are those of SERVED that an account may use, in
     the order of its challenges; all where it is left out.  ``now_s`` is Unix seconds everywhere, since nonces go from
-    one worker to another.
+    one worker to another; ``began_s`` is when this process began, and what is older is stale.
     """
 
     def __init__(
@@ -131,6 +139,7 @@ class Guard:
         realm: str,
         accounts: Mapping[str, Credentials],
         algorithms: Mapping[str, tuple[str, ...]] | None = None,
+        began_s: int = 0,
     ) -> None:
         self._algorithms = {name: (algorithms or {}).get(name, SERVED) for name in accounts}
         self._key = key
@@ -143,7 +152,8 @@ class Guard:
         }
         self._nobody = {algorithm: digest(algorithm, "", realm, key.hex()) for algorithm in SERVED}
         self._counts: OrderedDict[str, int] = OrderedDict()
-        self._over_until_s = 0
+        self._first_s = began_s + 1
+        self._over_until_s = began_s
 
     def check(self, request: Request, host: str, now_s: int, among: Collection[str]) -> Checked:
         """Whether ``request``, which came from the address ``host``, carries right credentials of one of the accounts.
@@ -180,7 +190,8 @@ class Guard:
     ) -> Headers:
         """The headers of a 401 to ``request``, which may be of one of the accounts ``among``; ``token`` is fresh
         letters and digits, at most 32 (RFC 7616 3.3)."""
-        nonce = self._nonce(f"{now_s:08x}{token}", request.call_id, host)
+        # one of the very second of the start would look like one of the process before: it is said to be of the next
+        nonce = self._nonce(f"{max(now_s, self._first_s):08x}{token}", request.call_id, host)
         said = f'Digest realm={quote(self._realm)}, nonce="{nonce}", qop="auth"'
         tail = ", stale=true" if stale else ""
         return tuple(("WWW-Authenticate", f"{said}, algorithm={each}{tail}") for each in self._offered(among))
@@ -267,12 +278,14 @@ def answer_to(algorithm: str, secret: str, method: str, fields: Mapping[str, str
 class Login:
     """The gate's credentials towards one peer, and the nonces that it goes on with, one for each realm behind it.
 
-    ``new_token`` gives fresh words for client nonces.
+    ``new_token`` gives fresh words for client nonces.  A challenge of the realm ``refused_realm`` is not answered: the
+    one that the gate challenges in itself, where it takes these very credentials for right.
     """
 
-    __slots__ = ("_credentials", "_new_token", "_realms")
+    __slots__ = ("_credentials", "_new_token", "_realms", "_refused_realm")
 
-    def __init__(self, credentials: Credentials, new_token: Callable[[], str]) -> None:
+    def __init__(self, credentials: Credentials, new_token: Callable[[], str], refused_realm: str = "") -> None:
+        self._refused_realm = refused_realm
         self._credentials = credentials
         self._new_token = new_token
         self._realms: dict[tuple[str, str], _Realm] = {}
@@ -281,18 +294,24 @@ class Login:
         """Take the challenges of a 401 or 407; False where asking again is no use (RFC 3261 22.1).
 
         ``answered`` is the request's own, empty at first: the realms that have challenged it.  One that does so a
-        second time has refused the credentials, unless it says that its nonce is stale.
+        second time has refused the credentials, unless it says that its nonce is stale.  Of more realms than
+        CHALLENGES_MAX the oldest is forgotten.
         """
         asks, answers = _HEADERS_OF[response.status]
         strongest = _strongest(response.all(asks))
+        if self._refused_realm:
+            strongest.pop(self._refused_realm, None)
         for realm, fields in strongest.items():
             key = (answers, realm)
             if key in answered and fields.get("stale", "").lower() != "true":
                 return False
-            if len(answered) >= CHALLENGES_MAX or len(self._realms) >= CHALLENGES_MAX:
+            if len(answered) >= CHALLENGES_MAX:
                 return False
             answered.add(key if key not in answered else (answers, f"{realm} {len(answered)}"))
+            self._realms.pop(key, None)  # the newest stands last
             self._realms[key] = _Realm(fields, self._credentials)
+            if len(self._realms) > CHALLENGES_MAX:
+                del self._realms[next(iter(self._realms))]
         return bool(strongest)
 
     @property

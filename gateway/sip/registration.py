@@ -48,6 +48,7 @@ class Registration:
     """Keeps one registration up; ``tell(there, why)`` hears after each try whether it is, and why it failed.
 
     ``new_token`` gives fresh words: Call-ID, tag, and the jitter of new tries.  Owns its transactions.
+    A challenge in ``refused_realm`` is not answered (gateway.sip.digest.Login).
     """
 
     def __init__(
@@ -58,13 +59,16 @@ class Registration:
         deadlines: Deadlines,
         new_token: Callable[[], str],
         tell: Callable[[bool, str], None],
+        refused_realm: str = "",
     ) -> None:
         self._wanted = wanted
         self._endpoint = endpoint
         self._deadlines = deadlines
         self._new_token = new_token
         self._tell = tell
-        self._login = None if credentials is None else Login(credentials, new_token)
+        self._credentials = credentials
+        self._refused_realm = refused_realm
+        self._login: Login | None = None
         self._call_id = new_token()
         self._cseq = 0
         self._expires_s = wanted.expires_s
@@ -78,8 +82,10 @@ class Registration:
         self._uri = str(SipUri(registrar.host, registrar.port, scheme=registrar.scheme))
 
     def start(self, now: float) -> None:
-        """Register, and again whenever it is time."""
+        """Register, and again whenever it is time; a nonce of the last time is worth a try, until one failed."""
         self._answered, self._raised = set(), False
+        if self._credentials is not None and (self._login is None or self._failures):
+            self._login = Login(self._credentials, self._new_token, self._refused_realm)
         self._send(now)
 
     def _send(self, now: float) -> None:

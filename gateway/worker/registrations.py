@@ -15,6 +15,7 @@ from gateway.sip.registration import Registration, Wanted
 from gateway.sip.uri import SipUri, escape_user, parse_uri
 from gateway.telemetry.logs import get_logger
 from gateway.telemetry.worker import WorkerMetrics
+from gateway.worker.guarded import guarded_of
 
 log = get_logger("worker")
 
@@ -67,6 +68,7 @@ class Registrations:
     ) -> None:
         self._metrics = metrics
         self._there: dict[str, tuple[bool, str]] = {}
+        guarded = guarded_of(settings.trunk)
         self._all = [
             Registration(
                 wanted(trunk, settings),
@@ -75,6 +77,7 @@ class Registrations:
                 deadlines,
                 b2bua.new_token,
                 lambda there, why, name=trunk.name: self._note(name, there, why),  # type: ignore[misc]
+                settings.sip.realm if trunk.name in guarded else "",
             )
             for trunk in settings.trunk
             if trunk.registration is not None

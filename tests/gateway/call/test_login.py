@@ -187,3 +187,37 @@ def test_after_the_answer_talk_is_paid_as_ever() -> None:
     gate.caller.send(dialog, "BYE")
     gate.run(1)
     assert gate.store.available("contoso") == 1_000_000_000 - 3_000_000
+
+
+def reflecting() -> CallSettings:
+    """The gate challenges both trunks in the realm ``carrier.example``, and takes these credentials for right."""
+    both = {"pbx": GATE_USER, "carrier": GATE_USER}
+    return replace(SETTINGS, credentials=both, guarded=frozenset(both), realm="carrier.example")
+
+
+@pytest.mark.parametrize("method", ["BYE", "INVITE"])
+def test_who_calls_is_not_shown_the_credentials_that_it_has_to_show_itself(method: str) -> None:
+    """A host that hands a challenge of the gate's back to it would be told the answer, in any realm."""
+    gate = world(replace(reflecting(), realm="callgate"))
+    _, called = gate.talk()
+    picky = Picky(gate.caller, (method,))
+    gate.called.send(called, method, body=REPLY if method == "INVITE" else b"")
+    gate.run(1)
+    assert [outcome for _, outcome in picky.outcomes] == [Outcome.NONE]
+
+
+def test_a_pbx_that_is_called_is_not_answered_in_the_gates_own_realm() -> None:
+    gate = world(reflecting())
+    picky = Picky(gate.called, ("INVITE",))
+    gate.caller.invite()
+    assert [outcome for _, outcome in picky.outcomes] == [Outcome.NONE]
+    assert gate.caller.response(500)
+
+
+@pytest.mark.parametrize("change", [{"guarded": frozenset({"pbx"})}, {"realm": "callgate"}])
+def test_a_carrier_and_a_pbx_with_a_realm_of_its_own_are_answered(change: dict[str, object]) -> None:
+    """The carrier may be a gate like this one, with the same realm."""
+    gate = world(replace(reflecting(), **change))  # type: ignore[arg-type]
+    picky = Picky(gate.called, ("INVITE",))
+    gate.talk()
+    assert [outcome for _, outcome in picky.outcomes] == [Outcome.NONE, Outcome.RIGHT]

@@ -354,3 +354,33 @@ def test_two_challenges_in_one_line() -> None:
 
 def test_a_password_does_not_show() -> None:
     assert "s3cret" not in repr(PBX)
+
+
+def test_a_nonce_is_not_used_again_after_a_restart() -> None:
+    rig = Rig()
+    used, unused = rig.answered(), rig.answered(call_id="c2")
+    assert rig.outcome(used) is Outcome.RIGHT
+    rig.guard = Guard(KEY, "callgate", {"pbx": PBX}, began_s=NOW_S)  # in the very second of that nonce
+    assert rig.outcome(used) is Outcome.STALE
+    assert rig.outcome(unused) is Outcome.STALE
+    # one that it makes itself is fresh from the first moment on, also for a worker that began before
+    anew = rig.answered(call_id="c3")
+    assert rig.outcome(anew) is Outcome.RIGHT
+    assert Guard(KEY, "callgate", {"pbx": PBX}).check(anew, HOST, NOW_S, ["pbx"]).outcome is Outcome.RIGHT
+
+
+def test_a_challenge_in_the_realm_that_is_refused_is_not_answered() -> None:
+    login = Login(PBX, lambda: "cn", "callgate")
+    own = 'WWW-Authenticate: Digest realm="callgate", nonce="1", qop="auth"'
+    assert not login.learn(challenge(own), set())
+    assert login.learn(challenge(own, 'WWW-Authenticate: Digest realm="pbx", nonce="2", qop="auth"'), set())
+    assert [read_fields(value)["realm"] for _, value in login.headers("INVITE", "sip:b")] == ["pbx"]  # type: ignore[index]
+
+
+def test_the_oldest_of_many_realms_is_forgotten_and_a_known_one_never_refused() -> None:
+    login = Login(PBX, lambda: "cn")
+    for number in [*range(12), 11, 4]:
+        asked = f'WWW-Authenticate: Digest realm="r{number}", nonce="n", qop="auth"'
+        assert login.learn(challenge(asked), set())
+    realms = [read_fields(value)["realm"] for _, value in login.headers("INVITE", "sip:b")]  # type: ignore[index]
+    assert realms == ["r5", "r6", "r7", "r8", "r9", "r10", "r11", "r4"]

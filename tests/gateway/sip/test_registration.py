@@ -168,3 +168,31 @@ def test_an_answer_that_does_not_name_us_gives_what_was_asked(contact: str) -> N
     heard = len(rig.heard)
     rig.run(3500)
     assert len(rig.heard) == heard
+
+
+def test_a_carrier_that_names_another_realm_each_time_is_answered_for_good() -> None:
+    rig = Rig()
+    for number in range(12):
+        rig.guard = Guard(b"0123456789abcdef", f"realm{number}", {"gate": USER})
+        rig.run(3600)
+        assert rig.told[-1] == (True, "")
+
+
+def test_after_a_failure_nothing_of_an_old_challenge_is_shown() -> None:
+    rig = Rig()
+    rig.answers.append((403, ()))
+    rig.run(3600)
+    assert (True, "403 Forbidden") in rig.told
+    assert rig.told[-1] == (True, "")
+    refused = next(number for number, request in enumerate(rig.heard) if number > 1 and request.get("Authorization"))
+    assert rig.heard[refused + 1].get("Authorization") is None
+
+
+def test_a_challenge_in_the_realm_of_the_gate_itself_is_a_failure_where_it_is_refused() -> None:
+    rig = Rig()
+    rig.registration = Registration(
+        WANTED, USER, rig.gate, rig.deadlines, rig.token, lambda *told: rig.told.append(told), "carrier.example"
+    )
+    rig.registration.start(rig.now)
+    rig.run(0)
+    assert rig.told == [(True, ""), (False, "401 Unauthorized")]
