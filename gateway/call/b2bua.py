@@ -82,7 +82,7 @@ class B2bua:
         self.endpoint = endpoint
         self.deadlines = deadlines
         self.settings = settings
-        self.borders = Borders(settings.terms, endpoint.identity.host)
+        self.borders = Borders(settings.terms, endpoint.identity)
         self.wall_ms = wall_ms
         self.new_token = new_token
         self.legs: dict[str, Leg] = {}
@@ -152,6 +152,10 @@ class B2bua:
         early, self._early = self._early, None
         for event in early or ():
             self.handle(event, now)
+
+    def may_know(self, tag: str) -> bool:
+        """Whether a leg of a live call has this tag from the gate; of one that is yet to be adopted nobody knows."""
+        return tag in self.legs or self._early is not None
 
     @property
     def asks(self) -> bool:

@@ -19,11 +19,12 @@ from functools import lru_cache, partial
 from typing import Final, Literal
 
 from gateway.call.headers import CROSSING, FILTERS, NEVER, PRIVATE_PREFIX, Headers
-from gateway.sip.address import parse_name_addr
+from gateway.sip.address import parse_name_addr, write_display
 from gateway.sip.errors import BadMessage, BadUri
 from gateway.sip.grammar import canonical
+from gateway.sip.identity import Identity
 from gateway.sip.message import Message, Request, Response
-from gateway.sip.uri import parse_uri
+from gateway.sip.uri import SipUri, escape_user, parse_uri
 from policy.patterns import Bounds, PatternError, check_pattern
 
 REWRITTEN_MAX: Final = 256
@@ -38,6 +39,9 @@ HIDDEN_MAX: Final = 8192
 
 VALUES_CACHED: Final = 2048
 """Values remembered with their addresses hidden: a PBX names itself and its users again and again."""
+
+_UNNAMED: Final = r"\1\2 -"
+"""Who warns, where that is not told: ``callgate`` is the gate alone, whose reasons programs read."""
 
 ANONYMOUS: Final = '"Anonymous" <sip:anonymous@anonymous.invalid>'
 """Who calls, where that is to be hidden (RFC 3323 4.1.1.3)."""
@@ -74,6 +78,8 @@ _HOST: Final = r"(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0
 _PLACE: Final = re.compile(rf"(sips?:(?:[^@\s<>\"]{{0,128}}@)?){_HOST}(?![\w.\-])", re.IGNORECASE)
 _LITERAL: Final = re.compile(rf"(?<![\w.]){_HOST}(?![\w.\-])")
 _AGENT: Final = re.compile(r"(^|,\s*)([0-9]{3})[ \t]+[^\s,\"]+(?=[ \t]+\")")
+_OWN_AGENT: Final = re.compile(r"(^|,\s*)([0-9]{3})[ \t]+callgate(?=[ \t]+\")", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*").fullmatch
 _GROUP: Final = re.compile(r"\$(?:([0-9])|\{([0-9])\})")
 
 Filter = Callable[[str], str]
@@ -146,7 +152,7 @@ class Border:
         self._plus = target.plus
         rules = (*source.arriving, *target.leaving)
         self._added = [(rule.header, rule.value) for rule in rules if rule.action == "add"]
-        self._filters: dict[str, Filter] = dict(FILTERS)
+        self._filters: dict[str, Filter] = dict(FILTERS) | {"Warning": _disown}
         if self._hides:
             self._filters |= dict.fromkeys(PLACES, self._hide)
             self._filters |= {"Reason": self._scrub, "Warning": self._scrub_warning}
@@ -207,16 +213,18 @@ class Border:
         """Reason headers that are handed on by themselves, of a CANCEL or of a BYE before the answer."""
         return tuple([(name, self._scrub(value)) for name, value in values]) if self._hides else values
 
-    def contacts(self, response: Response, number: str) -> Headers:
+    def contacts(self, response: Response, number: str, contact: Callable[[str], str]) -> Headers:
         """The Contacts of a 3xx that is relayed: further numbers, to be called by way of the gate.
 
-        A Contact that names the number called itself would lead back here, in a circle: it is left out.
+        ``contact(user)`` is the gate's own Contact value with this user part, escaped, with its ``<>``.  A Contact
+        that names the number called itself would lead back here, in a circle: it is left out, and so is what has no
+        number or cannot be read.  So there may be none left.
         """
         values = response.values("Contact")
         if not self._hides:
             return [("Contact", value) for value in values]
-        hidden = [(value, _hidden(value, self._host)) for value in values]
-        return [("Contact", own) for value, own in hidden if own == value or not _is_same(value, number)]
+        shown = [_by_way_of_the_gate(value, number, contact) for value in values]
+        return [("Contact", value) for value in shown if value]
 
     def _hide(self, value: str) -> str:
         return _hidden(value, self._host) if len(value) <= HIDDEN_MAX else ""
@@ -225,24 +233,27 @@ class Border:
         return _LITERAL.sub(self._host, value) if len(value) <= HIDDEN_MAX else ""
 
     def _scrub_warning(self, value: str) -> str:
-        return self._scrub(_AGENT.sub(r"\1\2 callgate", value)) if len(value) <= HIDDEN_MAX else ""
+        return self._scrub(_AGENT.sub(_UNNAMED, value)) if len(value) <= HIDDEN_MAX else ""
 
 
 class Borders:
     """All borders of a gate, each made when it is first crossed; ``terms`` by trunk, those left out are the default."""
 
-    def __init__(self, terms: Mapping[str, TrunkTerms], host: str) -> None:
+    def __init__(self, terms: Mapping[str, TrunkTerms], identity: Identity) -> None:
         self._terms = terms
-        self._host = host
-        self._known: dict[tuple[str, str], Border] = {}
+        self._identity = identity
+        self._known: dict[tuple[str, str, str], Border] = {}
 
-    def between(self, source: str, target: str) -> Border:
-        """The border that a message from trunk ``source`` to trunk ``target`` crosses."""
-        known = self._known.get((source, target))
+    def between(self, source: str, target: str, towards: str) -> Border:
+        """The border that a message from trunk ``source`` to trunk ``target``, at the address ``towards``, crosses:
+        a peer is told the gate's host of its own address family."""
+        identity = self._identity
+        host = identity.host if identity.other is None else identity.towards(towards).host
+        known = self._known.get((source, target, host))
         if known is None:
             terms = self._terms
-            known = Border(terms.get(source, DEFAULT), terms.get(target, DEFAULT), self._host)
-            self._known[source, target] = known
+            known = Border(terms.get(source, DEFAULT), terms.get(target, DEFAULT), host)
+            self._known[source, target, host] = known
         return known
 
 
@@ -285,9 +296,20 @@ def _is_private(request: Request) -> bool:
     return bool(asked) and any(word.strip() in PRIVACY for word in asked.split(";"))
 
 
-def _is_same(contact: str, number: str) -> bool:
+def _disown(value: str) -> str:
+    """A Warning of the other side in nobody's name, where it uses the gate's."""
+    return _OWN_AGENT.sub(_UNNAMED, value)
+
+
+def _by_way_of_the_gate(value: str, number: str, contact: Callable[[str], str]) -> str:
+    """A Contact with the gate's own place instead of an address, with its transport; empty: not to be shown."""
     try:
-        uri = parse_uri(parse_name_addr(contact).uri)
+        named = parse_name_addr(value)
+        uri = parse_uri(named.uri)
     except (BadMessage, BadUri):
-        return False
-    return getattr(uri, "user", "").lstrip("+") == number.lstrip("+")
+        return ""
+    if not isinstance(uri, SipUri) or not (_ADDRESS(uri.host) or "maddr" in uri.params):
+        return value
+    if not uri.user or uri.user.lstrip("+") == number.lstrip("+"):
+        return ""
+    return f"{write_display(named.display)}{contact(escape_user(uri.user))}{named.raw_params}"

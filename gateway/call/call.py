@@ -299,20 +299,22 @@ class Call:
     def relay_failure(self, event: Failed, now: float) -> None:
         """No target took the call: the caller gets the last one's answer."""
         response = event.response
-        self._end(Ending(event.reason.code, event.status, "callee"), "failed", now)
+        contacts: list[tuple[str, str]] = []
+        status = event.status
+        if response is not None and status < 400:
+            contacts = self.caller.contacts(response)
+            status = status if contacts else 480  # a redirect to nowhere is no answer to a caller
+        self._end(Ending(event.reason.code, status, "callee"), "failed", now)
         if response is None:
             own = event.reason.code != "FAR_END"
             added = refusal_headers(event.reason) if own else relayed_headers(event.status, has_reason=False)
             self.caller.refuse(event.status, None, added, now)
             return
-        border = self.caller.border
-        headers = border.cross(response)
-        if response.status < 400:
-            headers += border.contacts(response, self.verdict.number)
-        else:
-            headers += relayed_headers(event.status, response.get("Reason") is not None)
-        reason = response.reason if event.status == response.status else None
-        self.caller.refuse(event.status, reason, headers, now, response.body)
+        headers = self.caller.border.cross(response) + contacts
+        if status >= 400:
+            headers += relayed_headers(status, response.get("Reason") is not None)
+        reason = response.reason if status == response.status else None
+        self.caller.refuse(status, reason, headers, now, response.body)
 
     def give_up(self, event: GaveUp, now: float) -> None:
         """The caller does not want the call any more (RFC 3261 9.2, 15.1.2)."""

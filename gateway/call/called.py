@@ -75,9 +75,9 @@ class Attempt:
         self.call_id = call_id
         self.tag = tag
         borders, access = self.core.borders, leg.call.verdict.trunk
-        self.told = borders.between(access, route.trunk)
+        self.told = borders.between(access, route.trunk, target.flow.host)
         """What this target is told of the caller, and below the caller of it."""
-        self.tells = borders.between(route.trunk, access)
+        self.tells = borders.between(route.trunk, access, leg.call.caller.flow.host)
         self.branch = branch
         self.from_ = ""
         """Who calls, as this target is told: From without its tag."""

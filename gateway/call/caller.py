@@ -15,7 +15,9 @@ from gateway.call.headers import Headers, supported
 from gateway.call.leg import RESUMED_FORK, Leg
 from gateway.call.refusals import reasons_of
 from gateway.call.session_timer import Duty
+from gateway.call.targets import contact_beside
 from gateway.sip.dialog import Dialog
+from gateway.sip.digest import Credentials
 from gateway.sip.events import Flow
 from gateway.sip.message import Request, Response
 from gateway.sip.transaction import ServerTransaction
@@ -61,6 +63,11 @@ class CallerLeg(Leg):
     def trunk(self) -> str:
         """The trunk the call came in by."""
         return self.call.verdict.trunk
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """None for who has to show the gate its own: it calls, and could be anybody before it has."""
+        return None if self.trunk in self.call.core.settings.guarded else super().credentials
 
     @property
     def border(self) -> Border:
@@ -114,6 +121,15 @@ class CallerLeg(Leg):
             body=response.body, now=now,
         )  # fmt: skip
         self.watch(now)
+
+    def contacts(self, response: Response) -> Headers:
+        """The Contacts of a redirect as this peer may be told them: places of the other side become the gate's."""
+        call, endpoint = self.call, self.call.core.endpoint
+
+        def own(user: str) -> str:
+            return contact_beside(self.request.uri, endpoint.contact(self.flow, user))
+
+        return self.border.contacts(response, call.verdict.number, own)
 
     def refuse(
         self,

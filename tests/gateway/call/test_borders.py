@@ -11,12 +11,14 @@ from gateway.call.borders import (
     REWRITTEN_MAX,
     RULE_BOUNDS,
     Border,
+    Borders,
     HeaderRule,
     RuleError,
     TrunkTerms,
     check_rule,
 )
 from gateway.call.settings import CallSettings
+from gateway.sip.identity import Identity
 from gateway.sip.message import Message, Request
 from gateway.sip.uri import parse_uri
 from tests.gateway.call.world import CALLER, NUMBER, OFFER, REPLY, Options, World, allow, both_targets
@@ -119,7 +121,7 @@ def test_a_signed_identity_and_the_body_are_not_touched() -> None:
         ("Reply-To", "<sip:a@10.0.0.2.example.com>", "<sip:a@10.0.0.2.example.com>"),
         ("Reason", 'Q.850;cause=41;text="10.0.0.2 down"', 'Q.850;cause=41;text="10.0.0.1 down"'),
         ("Warning", '399 10.0.0.2:5060 "no 192.168.1.2", 307 pbx.local "x"',
-         '399 callgate "no 10.0.0.1", 307 callgate "x"'),
+         '399 - "no 10.0.0.1", 307 - "x"'),
         ("Subject", "10.0.0.2", "10.0.0.2"),
         ("Diversion", f"<sip:a@10.0.0.2>;x={'y' * HIDDEN_MAX}", None),
     ],
@@ -162,7 +164,51 @@ def test_a_redirect_to_the_number_called_itself_is_not_shown_to_lead_back_here()
         ("Contact", "<sip:a@b.c>"),
     )
     gate.called.answer("INVITE", 302, headers=contacts)
-    assert gate.caller.response(302).all("Contact") == ["<sip:+1425@10.0.0.1>", "<sip:a@b.c>"]
+    assert gate.caller.response(302).all("Contact") == ["<sip:+1425@10.0.0.1:5060>", "<sip:a@b.c>"]
+
+
+@pytest.mark.parametrize(
+    ("contact", "told"),
+    [
+        ("<sip:+1425@10.0.0.4:5099;transport=tcp>;q=0.5", "<sip:+1425@10.0.0.1:5060>;q=0.5"),
+        ('"A B" <sips:+1425@[2001:db8::4]>;expires=60', '"A B" <sip:+1425@10.0.0.1:5060>;expires=60'),
+        ("<sip:+1425@proxy.example;maddr=10.0.0.4>", "<sip:+1425@10.0.0.1:5060>"),
+        ("<tel:+1425>", "<tel:+1425>"),
+    ],
+)
+def test_a_redirect_leads_by_the_gates_own_way(contact: str, told: str) -> None:
+    """A port or transport of the stranger with the gate's host would lead nowhere."""
+    gate = world()
+    gate.caller.invite()
+    gate.called.answer("INVITE", 302, headers=(("Contact", contact),))
+    assert gate.caller.response(302).all("Contact") == [told]
+
+
+@pytest.mark.parametrize("contact", [f"<sip:{NUMBER}@10.0.0.4>", "<sip:10.0.0.4>", "nonsense", ""])
+def test_a_redirect_of_which_nothing_is_left_is_480(contact: str) -> None:
+    gate = world()
+    gate.caller.invite()
+    gate.called.answer("INVITE", 302, headers=(("Contact", contact),) if contact else ())
+    answer = gate.caller.response(480)
+    assert answer.get("Contact") is None
+    assert "FAR_END" in (answer.get("Warning") or "")
+    assert gate.store.available("contoso") == 1_000_000_000
+
+
+@pytest.mark.parametrize("sees", [True, False])
+@pytest.mark.parametrize("agent", ["10.0.0.5", "callgate", "CallGate"])
+def test_a_far_side_does_not_speak_in_the_gates_name(agent: str, sees: bool) -> None:
+    gate = world(pbx=TrunkTerms(sees_addresses=sees))
+    gate.caller.invite()
+    gate.called.answer("INVITE", 486, headers=(("Warning", f'399 {agent} "NO_CREDIT: far side"'),))
+    own = [value for value in gate.caller.response(486).all("Warning") if value.startswith("399 callgate ")]
+    assert [value.partition('"')[2][:7] for value in own] == ["FAR_END"]
+
+
+def test_a_peer_is_told_the_gates_host_of_its_own_address_family() -> None:
+    gate = Borders({}, Identity("10.0.0.1", 5060, other=Identity("2001:db8::1", 5060)))
+    for towards, shown in (("10.0.0.3", "10.0.0.1"), ("2001:db8::3", "[2001:db8::1]")):
+        assert gate.between("pbx", "carrier", towards)._hide("<sip:+1@10.0.0.2:5080>") == f"<sip:+1@{shown}>"
 
 
 @pytest.mark.parametrize("shown", [True, False])
