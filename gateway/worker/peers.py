@@ -24,6 +24,7 @@ from gateway.worker.callers import Callers
 from gateway.worker.decide import Decider
 from gateway.worker.registrar import Registrar
 from gateway.worker.registrations import Registrations, registered_users
+from gateway.worker.strangers import is_stranger
 from gateway.worker.ways import NumberForm, Ways
 
 NONCE_KEY_FILE: Final = "nonce-key"
@@ -44,6 +45,7 @@ class Peers:
         end_turn: Callable[[float], None],
         slot: int,
     ) -> None:
+        self._knows_tag = b2bua.may_know
         self._registrar: Registrar | None = None
         self._registrations: Registrations | None = None
         if slot == 0:
@@ -95,13 +97,10 @@ class Peers:
             await self._registrar.close()
 
     def is_stranger(self, sources: Sources) -> Callable[[bytes, Flow], bool]:
-        """Which messages are not even answered with ``unknown_source = "drop"``: of those that no trunk names, not who
-        has registered, and no REGISTER."""
+        """Which messages are not even answered with ``unknown_source = "drop"``: of those that no trunk names, what
+        belongs to no live call, is not from who has registered, and does not ask to be (gateway.worker.strangers)."""
         registrar = self._registrar
-        if registrar is None:
-            return sources.is_stranger
-        heard = registrar.is_heard
-        return lambda data, flow: sources.is_stranger(data, flow) and not heard(data, flow.host, flow.port)
+        return is_stranger(sources, self._knows_tag, None if registrar is None else registrar.is_bound)
 
     @property
     def may_come_from_anywhere(self) -> bool:
@@ -158,7 +157,7 @@ def _callers(settings: Settings, b2bua: B2bua, clock: Clock, metrics: WorkerMetr
     algorithms = {trunk.name: trunk.digest.algorithms for trunk in settings.trunk if trunk.digest is not None}
     key = kept_secret(settings.data_dir / NONCE_KEY_FILE, "node.data_dir").encode()
     return Callers(
-        Guard(key, settings.sip.realm, accounts, algorithms),
+        Guard(key, settings.sip.realm, accounts, algorithms, began_s=clock.unix_ms(clock.monotonic()) // 1000),
         accounts,
         [trunk.name for trunk in settings.trunk if trunk.registers],
         unix_ms=clock.unix_ms,

@@ -73,9 +73,9 @@ class Registrar:
         name = self._sources.get((host, port))
         return name if name is not None and live(self._bindings[name], self._unix_ms(self._monotonic())) else None
 
-    def is_heard(self, data: bytes, host: str, port: int) -> bool:
-        """Whether a message from a source that no trunk names is for the registrar, or from who registered there."""
-        return data.startswith(b"REGISTER ") or (host, port) in self._sources
+    def is_bound(self, host: str, port: int) -> bool:
+        """Whether a peer has registered from this source."""
+        return (host, port) in self._sources
 
     def _take(self, name: str, text: str) -> None:
         if self._texts[name] == text:

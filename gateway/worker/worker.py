@@ -38,6 +38,7 @@ from gateway.worker.directory import NEVER_READ, DirectoryWatch
 from gateway.worker.ending import Ending
 from gateway.worker.facts import FactCounter, TrafficCounter
 from gateway.worker.garbage import Garbage
+from gateway.worker.guarded import guarded_of
 from gateway.worker.low_credit import LowCredit
 from gateway.worker.orders import follow_orders
 from gateway.worker.peers import Peers, allowed_methods, credentials_of, sources_of, terms_of
@@ -470,5 +471,7 @@ def _call_settings(settings: Settings) -> CallSettings:
         lease_grace_s=credit.lease_grace_s,
         follow_redirects=sip.follow_redirects,
         credentials=credentials_of(settings.trunk),
+        guarded=guarded_of(settings.trunk),
+        realm=sip.realm,
         terms=terms_of(settings.trunk),
     )
