@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from gateway.call.refusals import refusal_headers
 from gateway.credit.admin import StoreError
 from gateway.credit.registrations import Registrations
 from gateway.sip.endpoint import Endpoint
@@ -20,6 +21,7 @@ from gateway.sip.registrar import Bindings, Registered, decode, encode, live, re
 from gateway.sip.transaction import ServerTransaction
 from gateway.telemetry.logs import get_logger
 from gateway.worker.callers import Callers
+from policy.reasons import REASONS
 
 POLL_S: Final = 0.5
 """How often the bindings that other workers have heard are read."""
@@ -57,6 +59,9 @@ class Registrar:
         self._texts: dict[str, str] = dict.fromkeys(self._names, "")
         self._bindings: dict[str, Bindings] = dict.fromkeys(self._names, ())
         self._sources: dict[tuple[str, int], str] = {}
+        self._changed = dict.fromkeys(self._names, 0)
+        """How often this worker changed the bindings of each account."""
+        self._failed = False
         self._pending: set[asyncio.Task[None]] = set()
 
     # where peers are
@@ -86,17 +91,34 @@ class Registrar:
         }
 
     async def read(self) -> None:
-        """Read what is bound; before Redis answers nothing is.  Raises StoreError."""
+        """Read what is bound; before Redis answers nothing is.  Raises StoreError.
+
+        What this worker changed while the answer was under way is newer than the answer, which is not taken then.
+        """
+        before = dict(self._changed)
         for name, text in zip(self._names, await self._store.registrations(self._names), strict=True):
-            self._take(name, text)
+            if self._changed[name] == before[name]:
+                self._take(name, text)
 
     async def follow(self, stopping: asyncio.Event) -> None:
-        """Read what other workers have heard until ``stopping`` is set."""
+        """Read what other workers have heard until ``stopping`` is set; a fault is logged, and the next read tried."""
         while not stopping.is_set():
             with contextlib.suppress(StoreError):
-                await self.read()
+                await self._read_whatever_happens()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), POLL_S)
+
+    async def _read_whatever_happens(self) -> None:
+        try:
+            await self.read()
+        except StoreError:
+            raise
+        except Exception:
+            if not self._failed:  # twice a second is too often to say it
+                log.exception("reading registrations caused a fault")
+            self._failed = True
+        else:
+            self._failed = False
 
     # REGISTER
 
@@ -124,6 +146,9 @@ class Registrar:
         except StoreError as error:
             log.warning("registration not stored", trunk=name, error=str(error))
             answer = None
+        except Exception:
+            log.exception("a registration caused a fault", trunk=name)
+            answer = Registered(500, refusal_headers(REASONS["INTERNAL"]))
         now = self._monotonic()
         if answer is None:
             self._refuse(transaction, "REGISTRAR_AWAY", now)
@@ -149,6 +174,7 @@ class Registrar:
         return None
 
     def _tell(self, name: str, text: str) -> None:
+        self._changed[name] += 1
         before = [binding.target for binding in self._bindings[name]]
         self._take(name, text)
         after = [binding.target for binding in self._bindings[name]]

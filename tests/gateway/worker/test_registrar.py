@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from gateway.call.b2bua import B2bua
 from gateway.call.settings import CallSettings
 from gateway.credit.admin import CreditAdmin
 from gateway.credit.embedded import EmbeddedRedis
+from gateway.credit.registrations import Registrations
 from gateway.sip.deadlines import Deadlines
 from gateway.sip.digest import Credentials, Guard, Login
 from gateway.sip.endpoint import ALLOWED, Endpoint, Identity
@@ -212,3 +213,64 @@ async def test_a_question_by_a_method_inside_no_dialog_is_481_as_ever(admin: Cre
     side = Side(admin)
     text = REGISTER.format(branch="x", call_id="i1", cseq=1, headers="").replace("REGISTER", "INFO")
     assert (await side.hear(text)).status == 481
+
+
+class Slow(Registrations):
+    """A store whose answer to the next read of all is under way until it is let in, or that breaks."""
+
+    def __init__(self, store: Registrations) -> None:
+        self._store = store
+        self.held, self.let_in = asyncio.Event(), asyncio.Event()
+        self.holds = self.breaks = False
+        self.reads = 0
+
+    async def registrations(self, accounts: Sequence[str]) -> list[str]:
+        self.reads += 1
+        if self.breaks:
+            raise UnicodeDecodeError("utf-8", b"?", 0, 1, "nobody expects it")
+        found = await self._store.registrations(accounts)
+        if self.holds:
+            self.holds = False
+            self.held.set()
+            await self.let_in.wait()
+        return found
+
+    async def put_registration(self, account: str, read: str, text: str, life_ms: int) -> str | None:
+        return await self._store.put_registration(account, read, text, life_ms)
+
+
+async def test_an_answer_that_is_older_than_a_change_is_not_taken(admin: CreditAdmin) -> None:
+    side, pbx = Side(admin), Pbx()
+    slow = side.registrar._store = Slow(admin.registered)
+    await pbx.register(side, "<sip:branch@192.0.2.7:5061>")
+    slow.holds = True
+    reading = asyncio.create_task(side.registrar.read())
+    await slow.held.wait()
+    await pbx.register(side, "*", expires="0")
+    slow.let_in.set()
+    await reading
+    assert side.targets() == ()
+    await side.registrar.read()
+    assert side.targets() == ()
+
+
+async def test_a_fault_is_answered_with_500_and_ends_no_reading(
+    admin: CreditAdmin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.worker.registrar.POLL_S", 0.01)
+    side, pbx, stopping = Side(admin), Pbx(), asyncio.Event()
+    slow = side.registrar._store = Slow(admin.registered)
+    slow.breaks = True
+    following = asyncio.create_task(side.registrar.follow(stopping))
+    answer = await pbx.register(side)
+    assert answer.status == 500
+    assert "INTERNAL" in (answer.get("Warning") or "")
+    async with asyncio.timeout(10):
+        while slow.reads < 4:
+            await asyncio.sleep(0.01)
+        slow.breaks = False
+        await Pbx(call_id="r2").register(Side(admin))
+        while not side.targets():
+            await asyncio.sleep(0.01)
+    stopping.set()
+    await following
