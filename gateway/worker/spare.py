@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.telemetry.logs import get_logger
-from policy.directory import Directory, User
+from policy.directory import Coming, Directory, User
 from rating.deck import Deck
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Raised when Directory changes so that an older spare cannot be used."""
 
 SNAPSHOT_FILE: Final = "directory.snapshot"
@@ -32,6 +32,9 @@ REST_S: Final = 0.002
 _FIELDS: Final = ("version", "trunks", "tenants", "service_numbers", "failure_policy", "facts")
 """Written as they are; the rest is made from them, from users and from decks."""
 
+Key = tuple[str, int]
+"""A deck that is kept: its name, and the Unix milliseconds from which on it will hold; 0 for the one in use."""
+
 log = get_logger("worker")
 
 
@@ -40,17 +43,19 @@ class Spare:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._written: dict[str, Deck] = {}
+        self._written: dict[Key, Deck] = {}
 
     def save(self, directory: Directory) -> None:
         """Write what is new.  Raises OSError."""
-        for name, deck in directory.decks.items():
-            if self._written.get(name) is not deck:
-                _write(self._deck_file(name), [deck.name, deck.currency], deck.rows())
-        self._written = dict(directory.decks)
+        decks = {(name, 0): deck for name, deck in directory.decks.items()}
+        decks |= {(name, at_ms): deck for name, coming in directory.coming.items() for at_ms, deck in coming}
+        for key, deck in decks.items():
+            if self._written.get(key) is not deck:
+                _write(self._deck_file(key), [deck.name, deck.currency], deck.rows())
+        self._written = decks
         fields = {name: getattr(directory, name) for name in _FIELDS}
-        _write(self._folder / SNAPSHOT_FILE, [fields, list(directory.decks)], directory.users.values())
-        used = {self._deck_file(name) for name in directory.decks}
+        _write(self._folder / SNAPSHOT_FILE, [fields, list(decks)], directory.users.values())
+        used = {self._deck_file(key) for key in decks}
         for file in self._folder.glob("deck-*.snapshot"):
             if file not in used:
                 file.unlink(missing_ok=True)
@@ -68,22 +73,29 @@ class Spare:
 
     def _load(self, file: Path) -> Directory:
         parts = _read(file)
-        fields, names = next(parts)
+        fields, keys = next(parts)
         users: list[User] = list(parts)
+        coming: dict[str, tuple[Coming, ...]] = {}
+        for name, at_ms in keys:  # in the order in which they follow
+            if at_ms:
+                coming[name] = (*coming.get(name, ()), Coming(at_ms, self._load_deck((name, at_ms))))
         return Directory(
             **fields,
             users={(user.tenant_id, user.id): user for user in users},
             users_by_number={user.number: user for user in users if user.number},
-            decks={name: self._load_deck(name) for name in names},
+            decks={name: self._load_deck((name, 0)) for name, at_ms in keys if not at_ms},
+            coming=coming,
         )
 
-    def _load_deck(self, name: str) -> Deck:
-        parts = _read(self._deck_file(name))
+    def _load_deck(self, key: Key) -> Deck:
+        parts = _read(self._deck_file(key))
         own_name, currency = next(parts)
         return Deck(own_name, currency, parts)
 
-    def _deck_file(self, name: str) -> Path:
-        return self._folder / f"deck-{sha256(name.encode()).hexdigest()[:16]}.snapshot"
+    def _deck_file(self, key: Key) -> Path:
+        name, at_ms = key
+        text = f"{name}\0{at_ms}" if at_ms else name
+        return self._folder / f"deck-{sha256(text.encode()).hexdigest()[:16]}.snapshot"
 
 
 def _write(path: Path, head: list[Any], things: Iterable[Any]) -> None:

@@ -1,12 +1,13 @@
 """The spare of the directory: written in pieces, decks beside it, read back whole or not at all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.config.facts import policy_facts
 from gateway.worker.spare import PIECE, SNAPSHOT_FILE, Spare
-from policy.directory import Directory, Tenant, Trunk, User
+from policy.directory import Coming, Directory, Tenant, Trunk, User
 from policy.unassigned import UnassignedRule
 from rating.deck import Deck, RateRow
 from rating.tariff import Tariff
@@ -77,3 +78,21 @@ def test_without_one_of_its_decks_it_is_none(tmp_path: Path) -> None:
     assert Spare(tmp_path).load() is None
     file.unlink()
     assert Spare(tmp_path).load() is None
+
+
+def test_the_decks_that_will_follow_are_kept_too(tmp_path: Path) -> None:
+    """A restart without the ledger would go on with the old price for ever."""
+    spare = Spare(tmp_path)
+    coming = {"standard": (Coming(1_000, deck("standard", 2)), Coming(2_000, deck("standard", 3)))}
+    spare.save(replace(directory(1, deck("standard"), deck("other")), coming=coming))
+    found = Spare(tmp_path).load()
+    assert found is not None
+    assert [*found.decks] == ["standard", "other"]
+    assert {name: [(at_ms, [*each.rows()]) for at_ms, each in some] for name, some in found.coming.items()} == {
+        name: [(at_ms, [*each.rows()]) for at_ms, each in some] for name, some in coming.items()
+    }
+    spare.save(directory(2, coming["standard"][0].deck))
+    assert len([*tmp_path.glob("deck-*")]) == 1
+    again = Spare(tmp_path).load()
+    assert again is not None
+    assert ([*again.decks["standard"].rows()], again.coming) == ([*deck("standard", 2).rows()], {})
