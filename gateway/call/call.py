@@ -193,6 +193,10 @@ class Call:
         if refusal.code == "FENCED":
             self.happen(Happening.FENCED, Stopped(None, REASONS["FENCED"]), now)
         elif self.money.refuse(refusal, now):
+            if self.state is State.RESERVING and (cheaper := self.money.reserve_by_own_price()) is not None:
+                self._first = cheaper if self._first is not None else None
+                self.core.submit(cheaper)
+                return
             self.core.tell(Ticked("refused"))
             if self.state is State.RESERVING:
                 reason = REASONS.get(refusal.code, REASONS["INTERNAL"])
@@ -273,6 +277,9 @@ class Call:
         money = self.money
         self._answer = event
         self.caller.choose(event.fork, event.response)
+        if not money.can_begin(self.core.wall_ms(now)):  # dearer by now, and no more was there to be reserved
+            self.happen(Happening.STOPPED, Stopped(None, REASONS["NO_CREDIT"]), now)
+            return
         self.answered_ms = self.core.wall_ms(now)
         self.clock.wait(Bell.SETUP, now + ANSWER_WAIT_S)
         self.clock.wait(Bell.LONGEST, now + money.longest_s)

@@ -14,11 +14,14 @@ Minutes of pools pay before money does, where policy names any: the store says w
 
 Where the price changes while a call may ring or talk, the first tick is reserved by a ceiling and the answer fixes the
 tariff to the call's end (rating.schedule): what is held is then looked at anew, and the store told with the answer.
+Where money does not reach for the ceiling the INVITE's own price is reserved: most calls are answered by it.  One that
+is answered by a dearer price, whose first increment is not held, does not begin (:meth:`Reservation.can_begin`).
 
 Calls that nobody pays for (emergency, on-net, free numbers) have no paid-until and are never cut for credit.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -51,6 +54,9 @@ _FLOOR_SLACK_MS: Final = 1e-4
 """Added before milliseconds are floored: the difference of two floats may fall a rounding error short of a whole."""
 
 
+_TOO_DEAR: Final = frozenset({"NO_CREDIT", "LIMIT_SPEND"})
+"""Refusals that a lower price may not meet."""
+
 OVERDUE_WAIT_S: Final = 4.0
 """How long a call that talked beyond its paid time while no gate was up waits for the store's word on those ticks: four
 times as long as the store allows itself for an answer, then it is cut as one that was refused."""
@@ -70,6 +76,7 @@ class Reservation:
     __slots__ = (
         "_again",
         "_asked",
+        "_ceiled",
         "_ceiling",
         "_changes",
         "_granted",
@@ -119,6 +126,8 @@ class Reservation:
         self._changes = changes
         self._latest_ms = 0
         self._reserved = tariff
+        self._ceiled: Reserve | None = None
+        """The first tick as it was asked for by the ceiling, until the store has said something to it."""
         self._resolved: Resolved | None = None
         self.tick = 0
         self.paid_s: int | None = None
@@ -151,7 +160,7 @@ class Reservation:
             self._reserved = ceiling(self.tariff, self._changes, self._latest_ms, settings.tick_s)
         tariff = self._reserved
         self._asked = True
-        return Reserve(
+        first = Reserve(
             call_id=self.call_id,
             tenant_id=self.tenant_id,
             tariff=tariff,
@@ -164,6 +173,30 @@ class Reservation:
             terms=self.terms,
             hour=hour_of(self.terms, now_ms),
         )
+        self._ceiled = first if tariff != self.tariff else None
+        return first
+
+    def reserve_by_own_price(self) -> Reserve | None:
+        """After a refusal of the first tick by the ceiling: the same by the INVITE's own price, else None.
+
+        A refusal leaves no trace in the store, so this is one more question of the same call.
+        """
+        first, self._ceiled = self._ceiled, None
+        tariff = self.tariff
+        if first is None or tariff is None or self.refused not in _TOO_DEAR:
+            return None
+        self._reserved, self._asked, self.refused = tariff, True, ""
+        return replace(first, tariff=tariff, end_s=tick_end_s(tariff, 0, self._settings.tick_s))
+
+    def can_begin(self, unix_ms: int) -> bool:
+        """Whether what is held pays for the first increment of the price in effect at an answer at ``unix_ms``.
+
+        Never False of what was reserved by the ceiling.
+        """
+        if not self._changes or self.tariff is None or self.paid_s is None or has_minutes(self.drawn):
+            return True
+        tariff = self._tariff_at(self.tariff, unix_ms)
+        return affordable_end_s(tariff, 0, tick_end_s(tariff, 0, self._settings.tick_s), self.held_micros) is not None
 
     def ask_first_again(self, first: Reserve) -> Reserve:
         """The store gave no answer to ``first``: the same tick again, which is one request to it (MONEY 3)."""
@@ -182,16 +215,19 @@ class Reservation:
     def _resolve(self, tariff: Tariff, unix_ms: int) -> None:
         """Fix the tariff, and how far what is held pays by it; a clock that was set while it rang changes no more than
         that the answer counts as the latest that the ceiling is for."""
-        self.tariff = tariff = resolve(tariff, self._changes, min(unix_ms, self._latest_ms), self.longest_s)
+        self.tariff = tariff = self._tariff_at(tariff, unix_ms)
         if tariff == self._reserved:
             return
         paid_s = None
         if self.paid_s is not None and not has_minutes(self.drawn):
             end_s = tick_end_s(tariff, 0, self._settings.tick_s)
             paid_s = affordable_end_s(tariff, 0, end_s, self.held_micros)
-            assert paid_s is not None, "the ceiling pays for the first increment of whatever tariff is the answer's"
+            assert paid_s is not None, "can_begin was asked first"
             self.paid_s, self.drawn = paid_s, end_money(self.drawn, paid_s)
         self._resolved = Resolved(tariff, paid_s)
+
+    def _tariff_at(self, tariff: Tariff, unix_ms: int) -> Tariff:
+        return resolve(tariff, self._changes, min(unix_ms, self._latest_ms), self.longest_s)
 
     # taken over from another process
 
@@ -239,6 +275,7 @@ class Reservation:
         was_overdue, self._overdue_until = self.overdue, -inf
         self._asked = self._again = False
         self._granted = grant.tick
+        self._ceiled = None
         self.refused = ""
         self.held_micros = grant.held_micros
         if grant.drawn:

@@ -184,3 +184,67 @@ def test_talk_that_went_on_over_a_change_while_no_gate_was_up_is_asked_for_at_on
     assert ticks(world)[-1][0] == 20
     assert ticks(world)[-1][1] >= 37
     assert not world.store.closed
+
+
+DEAR = Tariff(rate_micros_per_min=120_000_000, first_incr_s=60, next_incr_s=60)
+
+
+def reserved(world: World) -> list[Tariff | None]:
+    return [command.tariff for command in world.store.commands if isinstance(command, Reserve)]
+
+
+def test_a_call_that_only_the_dearer_price_could_stop_is_let_in_by_its_own() -> None:
+    """The dearer minute is not payable, ten seconds at the INVITE's price are."""
+    world = world_with((170, DEAR), balance=20)
+    record = hang_up(world, 7)
+    assert reserved(world) == [DEAR, PER_SECOND]
+    assert (record.reason, record.charge_micros) == ("COMPLETED", 7 * UNIT)
+    assert world.store.balances["contoso"] == 13 * UNIT
+
+
+def test_answered_at_a_dearer_price_that_is_not_held_it_does_not_begin() -> None:
+    world = world_with((5, DEAR), balance=20)
+    world.ring()
+    world.run(8)
+    world.called.answer("INVITE", 200, tag="b1", body=REPLY)
+    refusal = world.caller.response(402)
+    assert "NO_CREDIT" in (refusal.get("Warning") or "")
+    assert world.caller.got(200) == []
+    assert world.called.request("ACK")
+    assert "cause=402" in (world.called.request("BYE").get("Reason") or "")
+    world.ok(world.called, "BYE")
+    world.run(70)
+    assert world.is_clean()
+    record = record_of(world)
+    assert (record.reason, record.sip_status, record.charge_micros, record.talk_ms) == ("NO_CREDIT", 402, 0, 0)
+    assert world.store.available("contoso") == 20 * UNIT
+    assert world.store.count(Answer) == 0
+
+
+def test_without_money_for_its_own_price_it_is_refused_once() -> None:
+    world = world_with((170, DEAR), balance=0)
+    world.caller.invite()
+    assert world.caller.response(402)
+    assert len(reserved(world)) == 2
+    assert world.called.got("INVITE") == []
+    world.run(40)
+    assert world.is_clean()
+
+
+@pytest.mark.parametrize("code", ["LIMIT_CALLS", "NO_MINUTES"])
+def test_what_no_price_would_help_is_not_asked_again(code: str) -> None:
+    world = world_with((170, DEAR))
+    world.store.deny = code
+    world.caller.invite()
+    world.run(1)
+    assert len(reserved(world)) == 1
+
+
+def test_a_store_that_is_silent_is_asked_again_for_the_cheaper_one() -> None:
+    world = world_with((170, DEAR), balance=20, failure_policy="retry")
+    world.store.slow = True
+    world.caller.invite()
+    world.store.slow = False
+    world.run(1)
+    assert world.called.request("INVITE")
+    assert reserved(world)[-1] == PER_SECOND
