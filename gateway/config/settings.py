@@ -277,7 +277,8 @@ class TrunkSettings(Table):
         "(RFC 3261 18.1.1)",
     )
     tls_name: HostName | None = Field(
-        default=None, description="name that the certificate of TLS targets must have; none: the host of the target"
+        default=None,
+        description="name that the certificate of TLS targets, and of a registrar, must have; none: their host",
     )
     prefixes: tuple[Prefix, ...] = Field(
         default=(), max_length=TRUNK_ENTRIES_MAX, description="numbers a carrier takes; none: all"
@@ -587,3 +588,7 @@ def _unheard_targets(settings: Settings) -> Iterator[Conflict]:
     for index, proxy in readable(settings.trunk, lambda trunk: trunk.proxy):
         if proxy is not None and proxy.transport == "tls":
             yield f"trunk[{index}].proxy", f'"{proxy}"', wanted
+    for index, registration in readable(settings.trunk, lambda trunk: trunk.registration):
+        for _, registrar in readable([registration] if registration else [], lambda each: each.registrar):
+            if registrar.transport == "tls":
+                yield f"trunk[{index}].registration.registrar", f'"{registrar}"', wanted

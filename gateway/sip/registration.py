@@ -14,6 +14,7 @@ from gateway.sip.deadlines import Deadlines
 from gateway.sip.digest import CHALLENGED, Credentials, Login
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.errors import BadMessage, BadUri
+from gateway.sip.events import Flow
 from gateway.sip.message import Response
 from gateway.sip.uri import SipUri, parse_uri
 
@@ -48,6 +49,7 @@ class Registration:
     """Keeps one registration up; ``tell(there, why)`` hears after each try whether it is, and why it failed.
 
     ``new_token`` gives fresh words: Call-ID, tag, and the jitter of new tries.  Owns its transactions.
+    ``find(failures)`` says where the registrar is reached after so many failures in a row; None: by its own URI.
     A challenge in ``refused_realm`` is not answered (gateway.sip.digest.Login).
     """
 
@@ -60,6 +62,7 @@ class Registration:
         new_token: Callable[[], str],
         tell: Callable[[bool, str], None],
         refused_realm: str = "",
+        find: Callable[[int], Flow | None] = lambda failures: None,
     ) -> None:
         self._wanted = wanted
         self._endpoint = endpoint
@@ -78,12 +81,14 @@ class Registration:
         self._answered: set[tuple[str, str]] = set()
         registrar = parse_uri(wanted.registrar)
         assert isinstance(registrar, SipUri), "the settings have checked it"
-        self._target = registrar.flow()
+        self._find = find
+        self._named = self._target = registrar.flow()
         self._uri = str(SipUri(registrar.host, registrar.port, scheme=registrar.scheme))
 
     def start(self, now: float) -> None:
         """Register, and again whenever it is time; a nonce of the last time is worth a try, until one failed."""
         self._answered, self._raised = set(), False
+        self._target = self._find(self._failures) or self._named
         if self._credentials is not None and (self._login is None or self._failures):
             self._login = Login(self._credentials, self._new_token, self._refused_realm)
         self._send(now)

@@ -46,6 +46,8 @@ class Peers:
         slot: int,
     ) -> None:
         self._knows_tag = b2bua.may_know
+        self.find_registrar: Callable[[str, int], Flow | None] = lambda name, failures: None
+        """Where the registrar of a carrier is, set before :meth:`begin`."""
         self._registrar: Registrar | None = None
         self._registrations: Registrations | None = None
         if slot == 0:
@@ -85,6 +87,7 @@ class Peers:
     def begin(self, now: float) -> None:
         """Register with carriers, once their answers can be heard."""
         if self._registrations is not None:
+            self._registrations.find = self.find_registrar
             self._registrations.start(now)
 
     def tasks(self, stopping: asyncio.Event) -> list[Coroutine[None, None, None]]:

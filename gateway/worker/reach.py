@@ -88,7 +88,7 @@ class Reach:
         """
         large: set[tuple[str, int]] = set()
         names: dict[tuple[str, int], str] = {}
-        for target in self.targets.all:
+        for target in (*self.targets.all, *self.targets.registrars):
             by_tcp = target.trunk.large_by_tcp and not target.uri.params.get("transport")
             for hop in target.hops:
                 if hop.transport == "tls":

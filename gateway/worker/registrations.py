@@ -4,13 +4,14 @@ What is registered is the address that all workers hear on, so calls come to whi
 that ends leaves its registrations to its next start; whether each is up is a metric and stands in the log.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.call.b2bua import B2bua
 from gateway.config.settings import Settings, TrunkSettings
 from gateway.config.values import bracketed
 from gateway.sip.deadlines import Deadlines
 from gateway.sip.digest import Credentials
+from gateway.sip.events import Flow
 from gateway.sip.registration import Registration, Wanted
 from gateway.sip.uri import SipUri, escape_user, parse_uri
 from gateway.telemetry.logs import get_logger
@@ -66,6 +67,8 @@ class Registrations:
         deadlines: Deadlines,
         metrics: WorkerMetrics,
     ) -> None:
+        self.find: Callable[[str, int], Flow | None] = lambda name, failures: None
+        """Where a carrier's registrar is reached (gateway.worker.targets.Targets.registrar)."""
         self._metrics = metrics
         self._there: dict[str, tuple[bool, str]] = {}
         guarded = guarded_of(settings.trunk)
@@ -78,6 +81,7 @@ class Registrations:
                 b2bua.new_token,
                 lambda there, why, name=trunk.name: self._note(name, there, why),  # type: ignore[misc]
                 settings.sip.realm if trunk.name in guarded else "",
+                lambda failures, name=trunk.name: self.find(name, failures),  # type: ignore[misc]
             )
             for trunk in settings.trunk
             if trunk.registration is not None

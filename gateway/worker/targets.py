@@ -17,6 +17,7 @@ from typing import Final
 
 from gateway.config.settings import TrunkSettings
 from gateway.config.values import TargetRule
+from gateway.sip.events import Flow
 from gateway.sip.uri import SipUri, parse_uri
 from gateway.telemetry.logs import get_logger
 from gateway.transport.locate import Hop, Located, Way, drawn, in_order, is_address
@@ -41,8 +42,8 @@ class TrunkTarget:
 
     __slots__ = ("located", "name", "proxy", "rank", "rule", "trunk", "uri")
 
-    def __init__(self, trunk: TrunkSettings, place: int, rule: TargetRule) -> None:
-        self.proxy = trunk.proxy.uri if trunk.proxy is not None else ""
+    def __init__(self, trunk: TrunkSettings, place: int, rule: TargetRule, *, by_proxy: bool = True) -> None:
+        self.proxy = trunk.proxy.uri if by_proxy and trunk.proxy is not None else ""
         uri = parse_uri(self.proxy or rule.uri)
         assert isinstance(uri, SipUri), "the settings take nothing else"
         self.trunk = trunk
@@ -72,7 +73,7 @@ class Targets:
 
     def __init__(
         self,
-        trunks: Iterable[TrunkSettings],
+        trunks: Sequence[TrunkSettings],
         locate: Locate,
         *,
         is_down: Callable[[Hop], bool] = lambda hop: False,
@@ -82,6 +83,12 @@ class Targets:
         self.all = [
             TrunkTarget(trunk, place, rule) for trunk in trunks for place, rule in enumerate(trunk.targets, start=1)
         ]
+        self.registrars = [
+            TrunkTarget(trunk, 1, trunk.registration.registrar, by_proxy=False)
+            for trunk in trunks
+            if trunk.registration is not None
+        ]
+        """Where the gate registers: found like targets, but no call goes there and no ping."""
         self._by_target = {(target.trunk.name, target.rule.uri): target for target in self.all}
         self._locate = locate
         self._is_down = is_down
@@ -139,12 +146,21 @@ class Targets:
                 found = Route(route.trunk, route.target, route.number, uri_of(hop), target.proxy)
             (down if self._is_down(hop) else up).append(found)
 
+    def registrar(self, trunk: str, tries: int) -> Flow | None:
+        """Where to register with the carrier ``trunk`` after so many failures in a row: another of its registrar's
+        addresses, if it has several.  None where nothing is known of them."""
+        target = next((each for each in self.registrars if each.trunk.name == trunk), None)
+        if target is None or target.located is None:
+            return None
+        hops = in_order(target.located.ways, self._chance)
+        return Flow(*hops[tries % len(hops)]) if hops else None
+
     # finding
 
     async def start(self) -> None:
         """Begin to look names up, and wait a moment for the first answers."""
         loop = asyncio.get_running_loop()
-        for target in self.all:
+        for target in (*self.all, *self.registrars):
             if target.is_name:
                 first = asyncio.Event()
                 self._first.append(first)
@@ -155,7 +171,7 @@ class Targets:
                 async with asyncio.timeout(START_S):
                     await asyncio.gather(*[first.wait() for first in self._first])
             except TimeoutError:
-                waited = [target.rule.uri for target in self.all if target.located is None]
+                waited = [each.rule.uri for each in (*self.all, *self.registrars) if each.located is None]
                 log.warning("names not found yet", targets=waited, doing="calls go on without them")
 
     async def stop(self) -> None:

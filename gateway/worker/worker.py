@@ -134,6 +134,7 @@ class Worker:
         self._transport = self._make_transport(sockets, sources)
         self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
         self._decider.targets = self._reach.targets
+        self._peers.find_registrar = self._reach.targets.registrar
         self._turn.send = self._transport.send
         self._turn.may_speak = lambda now: False  # there are no sockets yet
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)

@@ -186,6 +186,10 @@ WRONG_TRUNKS = [
         'trunk[0].targets[0] = "sips:pbx.example.org": needs a tls:// address in sip.listen',
     ),
     ('name = "x"\nrole = "carrier"\nproxy = "sips:p"', 'trunk[0].proxy = "sips:p": needs a tls:// address'),
+    (
+        'name = "x"\nrole = "carrier"\nregistration = { registrar = "sip:h;transport=tls", address = "sip:a@h" }',
+        'trunk[0].registration.registrar = "sip:h;transport=tls": needs a tls:// address in sip.listen',
+    ),
     ('name = "x"\nrole = "carrier"\ntargets = [{ uri = "sip:h", weight = 0 }]', "each 1 to 65535"),
     ('name = "x"\nrole = "carrier"\ntargets = [{ uri = "sip:h", prio = 1 }]', "expected a table such as"),
     ('name = "x"\nrole = "carrier"\ntargets = [{ priority = 1 }]', "expected a SIP URI such as"),

@@ -196,3 +196,25 @@ def test_a_challenge_in_the_realm_of_the_gate_itself_is_a_failure_where_it_is_re
     rig.registration.start(rig.now)
     rig.run(0)
     assert rig.told == [(True, ""), (False, "401 Unauthorized")]
+
+
+def test_it_goes_where_the_registrar_was_found_and_elsewhere_after_a_failure() -> None:
+    rig, asked = Rig(), []
+
+    def find(failures: int) -> Flow | None:
+        asked.append(failures)
+        return Flow("udp", "192.0.2.66", 5070) if failures == 0 else None
+
+    rig.registration = Registration(
+        WANTED, USER, rig.gate, rig.deadlines, rig.token, lambda *told: rig.told.append(told), find=find
+    )
+    rig.registration.start(rig.now)
+    (sent,) = rig.gate.take_output()
+    assert sent.flow[:3] == ("udp", "192.0.2.66", 5070)
+    rig.away = True
+    rig.run(33)
+    assert rig.told[-1] == (False, "no answer")
+    rig.away = False
+    rig.run(31)
+    assert rig.told[-1] == (True, "")
+    assert asked[:2] == [0, 1]

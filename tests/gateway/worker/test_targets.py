@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.config.settings import TrunkSettings
+from gateway.sip.events import Flow
 from gateway.sip.uri import SipUri
 from gateway.transport.locate import Hop, Located, Way
 from gateway.worker import targets as targets_module
@@ -201,4 +202,24 @@ async def test_calls_go_through_the_proxy_of_their_trunk_and_never_around_it() -
         ("sip:192.0.2.2:5061;transport=tcp", "sip:proxy.example.org")
     }
     assert [route.target for route in found] == ["sip:192.0.2.1", "sip:one"]
+    await targets.stop()
+
+
+async def test_a_registrar_is_found_by_its_name_and_gets_no_calls() -> None:
+    carrier = TrunkSettings.model_validate(
+        {
+            "name": "a", "role": "carrier", "targets": ["sip:192.0.2.9"],
+            "proxy": "sip:192.0.2.8", "tls_name": "sip.carrier.example",
+            "registration": {"registrar": "sips:one", "address": "sip:gate@one"},
+        }
+    )  # fmt: skip
+    hops = Hop("tls", "192.0.2.1", 5061), Hop("tls", "192.0.2.2", 5071)
+    targets = made(carrier, names=Names(one=Located((way(hops[0], rank=1), way(hops[1], rank=2)), 60.0)))
+    assert targets.registrar("a", 0) is None
+    await targets.start()
+    assert [targets.registrar("a", tries) for tries in range(3)] == [Flow(*hops[0]), Flow(*hops[1]), Flow(*hops[0])]
+    assert targets.registrar("b", 0) is None
+    assert [target.rule.uri for target in targets.all] == ["sip:192.0.2.9"]
+    (registrar,) = targets.registrars
+    assert (registrar.name, registrar.hops) == ("sip.carrier.example", [*hops])
     await targets.stop()
