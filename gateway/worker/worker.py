@@ -134,7 +134,6 @@ class Worker:
         self._transport = self._make_transport(sockets, sources)
         self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
         self._decider.targets = self._reach.targets
-        self._peers.find_registrar = self._reach.targets.registrar
         self._turn.send = self._transport.send
         self._turn.may_speak = lambda now: False  # there are no sockets yet
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
@@ -247,6 +246,7 @@ class Worker:
             async with asyncio.timeout(OPEN_WAIT_S if self._directory.read.is_set() else 0):
                 while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
                     await asyncio.sleep(STORE_POLL_S)
+        self._peers.find_registrar = self._reach.targets.registrar
         await self._reach.find()
         await self._peers.start()
         adopted = await self._takeover.at_start()
