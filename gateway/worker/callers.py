@@ -43,6 +43,8 @@ class Callers:
         count: Callable[[str], None],
     ) -> None:
         self.registered_at: Callable[[str, int], str | None] = lambda host, port: None
+        self.offended: Callable[[str, bool], None] = lambda host, wrong: None
+        """Told of each request without right credentials: from where, and whether it had wrong ones."""
         self._guard = guard
         self._digests = frozenset(digests)
         self._registering = frozenset(registering)
@@ -85,7 +87,9 @@ class Callers:
         self._count(checked.outcome.value)
         if checked.outcome is Outcome.RIGHT:
             return checked.account, None
-        if checked.outcome is Outcome.WRONG:
+        wrong = checked.outcome is Outcome.WRONG
+        self.offended(flow.host, wrong)
+        if wrong:
             self._log(request.method, flow, now_s)
         stale = checked.outcome is Outcome.STALE
         headers = self._guard.challenge(request, flow.host, self._new_token(), now_s, addressed or among, stale=stale)

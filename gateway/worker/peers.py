@@ -20,6 +20,7 @@ from gateway.sip.events import Flow
 from gateway.telemetry.worker import WorkerMetrics
 from gateway.transport.admission import Sources
 from gateway.transport.clock import Clock
+from gateway.transport.strangers import Strangers
 from gateway.worker.callers import Callers
 from gateway.worker.decide import Decider
 from gateway.worker.registrar import Registrar
@@ -43,6 +44,7 @@ class Peers:
         metrics: WorkerMetrics,
         end_turn: Callable[[float], None],
         slot: int,
+        strangers: Strangers,
     ) -> None:
         self._registrar: Registrar | None = None
         self._registrations: Registrations | None = None
@@ -58,6 +60,7 @@ class Peers:
         if callers is None:
             return
         decider.callers = callers
+        callers.offended = strangers.blame
         names = [trunk.name for trunk in settings.trunk if trunk.registers]
         if not names:
             return
@@ -71,6 +74,7 @@ class Peers:
             end_turn=end_turn,
         )
         callers.registered_at = registrar.registered_at
+        registrar.heard_from = strangers.register
         b2bua.hear_register = registrar.hear
         decider.ways = Ways(registrar.targets, forms)
 

@@ -31,6 +31,7 @@ from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.telemetry.worker import WorkerMetrics
 from gateway.transport.admission import Gate, Sources
 from gateway.transport.clock import Clock
+from gateway.transport.strangers import StrangerLimits, Strangers
 from gateway.transport.tls import Contexts
 from gateway.transport.transport import Sockets, Transport
 from gateway.worker.decide import Decider
@@ -94,6 +95,7 @@ class Worker:
         deadlines = Deadlines()
         self._clock = Clock(deadlines, self._after_deadlines)
         sources = Sources({trunk.name: sources_of(trunk) for trunk in settings.trunk})
+        self._strangers = Strangers(sources.knows, _stranger_limits(settings), self._clock.monotonic)
         self._decider = Decider(
             sources,
             Gate(settings.sip.max_calls, settings.sip.max_calls_per_second, settings.sip.workers),
@@ -129,6 +131,7 @@ class Worker:
         self._turn.hear_result = low_credit.hear
         self._ladder = self._tap_calls()
         self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
+        self._decider.expect = self._strangers.expect
         self._peers = self._make_peers(sources)
         self._transport = self._make_transport(sockets, sources)
         self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
@@ -158,13 +161,23 @@ class Worker:
         drops = self._turn.is_unheard is not None and not self._peers.may_come_from_anywhere
         may_connect = sources.knows if drops else _anyone
         contexts = Contexts(sip.tls) if sip.tls is not None else None
-        return Transport(sockets, self._turn, may_connect, contexts, knows=sources.knows)
+        return Transport(
+            sockets, self._turn, may_connect, contexts, knows=self._strangers.knows, strangers=self._strangers
+        )
 
     def _make_peers(self, sources: Sources) -> Peers:
         """Who shows credentials, who registers; with ``unknown_source = "drop"`` what others say is not answered."""
         settings, end = self._settings, self._turn.end
         peers = Peers(
-            settings, self._b2bua, self._decider, self._admin, self._clock, self._metrics, end, self._plan.slot
+            settings,
+            self._b2bua,
+            self._decider,
+            self._admin,
+            self._clock,
+            self._metrics,
+            end,
+            self._plan.slot,
+            self._strangers,
         )
         if settings.sip.unknown_source == "drop":
             self._turn.is_unheard = peers.is_stranger(sources)
@@ -279,6 +292,8 @@ class Worker:
         if not len(self._b2bua):
             self._garbage.take_rest(self._clock.monotonic())
         self._traffic.count(self._endpoint.counts)
+        self._strangers.tend()
+        self._metrics.dropped(self._strangers.dropped | {"queue": self._transport.lost_datagrams}, self._strangers.bans)
         self._metrics.active(self._b2bua.census())
         self._metrics.exposure(self._store.exposure)
         # a rename may wait for the disk, and no call shall wait with it
@@ -437,6 +452,13 @@ def _shown(host: str, advertised: str) -> str:
     except ValueError:  # a name, or nothing
         other_family = False
     return host if not advertised or (other_family and not ip_address(host).is_unspecified) else advertised
+
+
+def _stranger_limits(settings: Settings) -> StrangerLimits:
+    """The rate of all strangers is the gate's; each worker applies its part."""
+    strangers = settings.sip.strangers
+    of_all = strangers.all_messages_per_second / settings.sip.workers
+    return StrangerLimits(strangers.messages_per_second, of_all, strangers.offences, strangers.ban_s)
 
 
 def _timers(settings: Settings) -> Timers:
