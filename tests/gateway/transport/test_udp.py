@@ -210,7 +210,7 @@ async def test_a_flood_of_forged_sources_costs_no_memory() -> None:
     heard = Heard()
     port = opened(heard)
     for number in range(PEERS_REMEMBERED + 5):
-        port._remember(("10.0.0.1", number))
+        port._meet(("10.0.0.1", number), b"")
     assert len(port._flows) <= PEERS_REMEMBERED
     port.close()
 
