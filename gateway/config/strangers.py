@@ -21,11 +21,17 @@ class StrangerSettings(Table):
         le=1_000_000,
         description="the same for all such addresses of the gate together, since UDP sources can be forged",
     )
+    all_calls_per_second: Number = Field(
+        default=20,
+        ge=1,
+        le=100_000,
+        description="INVITEs among those; one that nobody acknowledges costs eleven answers",
+    )
     offences: Whole = Field(
         default=300,
         ge=1,
         le=1_000_000,
         description="offences within a minute that ban an address: each message that is no SIP or over its rate, each "
-        "request without the credentials it was asked for; one with wrong credentials counts thirty",
+        "INVITE, each request without the credentials it was asked for; one with wrong credentials counts thirty",
     )
     ban_s: Number = Field(default=60, ge=0, le=DAY_S, description="how long an address is banned; 0: nobody is")

@@ -1,12 +1,13 @@
 """What sources that no trunk names may cost: so many messages a second each, so many all together, and bans.
 
 A message of a stranger is judged here before anything reads it.  One that cannot be SIP by its first line, one over its
-source's rate, and credentials that are wrong are offences; a source with too many in a minute is banned for a while.
+source's rate, an INVITE, which strangers cannot place, and credentials that are missing or wrong are offences; a source
+with too many in a minute is banned for a while.
 UDP sources can be forged, so whatever is counted here can be counted against somebody else.  Hence the two rules of
 this module: who is known is never limited, blamed or banned, and what is kept of strangers has an end.
 
-Known is an address that a trunk names whatever the port, where a registration came from, or where the gate itself
-sends requests: the targets and the contacts of calls.  Only trunks lead it there.  Of IPv6 a source is its /64, since
+Known is an address that a trunk names whatever the port, where a registration or right credentials came from, or where
+the gate itself sends requests: the targets and the contacts of calls.  Only trunks lead it there.  Of IPv6 a source is its /64, since
 whoever has one address of it has them all.
 """
 
@@ -53,11 +54,12 @@ log = get_logger("transport")
 
 @dataclass(frozen=True, slots=True)
 class StrangerLimits:
-    """``per_second`` messages of one source, ``all_per_second`` of all; ``offences`` in a minute ban for ``ban_s``
-    seconds (0: nobody is banned)."""
+    """``per_second`` messages of one source, ``all_per_second`` of all and ``all_calls_per_second`` INVITEs among them;
+    ``offences`` in a minute ban for ``ban_s`` seconds (0: nobody is banned)."""
 
     per_second: float = 50
     all_per_second: float = 500
+    all_calls_per_second: float = 20
     offences: int = 300
     ban_s: float = 60
 
@@ -85,6 +87,7 @@ class Strangers:
         self._limits = limits
         self._monotonic = monotonic
         self._all = Bucket(limits.all_per_second)
+        self._calls = Bucket(limits.all_calls_per_second)
         self._sources: OrderedDict[Key, _Source] = OrderedDict()
         self._bans: OrderedDict[Key, float] = OrderedDict()
         self._expected: OrderedDict[str, None] = OrderedDict()
@@ -99,7 +102,7 @@ class Strangers:
         return self._named(host) or host in self._expected or host in self._registered
 
     def expect(self, host: str) -> None:
-        """The gate has something to say to this address, so it may answer."""
+        """The gate has something to say to this address, so it may answer; or who is there has proved itself."""
         if host in self._expected:
             self._expected.move_to_end(host)
             return
@@ -131,7 +134,10 @@ class Strangers:
             return self._drop("rate", key, host, source, now)
         if len(data) > KEEPALIVE_SIZE and _IS_SIP(data) is None:
             return self._drop("garbage", key, host, source, now)
-        if not self._all.take(now):
+        is_call = data.startswith(b"INVITE ")
+        if is_call:
+            self._offend(key, host, source, 1, now, "calls")
+        if not self._all.take(now) or (is_call and not self._calls.take(now)):
             self.dropped["strangers"] += 1  # which may be others' fault
             return False
         return True

@@ -45,6 +45,8 @@ class Callers:
         self.registered_at: Callable[[str, int], str | None] = lambda host, port: None
         self.offended: Callable[[str, bool], None] = lambda host, wrong: None
         """Told of each request without right credentials: from where, and whether it had wrong ones."""
+        self.proved: Callable[[str], None] = lambda host: None
+        """Told where right credentials came from: no forged source has heard the challenge."""
         self._guard = guard
         self._digests = frozenset(digests)
         self._registering = frozenset(registering)
@@ -86,6 +88,7 @@ class Callers:
         checked = self._guard.check(request, flow.host, now_s, among)
         self._count(checked.outcome.value)
         if checked.outcome is Outcome.RIGHT:
+            self.proved(flow.host)
             return checked.account, None
         wrong = checked.outcome is Outcome.WRONG
         self.offended(flow.host, wrong)

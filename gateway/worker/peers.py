@@ -60,7 +60,7 @@ class Peers:
         if callers is None:
             return
         decider.callers = callers
-        callers.offended = strangers.blame
+        callers.offended, callers.proved = strangers.blame, strangers.expect
         names = [trunk.name for trunk in settings.trunk if trunk.registers]
         if not names:
             return

@@ -455,10 +455,16 @@ def _shown(host: str, advertised: str) -> str:
 
 
 def _stranger_limits(settings: Settings) -> StrangerLimits:
-    """The rate of all strangers is the gate's; each worker applies its part."""
+    """The rates of all strangers are the gate's; each worker applies its part."""
     strangers = settings.sip.strangers
-    of_all = strangers.all_messages_per_second / settings.sip.workers
-    return StrangerLimits(strangers.messages_per_second, of_all, strangers.offences, strangers.ban_s)
+    workers = settings.sip.workers
+    return StrangerLimits(
+        strangers.messages_per_second,
+        strangers.all_messages_per_second / workers,
+        strangers.all_calls_per_second / workers,
+        strangers.offences,
+        strangers.ban_s,
+    )
 
 
 def _timers(settings: Settings) -> Timers:

@@ -1,6 +1,6 @@
 """Floods from strangers, each a process of its own: ``python -m loadtest.bench.flood KIND HOST:PORT RATE SECONDS``.
 
-Every flood comes from 240 addresses of 127/8, another hundred for each kind, so that a ban of one says nothing of the
+Every flood comes from 240 addresses of 127/8, others for each kind, so that a ban of one says nothing of the
 next: at 5,000 a second that is 21 a second from each, below what a gate has to suspect of one source.  The sender is a
 loop of sendto that wakes every 2 ms; what it reached it prints as JSON when it ends.
 

@@ -32,12 +32,8 @@ def clock() -> Clock:
 
 
 def judge(clock: Clock, **limits: float) -> Strangers:
-    given = {"per_second": 10.0, "all_per_second": 1000.0, "offences": 5, "ban_s": 60.0} | limits
-    return Strangers(
-        lambda host: host == TRUNK,
-        StrangerLimits(given["per_second"], given["all_per_second"], int(given["offences"]), given["ban_s"]),
-        clock,
-    )
+    given = {"per_second": 10, "all_per_second": 1000, "all_calls_per_second": 20, "offences": 5, "ban_s": 60} | limits
+    return Strangers(lambda host: host == TRUNK, StrangerLimits(**given), clock)  # type: ignore[arg-type]
 
 
 def banned(clock: Clock, host: str = "198.51.100.1") -> Strangers:
@@ -122,6 +118,16 @@ def test_all_strangers_together_have_a_rate_and_are_not_blamed_for_each_other(cl
     assert admitted == 20
     assert strangers.dropped["strangers"] == 180
     assert strangers.bans == 0
+
+
+def test_calls_of_strangers_are_few_and_each_is_an_offence(clock: Clock) -> None:
+    strangers, invite = judge(clock, all_calls_per_second=3), b"INVITE sip:1@gate SIP/2.0\r\n"
+    assert sum(strangers.admits(f"198.51.100.{last}", invite) for last in range(10)) == 3
+    assert strangers.admits("198.51.100.1", OPTIONS)
+    assert strangers.dropped["strangers"] == 7
+    for _ in range(4):
+        strangers.admits("198.51.100.1", invite)
+    assert strangers.is_banned("198.51.100.1")
 
 
 def test_credentials_count(clock: Clock) -> None:
