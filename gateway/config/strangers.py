@@ -25,7 +25,7 @@ class StrangerSettings(Table):
         default=20,
         ge=1,
         le=100_000,
-        description="INVITEs among those; one that nobody acknowledges costs eleven answers",
+        description="INVITEs among those; an unacknowledged one costs eleven answers",
     )
     offences: Whole = Field(
         default=300,

@@ -7,8 +7,8 @@ UDP sources can be forged, so whatever is counted here can be counted against so
 this module: who is known is never limited, blamed or banned, and what is kept of strangers has an end.
 
 Known is an address that a trunk names whatever the port, where a registration or right credentials came from, or where
-the gate itself sends requests: the targets and the contacts of calls.  Only trunks lead it there.  Of IPv6 a source is its /64, since
-whoever has one address of it has them all.
+the gate itself sends requests: the targets and the contacts of calls.  Only trunks lead it there.  Of IPv6 a source is
+its /64, since whoever has one address of it has them all.
 """
 
 import re

@@ -14,6 +14,7 @@ import random
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from itertools import count
@@ -87,22 +88,23 @@ def send_datagrams(kind: str, gate: Address, rate: float, seconds: float) -> dic
 
 def hold_connections(gate: Address, rate: float, seconds: float) -> dict[str, float]:
     """Open ``rate`` / 10 connections a second, at most OPEN_MAX at once, and send an octet a second on each."""
-    held: list[socket.socket] = []
-    opened, closed, most = 0, 0, 0
-    began_s = time.monotonic()
-    trickled_s = 0.0
-    while (passed_s := time.monotonic() - began_s) < seconds:
-        if opened < rate / 10 * passed_s and len(held) < OPEN_MAX:
+    held: deque[socket.socket] = deque()
+    opened = closed = most = 0
+    turns = 0.0
+    began_s = last_s = time.monotonic()
+    while (now_s := time.monotonic()) - began_s < seconds:
+        while opened < rate / 10 * (now_s - began_s) and len(held) < OPEN_MAX:
             held.append(_connected(gate, opened))
             opened += 1
-        elif passed_s - trickled_s >= 1:
-            trickled_s = passed_s
-            before = len(held)
-            held = [sock for sock in held if _trickles(sock)]
-            closed += before - len(held)
-        else:
-            time.sleep(STEP_S)
-        most = max(most, len(held))
+        turns, last_s = turns + len(held) * (now_s - last_s), now_s
+        for _ in range(min(int(turns), len(held))):
+            sock = held.popleft()
+            if _trickles(sock):
+                held.append(sock)
+            else:
+                closed += 1
+        turns, most = turns % 1, max(most, len(held))
+        time.sleep(STEP_S)
     for sock in held:
         sock.close()
     return {"sent": opened, "per_second": round(opened / seconds, 1), "closed_by_gate": closed, "held": most}
