@@ -16,7 +16,7 @@ class StrangerSettings(Table):
         default=50, ge=1, le=100_000, description="messages taken from one such address; further ones are dropped"
     )
     all_messages_per_second: Number = Field(
-        default=500,
+        default=200,
         ge=1,
         le=1_000_000,
         description="the same for all such addresses of the gate together, since UDP sources can be forged",

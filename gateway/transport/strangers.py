@@ -58,7 +58,7 @@ class StrangerLimits:
     ``offences`` in a minute ban for ``ban_s`` seconds (0: nobody is banned)."""
 
     per_second: float = 50
-    all_per_second: float = 500
+    all_per_second: float = 200
     all_calls_per_second: float = 20
     offences: int = 300
     ban_s: float = 60

@@ -3,6 +3,7 @@ notices nothing of it."""
 
 import contextlib
 import itertools
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,18 @@ OPTIONS = (
     "Call-ID: {token}@{here}\r\n"
     "CSeq: 1 OPTIONS\r\n"
     "Content-Length: 0\r\n\r\n"
+)
+REGISTERS = """
+[[trunk]]
+name = "branch"
+role = "access"
+tenant = "contoso"
+hosts = ["register"]
+digest = { username = "branch", password = "s3cret" }
+"""
+GUESS = (
+    'Authorization: Digest username="branch", realm="callgate", nonce="{nonce}", uri="sip:{gate}", '
+    'response="{wrong:032x}", algorithm=MD5, qop=auth, nc=00000001, cnonce="x"\r\nContent-Length'
 )
 TOKENS = itertools.count()
 
@@ -102,6 +115,30 @@ def test_a_stranger_that_floods_is_banned_and_a_trunk_never_is(make_gate: Callab
     log = gate.log.read_text()
     assert log.count("source banned") == 1
     assert FLOODER in log
+
+
+def test_who_guesses_passwords_is_banned(make_gate: Callable[..., Gate]) -> None:
+    gate = make_gate("contoso")
+    gate.config.write_text(gate.config.read_text() + REGISTERS)
+    gate.start()
+    with udp(FLOODER) as guesser, udp(STRANGER) as stranger:
+        guesser.settimeout(1)
+        guesses = 0
+        with contextlib.suppress(TimeoutError):
+            while guesses < 30:
+                text = options(gate.sip, guesser).decode().replace("OPTIONS", "REGISTER")
+                guesser.sendto(text.encode(), gate.sip)
+                found = re.search(r'nonce="([^"]+)"', guesser.recv(65_535).decode())
+                assert found is not None
+                answer = GUESS.format(nonce=found[1], gate=gate.sip, wrong=guesses)
+                text = re.sub(r"branch=z9hG4bKt", "branch=z9hG4bKu", text).replace("CSeq: 1", "CSeq: 2")
+                guesser.sendto(text.replace("Content-Length", answer).encode(), gate.sip)
+                assert guesser.recv(65_535).startswith(b"SIP/2.0 401 ")
+                guesses += 1
+        assert 5 <= guesses <= 10
+        assert answers(gate.sip, stranger)
+    until(lambda: gate.metrics()["callgate_banned_sources"] == 1)
+    assert gate.metrics()['callgate_credentials_total{result="wrong"}'] == guesses
 
 
 def test_connections_that_only_cost_are_few_and_do_not_last(make_gate: Callable[..., Gate]) -> None:
