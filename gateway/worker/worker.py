@@ -131,11 +131,9 @@ class Worker:
         self._turn.hear_result = low_credit.hear
         self._ladder = self._tap_calls()
         self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
-        self._decider.expect = self._strangers.expect
         self._peers = self._make_peers(sources)
         self._transport = self._make_transport(sockets, sources)
         self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
-        self._decider.targets = self._reach.targets
         self._turn.send = self._transport.send
         self._turn.may_speak = lambda now: False  # there are no sockets yet
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
@@ -147,14 +145,20 @@ class Worker:
             keep=plan.slot == 0,
             failure_policy=settings.credit.failure_policy,
         )
-        self._decider.ordinary_calls = self._b2bua.ordinary_calls
-        self._decider.outbox_full = lambda: self._store.full
+        self._tell_decider()
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
         self.knows_tenants = asyncio.Event()  # there is a directory to decide by, read now or kept from before
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
+
+    def _tell_decider(self) -> None:
+        """Whom the decider asks, and whom it tells."""
+        self._decider.targets = self._reach.targets
+        self._decider.expect = self._strangers.expect
+        self._decider.ordinary_calls = self._b2bua.ordinary_calls
+        self._decider.outbox_full = lambda: self._store.full
 
     def _make_transport(self, sockets: Sockets, sources: Sources) -> Transport:
         sip = self._settings.sip
