@@ -7,10 +7,10 @@ and methods cross only as far as the gate can carry them.
 """
 
 from enum import Enum
-from functools import lru_cache
 from typing import Final
 
 from gateway.sip.endpoint import ALLOWED
+from gateway.sip.kept import kept
 from gateway.sip.message import Message
 
 Headers = list[tuple[str, str]]
@@ -86,7 +86,7 @@ CARRIED_METHODS: Final = ALLOWED
 """What the gate carries inside a dialog; the rest of a side's Allow would promise what does not get through."""
 
 _LISTS_CACHED: Final = 512
-"""Different Supported and Allow values remembered: each make of phone has a handful, and no peer can grow it."""
+"""Different Supported and Allow values remembered: each make of phone has a handful."""
 
 
 def supported(message: Message, timer: bool) -> Headers:
@@ -98,12 +98,12 @@ def supported(message: Message, timer: bool) -> Headers:
     return [("Supported", tags)] if tags else []
 
 
-@lru_cache(_LISTS_CACHED)
+@kept(_LISTS_CACHED)
 def _options(value: str) -> str:
     return ", ".join(tag for tag in _listed(value) if tag.lower() in END_TO_END_OPTIONS)
 
 
-@lru_cache(_LISTS_CACHED)
+@kept(_LISTS_CACHED)
 def _methods(value: str) -> str:
     return ", ".join(method for method in _listed(value) if method in CARRIED_METHODS)
 

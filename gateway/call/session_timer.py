@@ -9,11 +9,11 @@ peer is still there (OPTIONS inside the dialog; 481, 408 or silence ends the cal
 """
 
 from enum import StrEnum
-from functools import lru_cache
 from math import inf
 from typing import Final
 
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
+from gateway.sip.kept import kept
 from gateway.sip.message import Request, Response
 from gateway.sip.reasons import SIP_REASONS, Headers, refusal_of
 
@@ -63,7 +63,7 @@ class SessionTimer:
         if not _timer(request):
             self.duty = Duty.PROBE
             return ()
-        offered = _expires(request.get("Session-Expires"))
+        offered = _expires(request.get("Session-Expires") or "")
         least = max(MIN_SESSION_EXPIRES_S, _seconds(request.get("Min-SE")) or 0)
         wanted, refresher = offered if offered is not None else (self.offer_s, "")
         self.interval_s = min(max(least, min(wanted, self.offer_s)), INTERVAL_LIMIT_S)
@@ -104,7 +104,7 @@ class SessionTimer:
         """As UAC: take what a 2xx to an INVITE or UPDATE says (RFC 4028 7.2)."""
         if self.duty is Duty.NONE:
             return
-        agreed = _expires(response.get("Session-Expires"))
+        agreed = _expires(response.get("Session-Expires") or "")
         if agreed is None:
             self.duty = Duty.PROBE
             self.interval_s = self.offer_s
@@ -130,7 +130,7 @@ TOO_SMALL: Final[Headers] = (
 
 def too_small(request: Request) -> bool:
     """Whether a peer asks for less than may be and can be told so: answer 422 with :data:`TOO_SMALL`."""
-    offered = _expires(request.get("Session-Expires"))
+    offered = _expires(request.get("Session-Expires") or "")
     return offered is not None and offered[0] < MIN_SESSION_EXPIRES_S and _timer(request)
 
 
@@ -138,16 +138,14 @@ def _timer(message: Request) -> bool:
     return any(map(_names_timer, message.all("Supported")))
 
 
-@lru_cache(_VALUES_CACHED)
+@kept(_VALUES_CACHED)
 def _names_timer(value: str) -> bool:
     return any(tag.strip().lower() == "timer" for tag in value.split(","))
 
 
-@lru_cache(_VALUES_CACHED)
-def _expires(value: str | None) -> tuple[int, str] | None:
+@kept(_VALUES_CACHED)
+def _expires(value: str) -> tuple[int, str] | None:
     """Seconds and refresher (``uac``, ``uas`` or nothing) of a Session-Expires; None where it cannot be read."""
-    if value is None:
-        return None
     number, *params = (part.strip() for part in value.split(";"))
     seconds = _seconds(number)
     if seconds is None:

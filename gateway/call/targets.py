@@ -13,6 +13,7 @@ from gateway.sip.address import parse_name_addr
 from gateway.sip.dialog import Dialog
 from gateway.sip.errors import BadMessage, BadUri
 from gateway.sip.events import Flow
+from gateway.sip.kept import kept
 from gateway.sip.message import Response
 from gateway.sip.uri import SipUri, escape_user, parse_uri
 from policy.verdict import Route
@@ -122,7 +123,7 @@ def contact_beside(uri: str, contact: str) -> str:
     return "<sips" + contact[4:].replace(";transport=tls", "")
 
 
-@lru_cache(TARGETS_CACHED)
+@kept(TARGETS_CACHED)
 def _flow_of_route(route: str) -> Flow | None:
     try:
         return _flow_to(parse_name_addr(route).uri)
@@ -130,7 +131,7 @@ def _flow_of_route(route: str) -> Flow | None:
         return None
 
 
-@lru_cache(TARGETS_CACHED)
+@kept(TARGETS_CACHED)
 def _flow_to(uri: str) -> Flow | None:
     try:
         parsed = parse_uri(uri)

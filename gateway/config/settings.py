@@ -17,6 +17,7 @@ from gateway.call.settings import MIN_SESSION_EXPIRES_S
 from gateway.config.limits import CountedLimitsEntry
 from gateway.config.problems import read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
+from gateway.config.strangers import StrangerSettings
 from gateway.config.trunk import (
     REGISTER,
     DigestSettings,
@@ -136,6 +137,7 @@ class SipSettings(Table):
     session_expires_s: Whole = Field(
         default=1800, ge=0, le=DAY_S, description="session timer (RFC 4028), at least 90; 0: off"
     )
+    strangers: StrangerSettings = Field(default=StrangerSettings(), description="limits of sources that no trunk names")
     unknown_source: Literal["reject", "drop"] = Field(
         default="reject", description="a source that no trunk names gets 403, or no answer"
     )

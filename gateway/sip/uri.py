@@ -6,12 +6,12 @@ trunks take every day: ``#`` in a user part and ``_`` in a host name.
 """
 
 import re
-from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
 from gateway.sip.errors import BadUri
 from gateway.sip.events import Flow
+from gateway.sip.kept import kept
 
 SIP_PORT: Final = 5060
 SIPS_PORT: Final = 5061
@@ -139,7 +139,7 @@ class UrnUri:
 Uri = SipUri | TelUri | UrnUri
 
 
-@lru_cache(maxsize=REMEMBERED)
+@kept(REMEMBERED)
 def parse_uri(text: str) -> Uri:
     """Read a URI.  Raises BadUri: status 400 where the syntax is broken, 416 for another scheme (8.2.2.1)."""
     scheme, colon, rest = text.partition(":")

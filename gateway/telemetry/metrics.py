@@ -82,6 +82,13 @@ REDIS: Final = Metric("redis_seconds", "histogram", "Round trips to Redis, in se
 SIP_MESSAGES: Final = Metric("sip_messages", "counter", "SIP messages.", ("direction", "method", "status"))
 SIP_RETRANSMISSIONS: Final = Metric("sip_retransmissions", "counter", "SIP messages sent again by a timer.")
 SIP_PARSE_ERRORS: Final = Metric("sip_parse_errors", "counter", "Datagrams and frames that are no SIP message.")
+DROPPED: Final = Metric(
+    "dropped_messages",
+    "counter",
+    "SIP messages dropped unread: by the rules for sources that no trunk names, or because a queue was full.",
+    ("cause",),
+)
+BANS: Final = Metric("banned_sources", "gauge", "Sources that no trunk names and that are banned now, by each worker.")
 TARGET_UP: Final = Metric(
     "target_up", "gauge", "1 where every process finds this address of a trunk up.", ("trunk", "target"), fold="min"
 )
@@ -120,6 +127,8 @@ METRICS: Final = {
         SIP_MESSAGES,
         SIP_RETRANSMISSIONS,
         SIP_PARSE_ERRORS,
+        DROPPED,
+        BANS,
         TARGET_UP,
         TARGET_PINGS,
         CREDENTIALS,

@@ -33,6 +33,8 @@ class WorkerMetrics:
         self._messages = meter.counter(metrics.SIP_MESSAGES)
         self._retransmissions = meter.counter(metrics.SIP_RETRANSMISSIONS)
         self._parse_errors = meter.counter(metrics.SIP_PARSE_ERRORS)
+        self._dropped = meter.counter(metrics.DROPPED)
+        self._bans = meter.gauge(metrics.BANS)
         self._credentials = meter.counter(metrics.CREDENTIALS)
         self._registered = meter.gauge(metrics.REGISTERED)
         self._active = meter.gauge(metrics.CALLS_ACTIVE)
@@ -59,6 +61,11 @@ class WorkerMetrics:
     def tick(self, result: str) -> None:
         """A tick was answered: ``granted``, ``trimmed``, ``refused``, ``away``."""
         self._ticks.inc((result,))
+
+    def dropped(self, counts: Mapping[str, int], bans: int) -> None:
+        """Messages dropped unread since the start, by cause, and sources that are banned now."""
+        self._dropped.values.update({(cause,): count for cause, count in counts.items()})
+        self._bans.set(bans)
 
     def redis(self, op: str, seconds: float) -> None:
         """A round trip to Redis; fits StoreObserver.timed."""

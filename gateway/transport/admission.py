@@ -21,6 +21,8 @@ SOURCES_REMEMBERED: Final = 4096
 """Sources whose trunk is remembered; a gate has tens of peers, and a flood of forged addresses must cost no memory.
 When it is full, all are forgotten and found again."""
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 EMERGENCY_SHARE: Final = 50
 """One call in this many of ``max_calls`` is kept for emergencies: 2 % (SIP.md 4)."""
 
@@ -28,12 +30,13 @@ EMERGENCY_SHARE: Final = 50
 class Sources:
     """Trunk names by source address, made from each trunk's ``hosts``; replaced whole when the settings change."""
 
-    __slots__ = ("_hosts", "_remembered", "_rules")
+    __slots__ = ("_hosts", "_lengths", "_remembered", "_rules")
 
     def __init__(self, hosts: Mapping[str, Iterable[HostRule]]) -> None:
         """``hosts``: trunk name → its entries; of entries that are equally specific the first named wins."""
         rules = [(rule, trunk) for trunk, entries in hosts.items() for rule in entries]
         self._rules = sorted(rules, key=lambda pair: pair[0].rank, reverse=True)
+        self._lengths = _by_length({rule.network for rule, _ in rules})
         self._hosts: dict[str, bool] = {}
         self._remembered: dict[tuple[str, int], str | None] = {}
 
@@ -44,6 +47,8 @@ class Sources:
             return self._remembered[key]
         except KeyError:
             pass
+        if not self.knows(host):
+            return None  # not remembered: there are more strangers than anybody wants to know
         if len(self._remembered) >= SOURCES_REMEMBERED:
             self._remembered.clear()
         found = self._remembered[key] = self._find(host, port)
@@ -61,10 +66,16 @@ class Sources:
         if known is None:
             if len(self._hosts) >= SOURCES_REMEMBERED:
                 self._hosts.clear()
-            address = _address(host)
-            known = address is not None and any(address in rule.network for rule, _ in self._rules)
-            self._hosts[host] = known
+            known = self._hosts[host] = self._is_named(host)
         return known
+
+    def _is_named(self, host: str) -> bool:
+        """One look-up for each length of prefix that there is: forged sources ask this thousands of times a second."""
+        address = _address(host)
+        if address is None:
+            return False
+        bits = int(address)
+        return any(bits >> shift in networks for shift, networks in self._lengths.get(address.version, ()))
 
     def is_stranger(self, data: bytes, flow: Flow) -> bool:
         """Whether this is a request from a source that no trunk names; responses are let through to their transaction.
@@ -76,6 +87,15 @@ class Sources:
         if flow.transport == "udp":
             return self.trunk(flow.host, flow.port) is None
         return not self.knows(flow.host)
+
+
+def _by_length(networks: Iterable[Network]) -> dict[int, list[tuple[int, set[int]]]]:
+    """By IP version: for each length of prefix how many bits are behind it, and the prefixes."""
+    found: dict[int, dict[int, set[int]]] = {}
+    for network in networks:
+        shift = network.max_prefixlen - network.prefixlen
+        found.setdefault(network.version, {}).setdefault(shift, set()).add(int(network.network_address) >> shift)
+    return {version: list(lengths.items()) for version, lengths in found.items()}
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

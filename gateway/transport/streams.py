@@ -141,7 +141,8 @@ class Streams:
         self._by_local[self._last_local] = connection
         self._by_peer[flow[:3]] = connection
         self._per_host[host] += 1
-        self._strangers += not self._knows(host)
+        connection.is_stranger = not self._knows(host)
+        self._strangers += connection.is_stranger
         return True
 
     def _lets_in(self, host: str) -> bool:
@@ -178,9 +179,15 @@ class Streams:
         self._per_host[flow.host] -= 1
         if not self._per_host[flow.host]:
             del self._per_host[flow.host]
-        self._strangers -= not self._knows(flow.host)
+        self._strangers -= connection.is_stranger
         if connection.ready.result():
             self.hears.lost(flow)
+
+    def cut(self, flow: Flow) -> None:
+        """Close the connection of this flow at once: its peer is banned."""
+        connection = self._by_local.get(flow.local)
+        if connection is not None:
+            connection.close(abort=True)
 
     def port_of(self, local: int) -> int:
         """The peer's port of an open connection; 0 where there is none of this number."""

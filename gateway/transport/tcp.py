@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_framer", "_opened_to", "_shared", "_streams", "_transport", "_wire", "alias_port", "flow", "heard_at",
-        "ready", "unfinished_since",
+        "is_stranger", "ready", "unfinished_since",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +99,8 @@ class Connection(asyncio.Protocol):
         self.flow = Flow("tcp" if wire is None else "tls", "", 0)
         self.alias_port = 0
         """The peer's own port, if it lets requests to it come over this connection."""
+        self.is_stranger = False
+        """Whether it was counted as one when it came; its peer may be known by the end of it."""
         self.heard_at = 0.0
         self.unfinished_since: float | None = None
         self.ready: asyncio.Future[bool] = streams.loop.create_future()

@@ -18,6 +18,7 @@ from gateway.sip.events import Flow
 from gateway.sip.message import Response, parse
 from gateway.transport.handoff import HEARD, WRITE, Handoff, LiveSlots
 from gateway.transport.names import Names
+from gateway.transport.strangers import Strangers
 from gateway.transport.streams import Streams, holder_of
 from gateway.transport.tls import Contexts
 from gateway.transport.udp import UdpPort
@@ -69,7 +70,8 @@ class Sockets:
 class Transport:
     """All sockets of one worker; ``may_connect(host)`` says which sources may open a stream.
 
-    ``contexts`` are the certificates of TLS, ``knows(host)`` says whether a trunk names a source.
+    ``contexts`` are the certificates of TLS, ``knows(host)`` says whether a trunk names a source, ``strangers`` judges
+    what comes from sources that are not known.
     """
 
     def __init__(
@@ -80,8 +82,12 @@ class Transport:
         contexts: Contexts | None = None,
         *,
         knows: Callable[[str], bool] = lambda host: True,
+        strangers: Strangers | None = None,
     ) -> None:
         self._sockets = sockets
+        self._strangers = strangers
+        if strangers is not None:
+            strangers.on_forget = self._forget_peers
         self._listener = listener
         self._routes: dict[Flow, Route] = {}
         self._flows_to: dict[tuple[str, str, int], set[Flow]] = {}
@@ -90,8 +96,16 @@ class Transport:
         self._handoff = self._make_handoff(sockets)
         self._udp: dict[int, UdpPort] = {}
         self._own: list[UdpPort] = []
-        self.streams = Streams(sockets.slot, self, may_connect, contexts, knows=knows, name_of=self._name_of)
+        self.streams = Streams(
+            sockets.slot, self, self._not_banned(may_connect), contexts, knows=knows, name_of=self._name_of
+        )
         self._names: Names | None = None
+
+    def _not_banned(self, may_connect: Callable[[str], bool]) -> Callable[[str], bool]:
+        strangers = self._strangers
+        if strangers is None:
+            return may_connect
+        return lambda host: may_connect(host) and not strangers.is_banned(host)
 
     def _make_handoff(self, sockets: Sockets) -> Handoff | None:
         if sockets.live is None or sockets.inbox is None:
@@ -115,7 +129,7 @@ class Transport:
     def _open_udp(self, sock: socket.socket, shared: bool, loop: asyncio.AbstractEventLoop) -> None:
         hear = self.hear_shared if shared else self._listener.hear
         local = len(self._udp) + 1
-        port = UdpPort(sock, local, hear, self._listener.end_turn, partial(self._failed, "udp"))
+        port = UdpPort(sock, local, hear, self._listener.end_turn, partial(self._failed, "udp"), self._strangers)
         self._udp[local] = port
         if not shared:
             self._own.append(port)
@@ -130,6 +144,10 @@ class Transport:
             self._handoff.close()
         if self._names is not None:
             await self._names.close()
+
+    def _forget_peers(self) -> None:
+        for port in self._udp.values():
+            port.forget_peers()
 
     def expect(self, names: Mapping[tuple[str, int], str]) -> None:
         """Whom peers at these addresses and ports must prove to be (RFC 5922 7.3); replaces what was said before."""
@@ -165,6 +183,9 @@ class Transport:
         return self._remember(flow, flow.host)
 
     def _remember(self, flow: Flow, address: str) -> Route | None:
+        strangers = self._strangers
+        if flow.local and strangers is not None and not strangers.knows(address):
+            return self._route_to(flow, address)  # an answer to a stranger: forged sources push no other way out
         if len(self._routes) >= ROUTES_MAX:
             self._routes.clear()
             self._flows_to.clear()
@@ -176,6 +197,8 @@ class Transport:
     def _route_to(self, flow: Flow, address: str) -> Route:
         if not 0 < flow.port <= PORT_MAX:
             return partial(self._no_way, flow)
+        if not flow.local and self._strangers is not None:
+            self._strangers.expect(address)  # a request of ours goes there
         if flow.transport != "udp":
             return partial(self.streams.send_to, flow.transport, address, flow.port)
         port = self._udp.get(flow.local) or self._own_port(address)
@@ -245,6 +268,11 @@ class Transport:
 
     def hear_stream(self, data: bytes, flow: Flow, shared: bool) -> None:
         """A message came in on a connection, ``shared``: accepted from a listener that all workers have."""
+        strangers = self._strangers
+        if strangers is not None and not strangers.knows(flow.host) and not strangers.admits(flow.host, data):
+            if strangers.is_banned(flow.host):
+                self.streams.cut(flow)
+            return
         if shared:
             self.hear_shared(data, flow)
         else:

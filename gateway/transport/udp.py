@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from gateway.sip.events import Flow
 from gateway.transport.sockets import queue_icmp_errors
+from gateway.transport.strangers import Strangers
 
 DATAGRAMS_PER_TURN: Final = 16
 """Datagrams read before their answers leave and timers and the store get their turn: at 0.1 ms each nobody waits more
@@ -35,7 +36,8 @@ QUEUED_DATAGRAMS_MAX: Final = 1024
 by its transaction."""
 
 PEERS_REMEMBERED: Final = 4096
-"""Peers whose Flow is kept ready-made; forgotten all at once when it is full, so forged sources cost no memory."""
+"""Known peers whose Flow is kept ready-made; forgotten all at once when it is full.  No stranger's is kept, so forged
+sources push none out and cost no memory."""
 
 ERRORS_PER_TURN: Final = 64
 """ICMP errors read in one turn, for the same reason."""
@@ -51,7 +53,8 @@ class UdpPort:
     """A bound UDP socket, numbered ``local`` in the flows it hears on.
 
     ``hear(data, flow)`` is called for each datagram, ``end_turn()`` after each batch of them, ``failed(host, port)``
-    when the kernel says that datagrams to that address do not arrive.
+    when the kernel says that datagrams to that address do not arrive.  ``strangers`` judges what comes from sources
+    that are not known; without it there are none.
     """
 
     __slots__ = (
@@ -64,6 +67,7 @@ class UdpPort:
         "_local",
         "_loop",
         "_queue",
+        "_strangers",
         "_wanted",
         "dropped",
         "family",
@@ -77,6 +81,7 @@ class UdpPort:
         hear: Hear,
         end_turn: Callable[[], None],
         failed: Callable[[str, int], None],
+        strangers: Strangers | None = None,
     ) -> None:
         self.sock = sock
         self.family = sock.family
@@ -86,6 +91,7 @@ class UdpPort:
         self._hear = hear
         self._end_turn = end_turn
         self._failed = failed
+        self._strangers = strangers
         self._flows: dict[Peer, Flow] = {}
         self._queue: deque[tuple[bytes, Peer]] = deque()
         self._wanted = 1
@@ -195,7 +201,9 @@ class UdpPort:
                 continue
             flow = flows.get(peer)
             if flow is None:
-                flow = self._remember(peer)
+                flow = self._meet(peer, data)
+                if flow is None:
+                    continue
             hear(data, flow)
         return self._filled()
 
@@ -207,7 +215,15 @@ class UdpPort:
             self._wanted, self._full = min(2 * heard, DATAGRAMS_PER_TURN), 0
         return heard
 
-    def _remember(self, peer: Peer) -> Flow:
+    def forget_peers(self) -> None:
+        """Somebody is not known any more: ask again who is, at the next datagram of each."""
+        self._flows.clear()
+
+    def _meet(self, peer: Peer, data: bytes) -> Flow | None:
+        """The flow of a peer that has none yet; None where its datagram is to be dropped."""
+        strangers = self._strangers
+        if strangers is not None and not strangers.knows(peer[0]):
+            return Flow("udp", peer[0], peer[1], self._local) if strangers.admits(peer[0], data) else None
         if len(self._flows) >= PEERS_REMEMBERED:
             self._flows.clear()
         flow = self._flows[peer] = Flow("udp", peer[0], peer[1], self._local)

@@ -43,6 +43,10 @@ class Callers:
         count: Callable[[str], None],
     ) -> None:
         self.registered_at: Callable[[str, int], str | None] = lambda host, port: None
+        self.offended: Callable[[str, bool], None] = lambda host, wrong: None
+        """Told of each request without right credentials: from where, and whether it had wrong ones."""
+        self.proved: Callable[[str], None] = lambda host: None
+        """Told where right credentials came from: no forged source has heard the challenge."""
         self._guard = guard
         self._digests = frozenset(digests)
         self._registering = frozenset(registering)
@@ -84,8 +88,11 @@ class Callers:
         checked = self._guard.check(request, flow.host, now_s, among)
         self._count(checked.outcome.value)
         if checked.outcome is Outcome.RIGHT:
+            self.proved(flow.host)
             return checked.account, None
-        if checked.outcome is Outcome.WRONG:
+        wrong = checked.outcome is Outcome.WRONG
+        self.offended(flow.host, wrong)
+        if wrong:
             self._log(request.method, flow, now_s)
         stale = checked.outcome is Outcome.STALE
         headers = self._guard.challenge(request, flow.host, self._new_token(), now_s, addressed or among, stale=stale)

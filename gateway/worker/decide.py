@@ -5,14 +5,17 @@ ordinary one is then counted against calls a second and live calls.  So is a pee
 them once policy has said that it is no emergency call: a challenge tells nobody what policy thinks of the call.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 
 from gateway.call.intake import call_request
 from gateway.sip.digest import Challenge
+from gateway.sip.errors import BadUri
 from gateway.sip.events import Flow
 from gateway.sip.message import Request
+from gateway.sip.uri import SipUri, parse_uri
 from gateway.transport.admission import Gate, Sources
 from gateway.worker.callers import Callers
 from gateway.worker.directory import NEVER_READ
@@ -52,6 +55,8 @@ class Decider:
         self.ways: Ways | None = None
         self.registered_users: Mapping[str, str] = {}
         """As whom the gate has registered, by carrier."""
+        self.expect: Callable[[str], None] = lambda host: None
+        """Told the address of a caller's Contact where that is another than the INVITE came from."""
         self.untrusted: Set[str] = frozenset()
         """Trunks that are not believed who calls (RFC 3325)."""
         self._sources = sources
@@ -68,8 +73,20 @@ class Decider:
         targets = self.targets
         if targets is not None and targets.reorders and isinstance(verdict, Allow):
             verdict = replace(verdict, routes=targets.order(verdict.routes))
+        if isinstance(verdict, Allow):
+            self._look_at_contact(request, flow)
         self._observe(time.perf_counter() - began_s)
         return verdict
+
+    def _look_at_contact(self, request: Request, flow: Flow) -> None:
+        """Messages inside the dialog may come from the Contact, which no trunk has to name."""
+        contact = request.contact
+        if contact is None or flow.host in contact.uri:
+            return
+        with contextlib.suppress(BadUri):
+            uri = parse_uri(contact.uri)
+            if isinstance(uri, SipUri):
+                self.expect(uri.host)
 
     def _decide(self, request: Request, flow: Flow, now: float) -> Verdict | Challenge:
         # on a stream the source port is the kernel's choice; the peer's own port stands in its Via (SIP.md 4)

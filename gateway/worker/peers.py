@@ -20,6 +20,7 @@ from gateway.sip.events import Flow
 from gateway.telemetry.worker import WorkerMetrics
 from gateway.transport.admission import Sources
 from gateway.transport.clock import Clock
+from gateway.transport.strangers import Strangers
 from gateway.worker.callers import Callers
 from gateway.worker.decide import Decider
 from gateway.worker.registrar import Registrar
@@ -44,6 +45,7 @@ class Peers:
         metrics: WorkerMetrics,
         end_turn: Callable[[float], None],
         slot: int,
+        strangers: Strangers,
     ) -> None:
         self._knows_tag = b2bua.may_know
         self.find_registrar: Callable[[str, int], Flow | None] = lambda name, failures: None
@@ -62,6 +64,7 @@ class Peers:
         if callers is None:
             return
         decider.callers = callers
+        callers.offended, callers.proved = strangers.blame, strangers.expect
         names = [trunk.name for trunk in settings.trunk if trunk.registers]
         if not names:
             return
@@ -75,6 +78,7 @@ class Peers:
             end_turn=end_turn,
         )
         callers.registered_at = registrar.registered_at
+        registrar.heard_from = strangers.register
         b2bua.hear_register = registrar.hear
         decider.ways = Ways(registrar.targets, forms)
 

@@ -49,6 +49,8 @@ class Registrar:
         monotonic: Callable[[], float],
         end_turn: Callable[[float], None],
     ) -> None:
+        self.heard_from: Callable[[set[str]], None] = lambda hosts: None
+        """Told the addresses of all registrations whenever they change."""
         self._names = tuple(names)
         self._callers = callers
         self._store = store
@@ -89,6 +91,7 @@ class Registrar:
         self._sources = {
             (binding.host, binding.port): trunk for trunk, some in self._bindings.items() for binding in some
         }
+        self.heard_from({host for host, _ in self._sources})
 
     async def read(self) -> None:
         """Read what is bound; before Redis answers nothing is.  Raises StoreError.

@@ -31,6 +31,7 @@ from gateway.telemetry.snapshots import WRITE_INTERVAL_S, SnapshotFile
 from gateway.telemetry.worker import WorkerMetrics
 from gateway.transport.admission import Gate, Sources
 from gateway.transport.clock import Clock
+from gateway.transport.strangers import StrangerLimits, Strangers
 from gateway.transport.tls import Contexts
 from gateway.transport.transport import Sockets, Transport
 from gateway.worker.decide import Decider
@@ -95,6 +96,7 @@ class Worker:
         deadlines = Deadlines()
         self._clock = Clock(deadlines, self._after_deadlines)
         sources = Sources({trunk.name: sources_of(trunk) for trunk in settings.trunk})
+        self._strangers = Strangers(sources.knows, _stranger_limits(settings), self._clock.monotonic)
         self._decider = Decider(
             sources,
             Gate(settings.sip.max_calls, settings.sip.max_calls_per_second, settings.sip.workers),
@@ -133,7 +135,6 @@ class Worker:
         self._peers = self._make_peers(sources)
         self._transport = self._make_transport(sockets, sources)
         self._reach = Reach(settings, sockets, self._endpoint, tokens, self._transport, self._metrics, self._do)
-        self._decider.targets = self._reach.targets
         self._turn.send = self._transport.send
         self._turn.may_speak = lambda now: False  # there are no sockets yet
         self._takeover = Takeover(self._store, self._b2bua, self._clock.monotonic, self._turn.end)
@@ -145,8 +146,7 @@ class Worker:
             keep=plan.slot == 0,
             failure_policy=settings.credit.failure_policy,
         )
-        self._decider.ordinary_calls = self._b2bua.ordinary_calls
-        self._decider.outbox_full = lambda: self._store.full
+        self._tell_decider()
         self._tasks: list[asyncio.Task[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
@@ -155,18 +155,35 @@ class Worker:
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
 
+    def _tell_decider(self) -> None:
+        """Whom the decider asks, and whom it tells."""
+        self._decider.targets = self._reach.targets
+        self._decider.expect = self._strangers.expect
+        self._decider.ordinary_calls = self._b2bua.ordinary_calls
+        self._decider.outbox_full = lambda: self._store.full
+
     def _make_transport(self, sockets: Sockets, sources: Sources) -> Transport:
         sip = self._settings.sip
         drops = self._turn.is_unheard is not None and not self._peers.may_come_from_anywhere
         may_connect = sources.knows if drops else _anyone
         contexts = Contexts(sip.tls) if sip.tls is not None else None
-        return Transport(sockets, self._turn, may_connect, contexts, knows=sources.knows)
+        return Transport(
+            sockets, self._turn, may_connect, contexts, knows=self._strangers.knows, strangers=self._strangers
+        )
 
     def _make_peers(self, sources: Sources) -> Peers:
         """Who shows credentials, who registers; with ``unknown_source = "drop"`` what others say is not answered."""
         settings, end = self._settings, self._turn.end
         peers = Peers(
-            settings, self._b2bua, self._decider, self._admin, self._clock, self._metrics, end, self._plan.slot
+            settings,
+            self._b2bua,
+            self._decider,
+            self._admin,
+            self._clock,
+            self._metrics,
+            end,
+            self._plan.slot,
+            self._strangers,
         )
         if settings.sip.unknown_source == "drop":
             self._turn.is_unheard = peers.is_stranger(sources)
@@ -283,6 +300,8 @@ class Worker:
         if not len(self._b2bua):
             self._garbage.take_rest(self._clock.monotonic())
         self._traffic.count(self._endpoint.counts)
+        self._strangers.tend()
+        self._metrics.dropped(self._strangers.dropped | {"queue": self._transport.lost_datagrams}, self._strangers.bans)
         self._metrics.active(self._b2bua.census())
         self._metrics.exposure(self._store.exposure)
         # a rename may wait for the disk, and no call shall wait with it
@@ -441,6 +460,19 @@ def _shown(host: str, advertised: str) -> str:
     except ValueError:  # a name, or nothing
         other_family = False
     return host if not advertised or (other_family and not ip_address(host).is_unspecified) else advertised
+
+
+def _stranger_limits(settings: Settings) -> StrangerLimits:
+    """The rates of all strangers are the gate's; each worker applies its part."""
+    strangers = settings.sip.strangers
+    workers = settings.sip.workers
+    return StrangerLimits(
+        strangers.messages_per_second,
+        strangers.all_messages_per_second / workers,
+        strangers.all_calls_per_second / workers,
+        strangers.offences,
+        strangers.ban_s,
+    )
 
 
 def _timers(settings: Settings) -> Timers:

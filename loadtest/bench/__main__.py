@@ -27,7 +27,7 @@ from loadtest.bench.processes import Children, StartError
 from loadtest.bench.subject import DRY_TALK_S, RICH, GateSubject, Places, Subject, places
 from loadtest.bench.table import print_table
 
-PARTS: Final = ("memory", "delay", "rate", "cut", "capacity")
+PARTS: Final = ("memory", "delay", "rate", "cut", "capacity", "flood")
 DEFAULT_PARTS: Final = "memory,delay,rate,cut"
 MAX_CALLS: Final = 200_000
 """Calls of one part: called numbers must not run out, and SIPp's traces must fit on the disk."""
@@ -115,7 +115,7 @@ def _gate_parts(asked: _Asked, children: Children, folder: Path, where: Places, 
 def _kamailio_parts(asked: _Asked, children: Children, folder: Path, where: Places, figures: dict[str, Any]) -> None:
     rich = KamailioSubject(children, folder, where, RICH)
     bench = Bench(children, folder)
-    parts = [part for part in asked.parts if part != "cut"]
+    parts = [part for part in asked.parts if part not in ("cut", "flood")]
     _all_parts(replace(asked, parts=parts), bench, rich, figures)
     rich.stop()
     if "cut" in asked.parts:
@@ -135,6 +135,9 @@ def _all_parts(asked: _Asked, bench: Bench, subject: Subject, figures: dict[str,
                 figures["rate"] = [bench.rate(subject, rate, asked.seconds) for rate in asked.rates]
             case "cut":
                 figures["cut"] = bench.cut(subject, asked.dry)
+            case "flood":
+                assert isinstance(subject, GateSubject), "no other is flooded"
+                figures["flood"] = bench.flood(subject, 100, 5_000, asked.seconds)
             case "capacity":
                 figures["capacity"] = bench.capacity(subject, max(asked.rates), min(asked.seconds, 5.0))
 

@@ -1,5 +1,7 @@
 """The parts of the benchmark: what a call costs, how long set-up takes, how exact a cut is, what a live call weighs."""
 
+import json
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -7,11 +9,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from loadtest.bench.flood import KINDS
 from loadtest.bench.proc import cpu_s, idle_s, pss_bytes
-from loadtest.bench.processes import Children
+from loadtest.bench.processes import Children, StartError
 from loadtest.bench.sipp import CALLER, CALLER_WAITS, Sipp, SippCall, calls_of
 from loadtest.bench.subject import (
     DRY_TALK_S,
+    GateSubject,
     Subject,
     called_numbers,
     dry_callers,
@@ -26,6 +30,9 @@ RING_MS: Final = 50
 
 SPARE_S: Final = 10.0
 """How much longer than its calls a SIPp may take before the part counts the rest as failed."""
+
+FLOOD_LEAD_S: Final = 2.0
+"""How long a flood goes on before the first call."""
 
 CAPACITY_STEPS: Final = 12
 """Runs at most to find the highest clean rate."""
@@ -70,6 +77,33 @@ class Bench:
             if forth is not None and back is not None:
                 added.add(forth + back)
         return {"cps": cps, "failed": load.failed, "retransmissions": load.retransmissions, "added_ms": added.summary()}
+
+    def flood(self, subject: GateSubject, cps: int, rate: int, seconds: float) -> list[dict[str, Any]]:
+        """Set-up delay added at ``cps``, without a flood and then beside each kind of ``rate`` messages a second."""
+        found = [{"kind": "none", **self.delay(subject, cps, seconds)}]
+        return found + [self._flooded(subject, kind, cps, rate, seconds) for kind in KINDS]
+
+    def _flooded(self, subject: GateSubject, kind: str, cps: int, rate: int, seconds: float) -> dict[str, Any]:
+        """The flood begins before the calls and goes on until the last of them has ended."""
+        log = self._folder / f"flood-{kind}.log"
+        lasts_s = FLOOD_LEAD_S + seconds + HOLD_MS / 1000 + 2
+        command = [sys.executable, "-m", "loadtest.bench.flood", kind, str(subject.sip), str(rate), str(lasts_s)]
+        before = subject.gate.metrics()
+        sender = self._children.start(command, log)
+        time.sleep(FLOOD_LEAD_S)
+        measured = self.delay(subject, cps, seconds)
+        if sender.wait(lasts_s + SPARE_S):
+            raise StartError(f"the {kind} flood broke: {log.read_text().strip()[-500:]}")
+        time.sleep(1.0)  # until the counters are written
+        after = subject.gate.metrics()
+        dropped = {
+            name.partition('"')[2].partition('"')[0]: int(value - before.get(name, 0))
+            for name, value in after.items()
+            if name.startswith("callgate_dropped_messages_total{")
+        }
+        banned = int(after.get("callgate_banned_sources", 0))
+        said = json.loads(log.read_text().splitlines()[-1])
+        return {"kind": kind, **measured, "flood": said, "dropped": dropped, "banned": banned}
 
     def cut(self, subject: Subject, calls: int) -> dict[str, Any]:
         """Cut error of ``calls`` calls that run dry within one second: BYE at each leg minus the exact moment."""

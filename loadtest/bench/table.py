@@ -39,6 +39,8 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
         yield f"processors idle at {load['cps']} calls/s", f"{load['idle_share']:.0%}"
     if "delay" in figures:
         yield from _delay(figures["delay"])
+    for flood in figures.get("flood", ()):
+        yield from _flood(flood)
     if "cut" in figures:
         yield from _cut(figures["cut"])
     if "memory" in figures:
@@ -51,6 +53,13 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
 def _delay(delay: Figures) -> Iterator[tuple[str, str]]:
     added = delay["added_ms"]
     yield f"set-up delay added at {delay['cps']} calls/s, p50 / p99 ms", _pair(added, "p50", "p99")
+
+
+def _flood(flood: Figures) -> Iterator[tuple[str, str]]:
+    kind = flood["kind"]
+    beside = "without a flood" if kind == "none" else f"beside {flood['flood']['per_second']:.0f} {kind}/s"
+    yield f"set-up delay {beside}, p50 / p99 ms", _pair(flood["added_ms"], "p50", "p99")
+    yield f"… failed / retransmitted {beside}", f"{flood['failed']} / {flood['retransmissions']}"
 
 
 def _cut(cut: Figures) -> Iterator[tuple[str, str]]:

@@ -106,6 +106,10 @@ def test_the_table_shows_every_subject_and_every_fault(capsys: pytest.CaptureFix
         "faults": ["11 charges for 10 answered calls"],
         "rate": [load],
         "delay": {"cps": 150, "added_ms": summary},
+        "flood": [
+            {"kind": "none", "failed": 0, "retransmissions": 0, "added_ms": summary},
+            {"kind": "invite", "failed": 3, "retransmissions": 4, "added_ms": summary, "flood": {"per_second": 4999.6}},
+        ],
         "cut": {"calls": 10, "answered": 10, "both_legs": 9, "error_ms": summary},
         "memory": {"calls": 10, "bytes_per_call": 9_000},
         "capacity": {"cps": 2000},
@@ -119,7 +123,17 @@ def test_the_table_shows_every_subject_and_every_fault(capsys: pytest.CaptureFix
     }
     print_table(Console(width=200), {"callgate": ours, "other": {"faults": []}}, about)
     shown = capsys.readouterr().out
-    for text in ("worker, µs a call at 500 calls/s", "321", "1.50 / 2.00", "9 of 10", "9.0", "2000", "11 charges"):
+    for text in (
+        "worker, µs a call at 500 calls/s",
+        "321",
+        "1.50 / 2.00",
+        "9 of 10",
+        "9.0",
+        "2000",
+        "11 charges",
+        "5000 invite/s",
+        "3 / 4",
+    ):
         assert text in shown
 
 

@@ -36,6 +36,8 @@ CONTRACT = {
     "sip_messages": ("counter", "direction", "method", "status"),
     "sip_retransmissions": ("counter",),
     "sip_parse_errors": ("counter",),
+    "dropped_messages": ("counter", "cause"),
+    "banned_sources": ("gauge",),
     "recharge": ("counter", "result"),
     "build_info": ("gauge", "version"),
 }

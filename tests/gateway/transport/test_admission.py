@@ -29,6 +29,23 @@ def test_an_entry_with_a_port_lets_its_address_connect_but_is_no_trunk_by_itself
     assert not found.knows("127.0.0.8")
 
 
+def test_addresses_are_known_by_networks_of_any_length() -> None:
+    networks = ["10.0.0.0/8", "192.0.2.128/25", "192.0.2.1", "2001:db8::/32", "2001:db9::1"]
+    found = sources(some=networks, port=["192.0.2.9:1"])
+    for host in ("10.255.0.1", "192.0.2.129", "192.0.2.1", "2001:db8:ffff::1", "2001:db9::1", "192.0.2.9"):
+        assert found.knows(host), host
+    for host in ("11.0.0.1", "192.0.2.127", "192.0.2.2", "2001:dba::1", "2001:db9::2", "::a00:1"):
+        assert not found.knows(host), host
+
+
+def test_strangers_push_no_known_source_out() -> None:
+    found = sources(pbx=["192.0.2.1"])
+    assert found.trunk("192.0.2.1", 5060) == "pbx"
+    for number in range(2 * SOURCES_REMEMBERED):
+        assert found.trunk(f"10.0.{number >> 8 & 255}.{number & 255}", number) is None
+    assert found._remembered == {("192.0.2.1", 5060): "pbx"}
+
+
 def test_what_is_no_address_is_no_trunk() -> None:
     found = sources(all=["0.0.0.0/0", "::/0"])
     assert found.trunk("pbx.example.org", 5060) is None

@@ -1,7 +1,9 @@
 import asyncio
+import contextlib
 import os
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from gateway.sip.events import Flow
 from gateway.transport import streams as streams_module
 from gateway.transport.handoff import LiveSlots, open_inbox, owner
 from gateway.transport.sockets import open_socket
+from gateway.transport.strangers import StrangerLimits, Strangers
 from gateway.transport.streams import holder_of
 from gateway.transport.tcp import CONNECTIONS_PER_PEER_MAX, UNSENT_BYTES_MAX
 from gateway.transport.transport import Sockets, Transport
@@ -63,11 +66,13 @@ class Side:
     port: int
 
 
-async def open_side(sockets: Sockets | None = None, host: str = "127.0.0.1", allow: bool = True) -> Side:
+async def open_side(
+    sockets: Sockets | None = None, host: str = "127.0.0.1", allow: bool = True, strangers: Strangers | None = None
+) -> Side:
     sockets = sockets or Sockets(own_tcp=[open_socket(Listen("tcp", host, 0))])
     name = (sockets.own_tcp or sockets.shared_tcp)[0].getsockname()
     ears = Ears()
-    transport = Transport(sockets, ears, lambda source: allow)
+    transport = Transport(sockets, ears, lambda source: allow, strangers=strangers)
     await transport.open()
     return Side(ears, transport, name[0], name[1])
 
@@ -211,6 +216,47 @@ async def test_a_peer_that_does_not_read_is_cut(side: Side) -> None:
         await asyncio.sleep(0)
     await side.ears.until(lambda: side.ears.lost == [flow])
     sock.close()
+
+
+async def test_a_banned_stranger_is_cut_and_let_in_no_more() -> None:
+    strangers = Strangers(lambda host: False, StrangerLimits(per_second=2, offences=3), time.monotonic)
+    side = await open_side(strangers=strangers)
+    reader, writer = await asyncio.open_connection(side.host, side.port)
+    for number in range(6):
+        writer.write(OPTIONS % (5060, b"%d" % number))
+    await side.ears.until(lambda: len(side.ears.lost) == 1)
+    assert len(side.ears.messages) == 2
+    assert strangers.bans == 1
+    writer.close()
+    reader, writer = await asyncio.open_connection(side.host, side.port)
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    assert len(side.transport.streams) == 0
+    writer.close()
+    await side.transport.close()
+
+
+async def test_where_the_gate_sends_requests_nobody_is_a_stranger() -> None:
+    strangers = Strangers(lambda host: False, StrangerLimits(per_second=1), time.monotonic)
+    here, there = await open_side(strangers=strangers), await open_side()
+    here.transport.send(Flow("tcp", there.host, there.port), OPTIONS % (here.port, b"x"))
+    await there.ears.until(lambda: len(there.ears.messages) == 1)
+    for _ in range(5):
+        there.transport.send(there.ears.messages[0][1], OK % here.port)
+    await here.ears.until(lambda: len(here.ears.messages) == 5)
+    for opened in (here, there):
+        await opened.transport.close()
+
+
+async def test_answers_to_strangers_push_no_way_out() -> None:
+    strangers = Strangers(lambda host: False, StrangerLimits(), time.monotonic)
+    udp, tcp = (open_socket(Listen(kind, "127.0.0.1", 0)) for kind in ("udp", "tcp"))
+    side = await open_side(Sockets(own_udp=[udp], own_tcp=[tcp]), strangers=strangers)
+    side.transport.send(Flow("udp", "127.0.0.1", 9, 0), b"OPTIONS")
+    for number in range(100):
+        side.transport.send(Flow("udp", f"127.0.44.{number}", 9, 1), b"SIP/2.0 403 Forbidden")
+    assert list(side.transport._routes) == [Flow("udp", "127.0.0.1", 9, 0)]
+    await side.transport.close()
 
 
 async def test_idle_and_unfinished_connections_are_closed(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:

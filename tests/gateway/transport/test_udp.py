@@ -11,6 +11,7 @@ import uvloop
 from gateway.config.values import Listen
 from gateway.sip.events import Flow
 from gateway.transport.sockets import open_socket
+from gateway.transport.strangers import StrangerLimits, Strangers
 from gateway.transport.udp import DATAGRAMS_PER_TURN, PEERS_REMEMBERED, QUEUED_DATAGRAMS_MAX, UdpPort
 
 BURST: Final = 20 * DATAGRAMS_PER_TURN
@@ -210,8 +211,30 @@ async def test_a_flood_of_forged_sources_costs_no_memory() -> None:
     heard = Heard()
     port = opened(heard)
     for number in range(PEERS_REMEMBERED + 5):
-        port._remember(("10.0.0.1", number))
+        port._meet(("10.0.0.1", number), b"")
     assert len(port._flows) <= PEERS_REMEMBERED
+    port.close()
+
+
+async def test_strangers_are_judged_each_time_and_never_remembered(peer: socket.socket) -> None:
+    heard, named = Heard(), {"127.0.0.1"}
+    strangers = Strangers(lambda host: host in named, StrangerLimits(per_second=2), asyncio.get_running_loop().time)
+    port = UdpPort(open_socket(Listen("udp", "127.0.0.1", 0)), 7, heard.hear, heard.end_turn, heard.fail, strangers)
+    port.open(asyncio.get_running_loop())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.44.1", 0))
+        for number in range(10):
+            stranger.sendto(b"OPTIONS sip:%d SIP/2.0" % number, port.sock.getsockname())
+        peer.sendto(b"known", port.sock.getsockname())
+        await heard.until(lambda: any(data == b"known" for data, _ in heard.messages))
+        assert [flow.host for _, flow in heard.messages] == ["127.0.44.1", "127.0.44.1", "127.0.0.1"]
+        assert list(port._flows) == [peer.getsockname()]
+        named.clear()
+        port.forget_peers()
+        for _ in range(10):
+            peer.sendto(b"garbage", port.sock.getsockname())
+        await heard.until(lambda: strangers.dropped["rate"] + strangers.dropped["garbage"] >= 18)
+        assert len(heard.messages) == 3
     port.close()
 
 

@@ -94,6 +94,19 @@ def test_a_source_without_trunk_is_refused(host: str) -> None:
     assert code(Rig().ask(host=host)) == "UNKNOWN_SOURCE"
 
 
+def test_a_contact_elsewhere_is_expected_once_the_call_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig()
+    expected: list[str] = []
+    rig.decider.expect = expected.append
+    here, whole = Flow("udp", "127.0.0.2", 5060, 1), INVITE
+    for contact in ("<sip:x@192.0.2.7:5062>", "<sip:x@127.0.0.2:5062>", "<tel:+1>", "<nonsense>", "nothing <"):
+        monkeypatch.setitem(globals(), "INVITE", whole.replace("<sip:pbx>", contact))
+        rig.decide("+442079460000", here)
+    monkeypatch.setitem(globals(), "INVITE", whole.replace("<sip:pbx>", "<sip:x@192.0.2.8>"))
+    rig.decide("+442079460000", Flow("udp", "127.0.0.9", 5060, 1))
+    assert expected == ["192.0.2.7"]
+
+
 def test_on_a_stream_the_port_of_the_via_names_the_trunk() -> None:
     rig = Rig()
     by_via = rig.ask(port=41234, transport="tcp", via=5099)

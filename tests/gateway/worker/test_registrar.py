@@ -47,7 +47,7 @@ class Side:
             self.endpoint, Deadlines(), lambda request, flow, now: Deny(REASONS["UNKNOWN_SOURCE"]), CallSettings(),
             self.unix_ms, self.token, self.token,
         )  # fmt: skip
-        callers = Callers(
+        callers = self.callers = Callers(
             Guard(KEY, "callgate", ACCOUNTS), ACCOUNTS, ["branch"], unix_ms=self.unix_ms, new_token=self.token,
             count=self.counted.append,
         )  # fmt: skip
@@ -169,6 +169,22 @@ async def test_nobody_else_may_register(admin: CreditAdmin, credentials: Credent
     assert answer.status == 401
     assert [value.partition(",")[0] for value in answer.all("WWW-Authenticate")] == ['Digest realm="callgate"'] * 2
     assert (side.targets(), side.counted) == ((), ["none", "wrong"])
+
+
+async def test_who_registers_is_told_and_so_is_who_fails(admin: CreditAdmin) -> None:
+    side = Side(admin)
+    told: list[object] = []
+    side.callers.offended = lambda host, wrong: told.append((host, wrong))
+    side.callers.proved = lambda host: told.append((host, "proved"))
+    side.registrar.heard_from = told.append
+    await Pbx(Credentials("branch", "wrong")).register(side)
+    assert told == [("192.0.2.7", False), ("192.0.2.7", True)]
+    told.clear()
+    pbx = Pbx(call_id="r2")
+    await pbx.register(side)
+    assert told == [("192.0.2.7", False), ("192.0.2.7", "proved"), {"192.0.2.7"}]
+    await pbx.register(side, "*", expires="0")
+    assert told[-1] == set()
 
 
 async def test_a_trunk_with_an_address_need_not_register(admin: CreditAdmin) -> None:
