@@ -362,8 +362,9 @@ class Endpoint:
     def settled(self, transaction: ServerTransaction) -> None:
         """Expect no ACK to our 2xx any more, because its dialog is over: it is neither repeated nor missed."""
         transaction.acknowledged = True
-        self._layer.deadlines.cancel(transaction.deadline)
-        transaction.deadline = None
+        if transaction.deadline is not None:
+            self._layer.deadlines.cancel(transaction.deadline)
+            transaction.deadline = None
         self._layer.unacknowledged.pop((transaction.to_tag, transaction.request.cseq[0]), None)
 
     # Requests

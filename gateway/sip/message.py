@@ -127,10 +127,7 @@ class Message:
 
         ``name`` in any case or compact form; the registered spelling is fastest.
         """
-        if name in HEADER_NAMES:
-            value = self._first.get(name)
-        else:
-            value = self._get_odd(name)
+        value = self._first.get(name) if name in HEADER_NAMES else self._get_odd(name)
         return None if value is None else value.strip(" \t")
 
     def _get_odd(self, name: str) -> str | None:
