@@ -410,8 +410,7 @@ class Call:
     def _settle(self, ending: Ending, ended_at: float) -> None:
         money = self.money
         talk_ms = money.talk_ms(ended_at)
-        charge = money.charge_micros(talk_ms)
-        billed, minutes = money.billed_s(talk_ms), money.minutes_used(talk_ms)
+        (charge, billed), minutes = money.priced(talk_ms), money.minutes_used(talk_ms)
         uncharged = money.uncharged_micros(talk_ms) if ending.reason != "DEAD_PEER" else 0
         record = records.answered(
             self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending, uncharged, minutes,
