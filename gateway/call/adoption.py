@@ -10,6 +10,7 @@ only after a crash.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from json import loads
 from json.encoder import encode_basestring as quoted
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,10 @@ ANSWERED: Final = 2
 SDP_STORED_MAX: Final = 4096
 """Octets of a session description that is stored: one of audio has some hundreds, one of a browser with video up to
 this.  A peer without UPDATE that got a larger one cannot be moved to another gate."""
+
+
+FLOWS_KEPT: Final = 4096
+"""Flows kept as they are written: as many peers as a port remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +180,7 @@ def _sdp(leg: "Leg") -> str:
     return f",{quoted(content_type)},{quoted(body.decode('latin-1'))}"
 
 
+@lru_cache(FLOWS_KEPT)
 def _flow(flow: Flow) -> str:
     return f'["{flow.transport}","{flow.host}",{flow.port},{flow.local}]'
 

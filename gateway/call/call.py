@@ -14,7 +14,7 @@ from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
 from gateway.call.clock import Bell, CallClock
 from gateway.call.commands import Grant, Prove, Refusal, Refused, Reserve, Result, StoreAway, Written
-from gateway.call.events import Acked, Answered, CallEvent, Failed, GaveUp, HungUp, Passed, Progress, Returned, Stopped
+from gateway.call.events import Acked, Answered, Failed, GaveUp, HungUp, Passed, Progress, Returned, Stopped
 from gateway.call.facts import Cut, Finished, Placed, Ticked
 from gateway.call.money import Reservation
 from gateway.call.records import Ending, rates_told
@@ -107,12 +107,8 @@ class Call:
 
     # what happens
 
-    def hear(self, event: CallEvent, now: float) -> None:
-        """An event of a leg."""
-        self.happen(event.happening, event, now)
-
     def happen(self, happening: Happening, event: Any, now: float) -> None:
-        """Do what the table says; what it does not name changes nothing."""
+        """Do what the table says, also at an ``event`` of a leg; what it does not name changes nothing."""
         step = _STEPS[self.state].get(happening)
         if step is None:
             return
@@ -423,8 +419,7 @@ class Call:
     def _settle(self, ending: Ending, ended_at: float) -> None:
         money = self.money
         talk_ms = money.talk_ms(ended_at)
-        charge = money.charge_micros(talk_ms)
-        billed, minutes = money.billed_s(talk_ms), money.minutes_used(talk_ms)
+        (charge, billed), minutes = money.priced(talk_ms), money.minutes_used(talk_ms)
         uncharged = money.uncharged_micros(talk_ms) if ending.reason != "DEAD_PEER" else 0
         record = records.answered(
             self._opening, self._carrier(), self.answered_ms, talk_ms, billed, charge, ending, uncharged, minutes,

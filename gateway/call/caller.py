@@ -106,8 +106,9 @@ class CallerLeg(Leg):
         for other in [known for known in self.dialogs if known != fork]:
             self._drop_fork(other)
         self.dialogs[fork].confirmed = True
-        self.allows_update = "UPDATE" in (self.request.get("Allow") or "")
-        self._agreed = self.session.accept(self.request)
+        request = self.request
+        self.allows_update = "UPDATE" in (request.get("Allow") or "")
+        self._agreed = self.session.accept(request)
 
     def answer(self, event: Answered, now: float) -> None:
         """Relay the 200."""

@@ -51,7 +51,8 @@ class CallClock:
         """Ring ``bell`` at ``at_s`` instead of whenever it was to ring before; ``inf``: not at all."""
         self._due[bell] = at_s
         if at_s < self._set_at:
-            self._deadlines.cancel(self._entry)
+            if self._entry is not None:
+                self._deadlines.cancel(self._entry)
             self._set(at_s)
 
     def stop(self) -> None:

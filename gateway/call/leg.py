@@ -517,7 +517,7 @@ class Leg:
 
     def emit(self, event: CallEvent, now: float) -> None:
         """Tell the call."""
-        self.call.hear(event, now)
+        self.call.happen(event.happening, event, now)
 
     def respond(
         self,

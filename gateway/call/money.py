@@ -399,15 +399,14 @@ class Reservation:
 
     def charge_micros(self, talk_ms: int) -> int:
         """What ``talk_ms`` of this call costs in micro-units."""
-        paid_ms = money_ms(self.drawn, talk_ms)
-        tariff = self._money_tariff
-        return charge_micros(tariff, paid_ms) if tariff is not None and paid_ms is not None else 0
+        return self.priced(talk_ms)[0]
 
-    def billed_s(self, talk_ms: int) -> int:
-        """How many seconds of it money is charged for."""
-        paid_ms = money_ms(self.drawn, talk_ms)
-        tariff = self._money_tariff
-        return billed_s(tariff, paid_ms) if tariff is not None and paid_ms is not None else 0
+    def priced(self, talk_ms: int) -> tuple[int, int]:
+        """What ``talk_ms`` of this call costs in micro-units, and for how many seconds of it money is charged."""
+        paid_ms, tariff = money_ms(self.drawn, talk_ms), self._money_tariff
+        if tariff is None or paid_ms is None:
+            return 0, 0
+        return charge_micros(tariff, paid_ms), billed_s(tariff, paid_ms)
 
     def minutes_used(self, talk_ms: int) -> list[Minutes]:
         """Minutes of pools that were used by it."""

@@ -164,4 +164,5 @@ class Keyspace:
 
     def partition(self, tenant_id: str) -> PartitionKeys:
         """The partition of a tenant."""
-        return self.tenant(tenant_id).partition
+        keys = self._tenants.get(tenant_id)
+        return (keys or self.tenant(tenant_id)).partition

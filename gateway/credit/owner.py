@@ -29,7 +29,7 @@ class StoreObserver:
 
     ``timed(op, seconds)``: redis_seconds.  ``up(bool)``: redis_up.  ``alert(code, text)``: an invariant of money
     was about to be broken and nothing was changed, or Redis refuses writes; it belongs into the log as an error.
-    ``sure()``: after a stall the slot turned out to be still ours (:meth:`CreditStore.is_sure`).
+    ``sure()``: after a stall the slot turned out to be still ours (``CreditStore.is_sure``).
     """
 
     timed: Callable[[str, float], None] = lambda op, seconds: None

@@ -4,6 +4,7 @@ Every script gets the epoch its asker believes, the owner's name and its generat
 of the script.  Amounts go over as decimal integers.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from hiredis import ReplyError
@@ -25,9 +26,13 @@ SHA_DIGITS: Final = 40
 _CUTTING: Final = ("LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "WRONGPASS", "NOPERM")
 """Errors that say this is not, or not yet, the Redis to talk to: connect again."""
 
+TARIFFS_KEPT: Final = 4096
+"""Tariffs kept as they are written: the calls of a gate go to some hundreds of places."""
+
 _EVALSHA: Final = b"$7\r\nEVALSHA\r\n$40\r\n"
 
 
+@lru_cache(TARIFFS_KEPT)
 def write_tariff(tariff: Tariff | None) -> str:
     """A tariff as scripts/lib/price.lua reads it, three numbers more for each step; empty where nobody pays."""
     if tariff is None:

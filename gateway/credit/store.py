@@ -122,6 +122,8 @@ class CreditStore:
             on_return=self._say_again, on_up=self._on_up, on_check=self._on_check, on_sure=self._observer.sure,
             alert=self._alert,
         )  # fmt: skip
+        self.is_sure: Callable[[float], bool] = self._tie.is_sure
+        """Whether this process may speak for its slot at a moment (monotonic seconds): not after a stall (standing)."""
         self._way = Way(self._tie, self._keys, self._observer)
         self._retelling = Retelling(
             owner.name, self._tie, self._way, self._keys, self._requests, self._keeper, self._unsent
@@ -151,10 +153,6 @@ class CreditStore:
     def has_heir(self) -> bool:
         """Fenced because others took this slot for gone and have its calls; a new start may have the name (heirs)."""
         return self._tie.has_heir
-
-    def is_sure(self, now: float) -> bool:
-        """Whether this process may speak for its slot at ``now`` (monotonic seconds): not after a stall (standing)."""
-        return self._tie.is_sure(now)
 
     @property
     def full(self) -> bool:

@@ -40,6 +40,7 @@ from gateway.sip.transaction import (
     PROCEEDING,
     REQUEST,
     STATUS_EVENTS,
+    TERMINATED,
     ClientTransaction,
     Head,
     ServerTransaction,
@@ -206,7 +207,7 @@ class Endpoint:
         Without ``to_tag`` the transaction's tag is used, or a new one.  Several tags make several early dialogs.  A
         2xx to an INVITE is repeated until its ACK comes; AckMissing says that none came in 64·T1 (13.3.1.4).
         """
-        if transaction.finished:
+        if transaction.status >= 200 or transaction.state == TERMINATED:
             return
         request = transaction.request
         if status > 100:
@@ -227,7 +228,8 @@ class Endpoint:
         )
         if transaction.step(STATUS_EVENTS[status // 100], data, now):
             transaction.status = status
-            self._layer.count_out(transaction.method if transaction.method in METHODS else OTHER, status)
+            method = transaction.method
+            self._layer.counts.messages["out", method if method in METHODS else OTHER, status] += 1
 
     def request(
         self,
@@ -339,7 +341,7 @@ class Endpoint:
             body=body,
             content_type=content_type,
         )
-        self._layer.count_out("ACK", 0)
+        self._layer.counts.messages["out", "ACK", 0] += 1
         self._layer.send(target, data)
         return data
 
@@ -362,8 +364,9 @@ class Endpoint:
     def settled(self, transaction: ServerTransaction) -> None:
         """Expect no ACK to our 2xx any more, because its dialog is over: it is neither repeated nor missed."""
         transaction.acknowledged = True
-        self._layer.deadlines.cancel(transaction.deadline)
-        transaction.deadline = None
+        if transaction.deadline is not None:
+            self._layer.deadlines.cancel(transaction.deadline)
+            transaction.deadline = None
         self._layer.unacknowledged.pop((transaction.to_tag, transaction.request.cseq[0]), None)
 
     # Requests
@@ -424,7 +427,9 @@ class Endpoint:
         elif request.method not in self._allowed:
             code = "METHOD_NOT_ALLOWED" if request.method in METHODS else "UNKNOWN_METHOD"
             self._refuse(request, flow, SIP_REASONS[code], headers=self._about[:1])
-        elif self._turns_away(request, flow) or self._lacks_extension(request, flow):
+        elif (not request.to.tag and self._turns_away(request, flow)) or (
+            "Require" in request._first and self._lacks_extension(request, flow)
+        ):
             return True
         elif request.method == "OPTIONS" and not request.to.tag:
             self._answer(request, flow, self.available_status, headers=self._about)
@@ -434,8 +439,6 @@ class Endpoint:
 
     def _turns_away(self, request: Request, flow: Flow) -> bool:
         """Refuse a request outside dialogs that went too far, came twice, or is one too many."""
-        if request.to.tag:
-            return False
         if request.max_forwards == 0:  # RFC 7332: a B2BUA checks it like a proxy
             self._refuse(request, flow, SIP_REASONS["TOO_MANY_HOPS"])
         elif merge_key(request) in self._layer.merged:
@@ -450,8 +453,6 @@ class Endpoint:
 
     def _lacks_extension(self, request: Request, flow: Flow) -> bool:
         """Refuse what requires an extension nobody here knows (8.2.2.3)."""
-        if "Require" not in request._first:
-            return False
         unknown = [tag for tag in request.values("Require") if tag.lower() not in self._supported]
         if unknown:
             self._refuse(request, flow, SIP_REASONS["BAD_EXTENSION"], headers=(("Unsupported", ", ".join(unknown)),))

@@ -5,6 +5,8 @@ is judged here; that is the endpoint's.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from gateway.sip.deadlines import Deadlines, DelayLine
@@ -109,7 +111,7 @@ class TransactionLayer:
     def repeat(self, flow: Flow, data: bytes) -> None:
         """Put bytes out once more."""
         self.counts.repeated_out += 1
-        self.output.append(Send(flow, data))
+        self.output.append(_send((flow, data)))
 
     def count_out(self, method: str, status: int) -> None:
         """Count a message that goes out for the first time."""
@@ -120,7 +122,7 @@ class TransactionLayer:
     ) -> ClientTransaction:
         """Send a request in a transaction of its own; ``head`` is an INVITE's."""
         client = ClientTransaction(self, method, branch, data, target, owner, head)
-        self.count_out(method, 0)
+        self.counts.messages["out", method, 0] += 1
         if len(data) > DATAGRAM_SIZE and target.transport == "udp":
             self._try_tcp(client, now)
         start(client, None, now)
@@ -183,7 +185,8 @@ class TransactionLayer:
 
     def drop_client(self, client: ClientTransaction) -> None:
         """Forget a client transaction."""
-        self.deadlines.cancel(client.deadline)
+        if client.deadline is not None:
+            self.deadlines.cancel(client.deadline)
         self.clients.pop(client.key, None)
         self.unanswered.pop(client.key, None)
         if self.spares:
@@ -191,7 +194,8 @@ class TransactionLayer:
 
     def drop_server(self, server: ServerTransaction) -> None:
         """Forget a server transaction."""
-        self.deadlines.cancel(server.deadline)
+        if server.deadline is not None:
+            self.deadlines.cancel(server.deadline)
         if self.servers.get(server.key) is server:
             del self.servers[server.key]
         key = server.merge_key
@@ -203,8 +207,9 @@ class TransactionLayer:
                 del self.unacknowledged[waiting]
 
 
-_send: Final = Send._make
-"""A Send made of a pair: the constructor of a named tuple would be a call of Python code for each message."""
+_send: Final[Callable[[tuple[Flow, bytes]], Send]] = partial(tuple.__new__, Send)
+"""A Send made of a pair: the constructor of a named tuple, and its ``_make`` too, are calls of Python code for each
+message."""
 
 
 def _retry(transaction: Transaction, due: float, now: float) -> None:

@@ -12,6 +12,7 @@ So a header value is always a string that can be encoded, and never holds a line
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from gateway.sip.address import KEPT_NAME_MAX, NameAddr, Via, parse_name_addr, parse_via, recent_name_addr
@@ -36,6 +37,10 @@ NOBODY: Final = NameAddr("")
 """Stands for a party that cannot be read; it has neither URI nor tag."""
 _UNREAD: Final = NameAddr("")
 """Stands for a Contact that nobody has asked for yet."""
+SHORT_MAX: Final = 40
+"""Longer start lines and CSeq values are not kept with what was read in them, or a stranger could fill the memory."""
+SHORT_KEPT: Final = 512
+"""Status lines and CSeq values kept with what was read in them: nearly every message repeats one of a few dozen."""
 _HOPS: Final = {str(number): number for number in range(256)}
 """Values of Max-Forwards (20.22) as they are mostly written."""
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
@@ -111,7 +116,9 @@ class Message:
         if text is None:
             return None
         try:
-            return parse_name_addr(text if "," not in text else split_values(text)[0])
+            if "," in text:
+                return parse_name_addr(split_values(text)[0])
+            return recent_name_addr(text) if len(text) <= KEPT_NAME_MAX else parse_name_addr(text)
         except (BadMessage, IndexError):
             return None
 
@@ -120,14 +127,16 @@ class Message:
 
         ``name`` in any case or compact form; the registered spelling is fastest.
         """
-        first = self._first
-        known = name if name in HEADER_NAMES else canonical(name)
-        if known is not None:
-            value = first.get(known)
-        else:
-            wanted = name.lower()
-            value = next((first[spelled] for spelled in first if spelled.lower() == wanted), None)
+        value = self._first.get(name) if name in HEADER_NAMES else self._get_odd(name)
         return None if value is None else value.strip(" \t")
+
+    def _get_odd(self, name: str) -> str | None:
+        """The first value of a name that is not spelled as registered, or that nobody has registered."""
+        known = canonical(name)
+        if known is not None:
+            return self._first.get(known)
+        wanted = name.lower()
+        return next((value for spelled, value in self._first.items() if spelled.lower() == wanted), None)
 
     def all(self, name: str) -> list[str]:
         """The values of all header lines of that name, as they came and in their order."""
@@ -211,21 +220,21 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
 
     Raises BadMessage and nothing else, whatever the bytes are.
     """
-    end = data.find(b"\r\n\r\n")
-    block = data[:end] if end >= 0 else data
+    block, end, rest = data.partition(b"\r\n\r\n")
     try:
         head = block.decode()
     except UnicodeDecodeError:
         head = block.decode("latin-1")
     lines = head.split("\r\n")
     # A line end of another kind is part of a value, or wrong: such messages take the slower way.
-    ends = len(lines) - 1
-    odd = head.count("\n") != ends or head.count("\r") != ends
+    text = "".join(lines)
+    odd = "\n" in text or "\r" in text
     start = lines.pop(0)
     words = start.split(" ")
     message: Request | Response
     if words[0] == "SIP/2.0":
-        message = _read_status(start)
+        message = Response()
+        message.status, message.reason = (_recent_status if len(start) <= SHORT_MAX else _read_status)(start)
     else:
         message = Request()
         message.method = words[0]
@@ -243,7 +252,7 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
             message.uri = words[1]
         if fault:
             raise BadMessage(fault)
-        if end < 0:
+        if not end:
             raise BadMessage("the header section does not end with an empty line")
         if len(data) > size.message:
             raise BadMessage(f"the message has {len(data)} octets, more than {size.message}", 513)
@@ -252,7 +261,7 @@ def parse(data: bytes, size: Size = DEFAULT_SIZE, *, stream: bool = False) -> Re
         except BadMessage:
             _read_odd_fields(message, lines)
             _check(message, size)
-        _read_body(message, data, end + 4, stream)
+        _read_body(message, rest, stream)
     except BadMessage as bad:
         if type(message) is Request:
             _rescue(bad, message, words)
@@ -290,15 +299,15 @@ def _address(text: str) -> NameAddr:
         return NOBODY
 
 
-def _read_status(line: str) -> Response:
-    """Read a status line (7.2); the reason phrase may be empty, and any text."""
+def _read_status(line: str) -> tuple[int, str]:
+    """Status and reason of a status line (7.2); the reason phrase may be empty, and any text."""
     status = line[8:11]
     if not (status.isascii() and status.isdigit() and "100" <= status < "700" and line[11:12] in (" ", "")):
         raise BadMessage(f"{line[:60]!r} has no status between 100 and 699")
-    response = Response()
-    response.status = int(status)
-    response.reason = line[12:]
-    return response
+    return int(status), line[12:]
+
+
+_recent_status: Final = lru_cache(SHORT_KEPT)(_read_status)
 
 
 def _refuse_start(words: list[str]) -> None:
@@ -379,25 +388,29 @@ def _check(message: Request | Response, size: Size) -> None:
         message.to, message.from_ = _address(to), _address(from_)
     if not call_id or " " in call_id or "\t" in call_id:
         raise BadMessage("Call-ID is not one word")
-    number, _, method = cseq.partition(" ")
-    if method not in METHODS:
-        method = method.strip(" \t")
-        if not is_token(method):
-            raise BadMessage(f"CSeq {cseq[:40]!r} is not a number and a method")
-    if number.isdigit() and len(number) < 10 and number.isascii():
-        message.cseq = (int(number), method)
-    else:
-        message.cseq = (_number("CSeq", number, CSEQ_LIMIT), method)
+    message.cseq = (_recent_cseq if len(cseq) <= SHORT_MAX else _read_cseq)(cseq)
     hops = first.get("Max-Forwards")
     message.max_forwards = (
         None if hops is None else _HOPS[hops] if hops in _HOPS else _number("Max-Forwards", hops, 256)
     )
     if "Expires" in first:
         _number("Expires", first["Expires"], EXPIRES_LIMIT)
-    if type(message) is Request and method != message.method:
+    if type(message) is Request and message.cseq[1] != message.method:
         # An unknown method is refused as such, whatever else is wrong (8.2.1).
         status = 400 if message.method in METHODS else 501
-        raise BadMessage(f"CSeq names {method[:40]}, the request line {message.method[:40]}", status)
+        raise BadMessage(f"CSeq names {message.cseq[1][:40]}, the request line {message.method[:40]}", status)
+
+
+def _read_cseq(text: str) -> tuple[int, str]:
+    """Number and method of a CSeq (20.16)."""
+    number, _, method = text.partition(" ")
+    method = method.strip(" \t")
+    if method not in METHODS and not is_token(method):
+        raise BadMessage(f"CSeq {text[:40]!r} is not a number and a method")
+    return _number("CSeq", number, CSEQ_LIMIT), method
+
+
+_recent_cseq: Final = lru_cache(SHORT_KEPT)(_read_cseq)
 
 
 def _check_repeated(message: Message, size: Size) -> None:
@@ -426,8 +439,8 @@ def _number(name: str, value: str, limit: int) -> int:
     return number
 
 
-def _read_body(message: Message, data: bytes, start: int, stream: bool) -> None:
-    """Take the body: Content-Length octets, or in a datagram without one all the rest (18.3)."""
+def _read_body(message: Message, rest: bytes, stream: bool) -> None:
+    """Take the body: Content-Length octets of the rest, or in a datagram without one all of it (18.3)."""
     length = message._first.get("Content-Length")
     if length == "0":
         message.body = b""
@@ -435,13 +448,13 @@ def _read_body(message: Message, data: bytes, start: int, stream: bool) -> None:
     if length is None:
         if stream:
             raise BadMessage("a message on a stream must say its Content-Length")
-        message.body = data[start:]
+        message.body = rest
         return
     if length.isdigit() and len(length) < 10 and length.isascii():
         size = int(length)
     else:
         # senders that fill in the length last leave room for it before (HCOLON, 25.1)
         size = _number("Content-Length", length.strip(" \t"), EXPIRES_LIMIT)
-    if size > len(data) - start:
-        raise BadMessage(f"Content-Length {size} is more than the {len(data) - start} octets that came")
-    message.body = data[start : start + size]
+    if size > len(rest):
+        raise BadMessage(f"Content-Length {size} is more than the {len(rest)} octets that came")
+    message.body = rest[:size]

@@ -329,8 +329,9 @@ def acknowledge_again(client: ClientTransaction, response: Response | None, now:
 def linger(client: ClientTransaction, response: Response | None, now: float) -> None:
     """Stay to absorb what may still come: D and M 64·T1, K T4; on a stream D and K are 0 (17.1.1.2, 17.1.2.2)."""
     layer = client.layer
-    layer.deadlines.cancel(client.deadline)
-    client.deadline = None
+    if client.deadline is not None:
+        layer.deadlines.cancel(client.deadline)
+        client.deadline = None
     client.request_bytes = b""
     if client.state == ACCEPTED:
         client.ends_at = layer.long.add(client, now)

@@ -125,7 +125,10 @@ class Turn:
         endpoint, b2bua = self.endpoint, self.b2bua
         while events := endpoint.take_events():
             for event in events:
-                self._handle(event, now)
+                try:
+                    b2bua.handle(event, now)
+                except Exception:
+                    self._event_failed(event, now)
         # One command, message or fact that causes a fault must not take those of other calls with it.
         if commands := b2bua.take_commands():
             for command in commands:
@@ -134,14 +137,15 @@ class Turn:
                 except Exception:
                     self._fault("command", now, command=repr(command))
             self._flush()  # first of all: a peer that is woken by a message may take this processor
-        send, tap = self.send, self.tap
-        for flow, data in endpoint.take_output() if self.may_speak(now) else ():
-            try:
-                if tap is not None:
-                    tap(flow, data, now, sent=True)
-                send(flow, data)
-            except Exception:
-                self._fault("message out", now, peer=f"{flow.transport}:{flow.host}:{flow.port}", message=data)
+        if self.may_speak(now):
+            send, tap = self.send, self.tap
+            for flow, data in endpoint.take_output():
+                try:
+                    if tap is not None:
+                        tap(flow, data, now, sent=True)
+                    send(flow, data)
+                except Exception:
+                    self._fault("message out", now, peer=f"{flow.transport}:{flow.host}:{flow.port}", message=data)
         for fact in b2bua.take_facts():
             try:
                 self._note(fact)
@@ -149,13 +153,11 @@ class Turn:
                 self._fault("fact", now, fact=repr(fact))
         self._arm()
 
-    def _handle(self, event: Event, now: float) -> None:
-        try:
-            self.b2bua.handle(event, now)
-        except Exception:
-            self._fault("event", now, happened=repr(event))
-            if isinstance(event, InviteArrived | RequestArrived) and event.transaction.owner is None:
-                self._answer_fault(event.transaction, now)
+    def _event_failed(self, event: Event, now: float) -> None:
+        """An event raised what is being caught."""
+        self._fault("event", now, happened=repr(event))
+        if isinstance(event, InviteArrived | RequestArrived) and event.transaction.owner is None:
+            self._answer_fault(event.transaction, now)
 
     def _answer_fault(self, transaction: ServerTransaction, now: float) -> None:
         """Nobody will answer this request any more, and a transaction without an answer would stand for ever."""
