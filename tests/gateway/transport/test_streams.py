@@ -213,6 +213,23 @@ async def test_a_peer_that_does_not_read_is_cut(side: Side) -> None:
     sock.close()
 
 
+@pytest.mark.parametrize("knows", [True, False])
+async def test_only_strangers_have_to_speak_soon(knows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers that connect long before their first call, and do not ping, are as old as SIP over TCP."""
+    sockets = Sockets(own_tcp=[open_socket(Listen("tcp", "127.0.0.1", 0))])
+    transport = Transport(sockets, Ears(), lambda source: True, knows=lambda source: knows)
+    await transport.open()
+    _, writer = await asyncio.open_connection(*sockets.own_tcp[0].getsockname())
+    async with asyncio.timeout(5):
+        while not (connections := list(transport.streams._by_local.values())):
+            await asyncio.sleep(0)
+    monkeypatch.setattr(streams_module, "UNFINISHED_S", -1.0)
+    transport.streams._close_idle()
+    assert connections[0].is_open is knows
+    writer.close()
+    await transport.close()
+
+
 async def test_idle_and_unfinished_connections_are_closed(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = await asyncio.open_connection(side.host, side.port)
     writer.write(b"OPTIONS sip:half")
