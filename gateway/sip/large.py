@@ -19,8 +19,8 @@ TRY_S: Final = 1.0
 """How long the peer has to answer anything over TCP; at most, see :attr:`LargeRequests.try_s`."""
 
 REST_S: Final = 300.0
-"""How long a peer that did not answer over TCP is sent datagrams at once.  A firewall that lets no TCP through would cost
-each large call TRY_S and a connection that is being opened; a peer that only restarted is asked again soon enough."""
+"""How long a peer that did not answer over TCP is sent datagrams at once.  A firewall that lets no TCP through would
+cost each large call TRY_S and a connection that is being opened; a peer that only restarted is asked again soon."""
 
 RESTING_MAX: Final = 1024
 """Peers that are remembered so: as many as there are targets; beyond it all are asked again."""

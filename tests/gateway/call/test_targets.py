@@ -320,6 +320,18 @@ def test_a_redirect_is_followed_where_the_settings_say_so() -> None:
     assert world.caller.response(200, "INVITE")
 
 
+def test_a_redirect_is_followed_through_the_proxy_of_its_trunk() -> None:
+    route = Route("carrier", "sip:carrier.example.org", NUMBER, "sip:10.0.0.3:5060", "sip:proxy.example.org")
+    settings = CallSettings(follow_redirects=True, session_expires_s=0)
+    world = World(Options(verdict=allow(routes=(route,)), settings=settings))
+    world.caller.invite()
+    world.called.answer("INVITE", 302, headers=(("Contact", f"<sip:{NUMBER}@10.0.0.4:5060>"),))
+    assert world.spare.seen == []
+    request = world.called.got("INVITE")[-1].message
+    assert request.uri == f"sip:{NUMBER}@10.0.0.4:5060"
+    assert request.get("Route") == "<sip:proxy.example.org;lr>"
+
+
 def test_a_redirect_to_another_number_would_be_another_price_and_is_relayed() -> None:
     world = World(Options(settings=CallSettings(follow_redirects=True, session_expires_s=0)))
     world.caller.invite()
