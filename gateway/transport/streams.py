@@ -140,8 +140,10 @@ class Streams:
         flow = connection.flow = Flow(connection.flow.transport, host, port, self._last_local)
         self._by_local[self._last_local] = connection
         self._by_peer[flow[:3]] = connection
-        self._per_host[host] += 1
-        self._strangers += not self.knows(host)
+        if accepted:
+            self._per_host[host] += 1
+            connection.is_stranger = not self.knows(host)
+            self._strangers += connection.is_stranger
         return True
 
     def _lets_in(self, host: str) -> bool:
@@ -178,10 +180,11 @@ class Streams:
         for port in {flow.port, connection.alias_port}:
             if self._by_peer.get((flow.transport, flow.host, port)) is connection:
                 del self._by_peer[flow.transport, flow.host, port]
-        self._per_host[flow.host] -= 1
-        if not self._per_host[flow.host]:
-            del self._per_host[flow.host]
-        self._strangers -= not self.knows(flow.host)
+        if connection.accepted:
+            self._per_host[flow.host] -= 1
+            if not self._per_host[flow.host]:
+                del self._per_host[flow.host]
+        self._strangers -= connection.is_stranger
         if connection.ready.result():
             self.hears.lost(flow)
 

@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_framer", "_looked", "_opened_to", "_shared", "_streams", "_transport", "_wire", "alias_port", "flow",
-        "heard_at", "ready", "unfinished_since",
+        "heard_at", "is_stranger", "ready", "unfinished_since",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +100,8 @@ class Connection(asyncio.Protocol):
         self.flow = Flow("tcp" if wire is None else "tls", "", 0)
         self.alias_port = 0
         """The peer's own port, if it lets requests to it come over this connection."""
+        self.is_stranger = False
+        """Whether it was counted as one when it came; its peer may be known by the end of it."""
         self.heard_at = 0.0
         self.unfinished_since: float | None = None
         self.ready: asyncio.Future[bool] = streams.loop.create_future()
@@ -119,7 +121,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("", 0)
         host, port = self._opened_to or (peer[0], peer[1])
         self.heard_at = self._streams.loop.time()
-        accepted = self._opened_to is None
+        accepted = self.accepted
         is_to_speak = self._wire is not None or not self._streams.knows(host)
         self.unfinished_since = self.heard_at if accepted and is_to_speak else None
         if not self._streams.admit(self, host, port, accepted=accepted):
@@ -219,6 +221,11 @@ class Connection(asyncio.Protocol):
             self._wire.write(data)
             self._flush()
         return True
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the peer opened it, and not we."""
+        return self._opened_to is None
 
     @property
     def is_open(self) -> bool:

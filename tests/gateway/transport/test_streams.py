@@ -230,6 +230,30 @@ async def test_only_strangers_have_to_speak_soon(knows: bool, monkeypatch: pytes
     await transport.close()
 
 
+async def test_only_what_strangers_open_is_counted_and_never_twice() -> None:
+    known: set[str] = set()
+    sockets = Sockets(own_tcp=[open_socket(Listen("tcp", "127.0.0.1", 0))])
+    ears = Ears()
+    transport = Transport(sockets, ears, lambda source: True, knows=known.__contains__)
+    await transport.open()
+    streams, there = transport.streams, await open_side()
+    transport.send(Flow("tcp", there.host, there.port), OPTIONS % (5060, b"ours"))
+    await there.ears.until(lambda: len(there.ears.messages) == 1)
+    assert (len(streams), streams._strangers, streams._per_host["127.0.0.1"]) == (1, 0, 0)
+    _, writer = await asyncio.open_connection(*sockets.own_tcp[0].getsockname())
+    async with asyncio.timeout(5):
+        while len(streams) != 2:
+            await asyncio.sleep(0.005)
+        assert (streams._strangers, streams._per_host["127.0.0.1"]) == (1, 1)
+        known.add("127.0.0.1")  # it registers
+        writer.close()
+        while len(streams) != 1:
+            await asyncio.sleep(0.005)
+    assert (streams._strangers, streams._per_host["127.0.0.1"]) == (0, 0)
+    await transport.close()
+    await there.transport.close()
+
+
 async def test_idle_and_unfinished_connections_are_closed(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = await asyncio.open_connection(side.host, side.port)
     writer.write(b"OPTIONS sip:half")
