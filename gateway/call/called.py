@@ -64,7 +64,7 @@ class Attempt:
 
     __slots__ = (
         "answered", "branch", "call_id", "core", "forks", "from_", "given_up", "heard_any", "leg", "route", "seq",
-        "since", "tag", "target", "tells", "to", "told", "transaction", "tries",
+        "silent_s", "since", "tag", "target", "tells", "to", "told", "transaction", "tries",
     )  # fmt: skip
 
     def __init__(self, leg: "CalledLeg", route: Route, target: Target, call_id: str, tag: str, branch: str) -> None:
@@ -87,6 +87,8 @@ class Attempt:
         self.since = 0.0
         self.tries = 1
         self.heard_any = False
+        self.silent_s = 0.0
+        """How long it took until any answer came."""
         self.given_up = False
         self.transaction: ClientTransaction | None = None
         self.forks: dict[str, Fork] = {}
@@ -95,7 +97,7 @@ class Attempt:
 
     def heard(self, response: Response, now: float) -> None:
         """A response to the INVITE; of what comes after the attempt was given up only a 2xx still matters."""
-        self.heard_any = True
+        self.note_heard(now)
         if self.leg.silent:
             return
         if not self.given_up:
@@ -103,6 +105,12 @@ class Attempt:
                 self.leg.hear_answer(self, response, now)
         elif 200 <= response.status < 300:
             self.sweep(response, now)
+
+    def note_heard(self, now: float) -> None:
+        """The target is silent no longer, or given up."""
+        if not self.heard_any:
+            self.heard_any = True
+            self.silent_s += now - self.since
 
     def failed(self, timeout: bool, now: float) -> None:
         """The target was silent (Timer B) or cannot be reached."""
@@ -158,7 +166,7 @@ class Attempt:
 class CalledLeg(Leg):
     """The called side of one call; ``attempt`` is the target being tried, ``winner`` the fork that answered."""
 
-    __slots__ = ("_failover_end", "_forks", "_index", "_ring_end", "_routes", "attempt", "winner")
+    __slots__ = ("_forks", "_index", "_ring_end", "_routes", "_silent_s", "attempt", "winner")
 
     bell: ClassVar = Bell.CALLED_SESSION
 
@@ -168,7 +176,7 @@ class CalledLeg(Leg):
         self._index = 0
         self._forks = 0
         self._ring_end = 0.0
-        self._failover_end = 0.0
+        self._silent_s = 0.0
         self.attempt: Attempt | None = None
         self.winner: Fork | None = None
 
@@ -178,7 +186,6 @@ class CalledLeg(Leg):
         """Invite the first target."""
         settings = self.call.core.settings
         self._ring_end = now + settings.ring_timeout_s
-        self._failover_end = now + settings.failover_s
         self._invite(now)
 
     def prepare(self) -> Attempt | None:
@@ -267,11 +274,18 @@ class CalledLeg(Leg):
         call.placed(now)
 
     def _next(self, status: int, response: Response | None, now: float) -> None:
-        """Try the next target, or let the call fail with the last one's ``status``."""
+        """Try the next target, or let the call fail with the last one's ``status``.
+
+        Only silence is bounded: who rang for a while and then says 503 has cost nobody's patience but the caller's,
+        and ``ring_timeout_s`` bounds that.
+        """
         failed = self.attempt
         if failed is not None:
+            failed.note_heard(now)
+            self._silent_s += failed.silent_s
             self._forget(failed, now)
-        following = self._attempt_from(self._index + 1) if now < self._failover_end else None
+        goes_on = self._silent_s < self.call.core.settings.failover_s
+        following = self._attempt_from(self._index + 1) if goes_on else None
         if following is not None:
             self.attempt = following
             self._invite(now)

@@ -18,7 +18,7 @@ class CallSettings:
     ``node`` is the owner's name in call records.  ``session_expires_s`` 0 switches RFC 4028 off, else it is at least
     90.  ``lease_grace_s`` is how long a lease outlasts paid-until (MONEY 5).  With ``follow_redirects`` a 3xx of the
     called side that names the same number at another address is dialled, else it is relayed to the caller.
-    ``failover_s`` after its first target a call goes on to no other.
+    Once its targets have said nothing for ``failover_s`` together, a call goes on to no other.
     ``credentials`` are what the gate shows peers that ask, ``terms`` what they are believed and shown, by trunk.
     Of the trunks ``guarded`` the gate takes the same credentials for right: it challenges for them in ``realm``, so it
     answers no challenge of that realm with them, and none at all of who calls by such a trunk.

@@ -83,7 +83,7 @@ def redirected(response: Response, route: Route) -> list[Route]:
     """The routes a 3xx names (RFC 3261 8.1.3.4), best first: those of its Contacts that name the same number elsewhere.
 
     Another number would be another price than the one that was reserved for; a host name would have to be resolved;
-    a transport that the gate does not speak leads nowhere.
+    a transport that the gate does not speak leads nowhere.  Behind a proxy they are reached through it as well.
     """
     found: list[tuple[float, Route]] = []
     for value in response.values("Contact"):
@@ -97,7 +97,10 @@ def redirected(response: Response, route: Route) -> list[Route]:
         if uri.user.lstrip("+") != route.number.lstrip("+"):
             continue
         bare = SipUri(uri.host, uri.port, scheme=uri.scheme, params=uri.params)
-        found.append((_preference(contact.params.get("q", "")), Route(route.trunk, str(bare), route.number)))
+        hop, proxy = (route.hop, route.proxy) if route.proxy else ("", "")
+        found.append(
+            (_preference(contact.params.get("q", "")), Route(route.trunk, str(bare), route.number, hop, proxy))
+        )
     found.sort(key=lambda row: -row[0])
     return [row[1] for row in found]
 

@@ -129,7 +129,7 @@ class SipSettings(Table):
         default=20,
         gt=0,
         le=600,
-        description="how long after its first target a call that nobody has answered goes on to further ones",
+        description="how long the targets of a call may be silent, together, and it still goes on to further ones",
     )
     nameservers: tuple[AddressPort, ...] = Field(
         default=(), max_length=8, description='name servers such as "127.0.0.1:53" for targets; none: the machine\'s'
@@ -271,7 +271,10 @@ class TrunkSettings(Table):
         default=None, description="register with this carrier, which then sends calls to where it was told"
     )
     options_ping_s: Whole = Field(
-        default=30, ge=0, le=3600, description="OPTIONS to the targets; one that does not answer is tried last; 0: off"
+        default=30,
+        ge=0,
+        le=3600,
+        description="OPTIONS to the targets; one that no longer answers is tried last of its trunk; 0: off",
     )
     large_by_tcp: Flag = Field(
         default=True,

@@ -109,6 +109,8 @@ def _registers(key: str, trunk: "TrunkSettings") -> Iterator[Conflict]:
         yield f"{key}.hosts", "", '"register" stands alone: the peer is where it registered from'
     if trunk.targets:
         yield f"{key}.targets", "", 'left out with hosts = ["register"]: the target is where the peer registered'
+    if trunk.proxy is not None:
+        yield f"{key}.proxy", "", 'left out with hosts = ["register"]: calls go straight to where the peer registered'
 
 
 def _is_registered(key: str, trunk: "TrunkSettings") -> Iterator[Conflict]:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.sip.deadlines import Deadlines, DelayLine
 from gateway.sip.events import Event, Flow, Send
-from gateway.sip.large import DATAGRAM_SIZE, TRY_S, LargeRequests
+from gateway.sip.large import DATAGRAM_SIZE, LargeRequests
 from gateway.sip.message import Request, Response
 from gateway.sip.transaction import (
     TRANSPORT_ERROR,
@@ -131,7 +131,7 @@ class TransactionLayer:
     def _try_tcp(self, client: ClientTransaction, now: float) -> None:
         """Send a request that is too large for a datagram over TCP, if its peer is to be asked by it (18.1.1)."""
         via = client.head.via if client.head is not None else self.large.via_of(client.request_bytes)
-        changed = self.large.over_tcp(client.request_bytes, via, client.target)
+        changed = self.large.over_tcp(client.request_bytes, via, client.target, now)
         if changed is None:
             return
         self.spares[client.key] = Spare(client.target, client.request_bytes, client.head)
@@ -139,7 +139,7 @@ class TransactionLayer:
         client.reliable = True
         if client.head is not None:
             client.head = client.head._replace(via=via)
-        self.deadlines.at(now + TRY_S, lambda at: self._end_try(client, at))
+        self.deadlines.at(now + self.large.try_s, lambda at: self._end_try(client, at))
 
     def _end_try(self, client: ClientTransaction, now: float) -> None:
         """The peer has had its time to answer over TCP."""
@@ -155,6 +155,7 @@ class TransactionLayer:
             return False
         client.target, client.request_bytes, client.head = spare
         client.reliable = False
+        self.large.note_failure(client.target, now)
         start(client, None, now)
         return True
 

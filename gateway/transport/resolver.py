@@ -50,6 +50,8 @@ class _Kept(NamedTuple):
     records: tuple[Record, ...]
     until_s: float
     stale_until_s: float
+    failed: bool = False
+    """Nobody answered when it was asked last: to be told until it is asked again."""
 
 
 class Resolver:
@@ -78,7 +80,7 @@ class Resolver:
         key, now = (name, kind), self._monotonic()
         kept = self._kept.get(key)
         if kept is not None and now < kept.until_s:
-            return Answer(kept.records, kept.until_s - now)
+            return Answer(kept.records, kept.until_s - now, failed=kept.failed)
         asking = self._asking.get(key)
         if asking is None:
             asking = self._asking[key] = asyncio.get_running_loop().create_task(self._question(name, kind))
@@ -124,7 +126,7 @@ class Resolver:
         now = self._monotonic()
         kept = self._kept.get((name, kind), _Kept((), now, now + FAILED_S))
         records = kept.records if now < kept.stale_until_s else ()
-        self._kept[name, kind] = kept._replace(records=records, until_s=now + FAILED_S)
+        self._kept[name, kind] = kept._replace(records=records, until_s=now + FAILED_S, failed=True)
         return Answer(records, FAILED_S, failed=True)
 
 

@@ -76,8 +76,8 @@ class Streams:
         """Connections closed because a peer did not speak TLS, or did not prove who it is."""
         self.loop: asyncio.AbstractEventLoop
         self._may_connect = may_connect
-        self._knows = knows
-        self._name_of = name_of
+        self.knows = knows
+        self.name_of = name_of
         self._contexts = contexts
         self._last_local = ((slot + 1) << SLOT_SHIFT) + secrets.randbits(START_BITS)
         self._by_local: dict[int, Connection] = {}
@@ -140,21 +140,25 @@ class Streams:
         flow = connection.flow = Flow(connection.flow.transport, host, port, self._last_local)
         self._by_local[self._last_local] = connection
         self._by_peer[flow[:3]] = connection
-        self._per_host[host] += 1
-        connection.is_stranger = not self._knows(host)
-        self._strangers += connection.is_stranger
+        if accepted:
+            self._per_host[host] += 1
+            connection.is_stranger = not self.knows(host)
+            self._strangers += connection.is_stranger
         return True
 
     def _lets_in(self, host: str) -> bool:
         if len(self._by_local) >= CONNECTIONS_MAX or not self._may_connect(host):
             return False
-        if self._knows(host):
+        if self.knows(host):
             return self._per_host[host] < CONNECTIONS_PER_PEER_MAX
         return self._strangers < STRANGERS_MAX and self._per_host[host] < CONNECTIONS_PER_STRANGER_MAX
 
     def alias(self, connection: Connection, port: int) -> None:
-        """Requests to this port of the connection's peer may go over it; an older connection there is kept."""
-        self._by_peer.setdefault((connection.flow.transport, connection.flow.host, port), connection)
+        """Requests to this port of the connection's peer may go over it; an older one there is kept while it stands."""
+        peer = (connection.flow.transport, connection.flow.host, port)
+        older = self._by_peer.get(peer)
+        if older is None or not older.is_open:
+            self._by_peer[peer] = connection
         connection.alias_port = port
 
     def note_tls_failure(self, flow: Flow, error: ssl.SSLError) -> None:
@@ -176,9 +180,10 @@ class Streams:
         for port in {flow.port, connection.alias_port}:
             if self._by_peer.get((flow.transport, flow.host, port)) is connection:
                 del self._by_peer[flow.transport, flow.host, port]
-        self._per_host[flow.host] -= 1
-        if not self._per_host[flow.host]:
-            del self._per_host[flow.host]
+        if connection.accepted:
+            self._per_host[flow.host] -= 1
+            if not self._per_host[flow.host]:
+                del self._per_host[flow.host]
         self._strangers -= connection.is_stranger
         if connection.ready.result():
             self.hears.lost(flow)
@@ -245,7 +250,7 @@ class Streams:
     async def _opened(self, peer: Peer) -> Connection | None:
         """A connection that can be written to; None where the peer has not proved who it is."""
         transport, host, port = peer
-        wire = self._tls.connect(self._name_of(host, port)) if transport == "tls" else None
+        wire = self._tls.connect(self.name_of(host, port)) if transport == "tls" else None
         connection = Connection(self, opened_to=(host, port), wire=wire)
         try:
             await self.loop.create_connection(lambda: connection, host, port)

@@ -45,8 +45,9 @@ IDLE_S: Final = 600.0
 """A connection without a byte for this long is closed: peers that keep one open ping it (RFC 5626: 120 s)."""
 
 UNFINISHED_S: Final = 32.0
-"""A message must be complete this long after its first byte, and a peer that connects must have said something whole
-by then (the handshake of TLS and a message or a ping): 64·T1, when its transaction is over."""
+"""A message must be complete this long after its first byte, and the handshake of TLS after the peer connected; a
+stranger must have said something whole by then, a message or a ping.  64·T1, when its transaction is over.  A peer that
+a trunk names may connect and be silent, as some do long before their first call, until IDLE_S."""
 
 SWEEP_S: Final = 5.0
 """How often idle connections, and certificates that have changed, are looked for."""
@@ -60,7 +61,7 @@ _ALIAS = re.compile(
     re.IGNORECASE,
 )
 """The newest Via of a request over TLS that offers its connection for requests the other way (RFC 5923 5), with its
-port.  It is looked for in the first message of a connection only."""
+port.  It is looked for once for each connection: in the first message that it brings."""
 
 
 class Hears(Protocol):
@@ -83,8 +84,8 @@ class Connection(asyncio.Protocol):
     """One stream; ``flow`` names it in everything that was heard on it."""
 
     __slots__ = (
-        "_framer", "_opened_to", "_shared", "_streams", "_transport", "_wire", "alias_port", "flow", "heard_at",
-        "is_stranger", "ready", "unfinished_since",
+        "_framer", "_looked", "_opened_to", "_shared", "_streams", "_transport", "_wire", "alias_port", "flow",
+        "heard_at", "is_stranger", "ready", "unfinished_since",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +109,8 @@ class Connection(asyncio.Protocol):
         self._streams = streams
         self._opened_to = opened_to
         self._shared = shared
+        self._looked = opened_to is not None or wire is None
+        """Whether it is known if the peer offers an alias, which only one that comes by TLS can do."""
         self._wire = wire
         self._framer = StreamFramer()
         self._transport: asyncio.Transport | None = None
@@ -118,8 +121,9 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("", 0)
         host, port = self._opened_to or (peer[0], peer[1])
         self.heard_at = self._streams.loop.time()
-        accepted = self._opened_to is None
-        self.unfinished_since = self.heard_at if accepted else None
+        accepted = self.accepted
+        is_to_speak = self._wire is not None or not self._streams.knows(host)
+        self.unfinished_since = self.heard_at if accepted and is_to_speak else None
         if not self._streams.admit(self, host, port, accepted=accepted):
             self._transport.abort()
         elif self._wire is None:
@@ -149,6 +153,8 @@ class Connection(asyncio.Protocol):
             return b""
         self._flush()
         if wire.ready:
+            if self.unfinished_since is not None and not self.ready.done() and self._streams.knows(self.flow.host):
+                self.unfinished_since = None  # its handshake is over, and it may be silent
             self._is_ready(True)
         return plain
 
@@ -165,7 +171,8 @@ class Connection(asyncio.Protocol):
             self.unfinished_since = None
         if messages:
             self.unfinished_since = None
-            if self._wire is not None and self._opened_to is None:
+            if not self._looked:
+                self._looked = True
                 self._look_for_alias(messages[0])
         for message in messages:
             self._streams.hears.hear_stream(message, self.flow, self._shared)
@@ -179,10 +186,15 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def _look_for_alias(self, message: bytes) -> None:
-        """A peer that has proved itself may have requests to its own port come over this connection (RFC 5923 8)."""
+        """Requests to the peer's own port may come over this connection (RFC 5923 8), if it proves the name that a
+        connection to that port would have to prove: an authority signs for many, and each could take another's calls.
+        """
         found = _ALIAS.search(message)
-        if found is not None and self._wire is not None and self._wire.has_proof:
-            self._streams.alias(self, int(found[1] or SIPS_PORT))
+        if found is None or self._wire is None:
+            return
+        port = int(found[1] or SIPS_PORT)
+        if self._wire.proves(self._streams.name_of(self.flow.host, port)):
+            self._streams.alias(self, port)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop when the stream has ended, whoever ended it."""
@@ -210,9 +222,19 @@ class Connection(asyncio.Protocol):
             self._flush()
         return True
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the peer opened it, and not we."""
+        return self._opened_to is None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it stands, and nobody has begun to close it."""
+        return self._transport is not None and not self._transport.is_closing()
+
     def close(self, *, abort: bool = False) -> None:
         """End the stream, at once with ``abort``."""
-        if self._transport is None or self._transport.is_closing():
+        if not self.is_open or self._transport is None:
             return
         if abort:
             self._transport.abort()

@@ -12,7 +12,8 @@ connects to us may be asked for a certificate as well; which trunk it is, is tol
 
 import contextlib
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
@@ -90,10 +91,10 @@ class Wire:
         """Octets that wait for the end of the handshake."""
         return len(self._waiting)
 
-    @property
-    def has_proof(self) -> bool:
-        """Whether the peer has shown a certificate that was found good."""
-        return self.ready and bool(self._ssl.getpeercert())
+    def proves(self, name: str) -> bool:
+        """Whether the peer has shown a certificate that was found good and is for this host name or address."""
+        certificate = self._ssl.getpeercert() if self.ready else None
+        return bool(certificate) and is_for(certificate or {}, name)
 
     def _shake(self) -> bool:
         try:
@@ -105,6 +106,27 @@ class Wire:
             self._ssl.write(bytes(self._waiting))
             self._waiting.clear()
         return True
+
+
+def is_for(certificate: Mapping[str, object], name: str) -> bool:
+    """Whether a certificate (as ``getpeercert()`` tells it) names this host or address: a wildcard stands for one whole
+    label, the leftmost, of three or more (RFC 6125 6.4.3), and the subject says nothing (RFC 9525 2)."""
+    names = certificate.get("subjectAltName", ())
+    assert isinstance(names, tuple)
+    address = _address(name)
+    if address is not None:
+        return any(kind == "IP Address" and _address(value) == address for kind, value in names)
+    wanted = name.rstrip(".").lower()
+    parent = wanted.partition(".")[2]
+    hosts = {value.rstrip(".").lower() for kind, value in names if kind == "DNS"}
+    return wanted in hosts or ("." in parent and f"*.{parent}" in hosts)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text.strip())  # OpenSSL ends an IPv6 address with a line break in old versions
+    except ValueError:
+        return None
 
 
 class Contexts:

@@ -150,8 +150,14 @@ class Transport:
             port.forget_peers()
 
     def expect(self, names: Mapping[tuple[str, int], str]) -> None:
-        """Whom peers at these addresses and ports must prove to be (RFC 5922 7.3); replaces what was said before."""
-        self._expected = dict(names)
+        """Whom peers at these addresses and ports must prove to be (RFC 5922 7.3).
+
+        What was said of other addresses before holds on: a call may live longer than the DNS records that led to its
+        peer, and a new connection to it must prove the name all the same.
+        """
+        kept = {place: name for place, name in self._expected.items() if place not in names}
+        spare = max(0, ROUTES_MAX - len(names))
+        self._expected = {**dict(list(kept.items())[-spare:] if spare else ()), **names}
 
     def _name_of(self, host: str, port: int) -> str:
         place = (host, port)

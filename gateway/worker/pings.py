@@ -4,7 +4,8 @@ follows from silence.
 One lost ping says little, and one answer from a peer that comes and goes as little: an address is down after
 DOWN_AFTER pings in a row went wrong and up again after UP_AFTER in a row were answered.  Once one went wrong they
 follow each other quickly, so that both are known soon.  Any answer is a sign of life but 503 (the peer says itself
-that it takes nothing) and 408 (it is a proxy before somebody who is silent).  What has not been asked yet is up.
+that it takes nothing) and 408 (it is a proxy before somebody who is silent).  What has not been asked yet is up, and so
+is what has never answered at all: many peers hear OPTIONS and say nothing, or let none through, and take every call.
 
 Each worker asks for itself, from the sockets that its calls would leave by.
 """
@@ -55,7 +56,7 @@ class Counts(Protocol):
 class Health:
     """What is known of one address of one trunk."""
 
-    __slots__ = ("down", "due_s", "every_s", "hop", "in_a_row", "name", "ping", "trunk", "uri")
+    __slots__ = ("answers", "down", "due_s", "every_s", "hop", "in_a_row", "name", "ping", "trunk", "uri")
 
     def __init__(self, target: TrunkTarget, hop: Hop, due_s: float) -> None:
         self.hop = hop
@@ -63,14 +64,18 @@ class Health:
         self.uri = target.proxy or target.rule.uri
         self.every_s = float(target.trunk.options_ping_s)
         self.due_s = due_s
+        self.answers = False
+        """Whether it has ever answered a ping; the silence of a peer that never does says nothing."""
         self.down = False
         self.in_a_row = 0
         """Pings in a row that speak against what it is taken for."""
         self.ping: Ping | None = None
 
-    def learn(self, good: bool, now: float) -> bool:
-        """A ping went well or wrong; True: the address is down now, or up again."""
-        if good is not self.down:
+    def learn(self, result: str, now: float) -> bool:
+        """A ping was ``answered``, ``refused`` or ``lost``; True: the address is down now, or up again."""
+        good = result == "answered"
+        self.answers = self.answers or result != "lost"
+        if good is not self.down or not self.answers:
             self.in_a_row = 0
         else:
             self.in_a_row += 1
@@ -178,7 +183,7 @@ class Pings:
             return
         health.ping = None
         self._counts.ping(result)
-        if health.learn(result == "answered", now):
+        if health.learn(result, now):
             say = log.error if health.down else log.info
             say("target down" if health.down else "target up", trunk=health.trunk, target=str(health.hop), last=result)
             self._tell()

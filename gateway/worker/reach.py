@@ -7,15 +7,20 @@ know whom a peer at an address has to prove to be (TLS); and to the endpoint, wh
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from gateway.config.settings import Settings
 from gateway.sip.endpoint import Endpoint
+from gateway.sip.large import TRY_S
 from gateway.sip.uri import SipUri
 from gateway.transport.locate import Ask, Hop, Located, locate
 from gateway.transport.records import Kind
 from gateway.transport.transport import Sockets, Transport
 from gateway.worker.pings import LOOK_S, Counts, Pings
 from gateway.worker.targets import Targets
+
+TRIES_PER_TARGET: Final = 4
+"""The part of ``target_timeout_s`` that a large request may wait for TCP: most of it is the datagram's."""
 
 Do = Callable[[Callable[[float], None]], None]
 
@@ -36,6 +41,7 @@ class Reach:
         """``do(act)`` calls ``act(now)`` and sends what it led to."""
         self._settings = settings
         self._endpoint = endpoint
+        endpoint.large.try_s = min(TRY_S, settings.sip.target_timeout_s / TRIES_PER_TARGET)
         self._transport = transport
         self._do = do
         self._families = _families(sockets)

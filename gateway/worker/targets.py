@@ -2,7 +2,8 @@
 
 Policy says which trunks take a call and which targets they have; here each target becomes the addresses that its name
 leads to (RFC 3263, gateway.transport.locate), those of one priority are drawn by their weights, and what does not
-answer pings comes last: a call tries it only when nothing else is left, because a ping may be wrong.
+answer pings comes last of its trunk: a call tries it only when nothing else of that trunk is left, because a ping may
+be wrong.  Which trunk comes first is never for pings to say: routes of trunks stay in the order that policy gave them.
 
 A call waits for nothing here.  The names in the settings are looked up when the worker starts and again when their
 records' life ends; a call takes what is known.  A name that nothing is known of yet is left as it is, for the
@@ -114,25 +115,35 @@ class Targets:
     # the order of a call's routes
 
     def order(self, routes: Sequence[Route]) -> tuple[Route, ...]:
-        """One route for each address, in the order in which a call shall try them; what is down comes last."""
+        """One route for each address, in the order in which a call shall try them; what is down is last of its trunk.
+
+        Routes that are no target of the settings, such as where a peer has registered, are left as they are.
+        """
+        found: list[Route] = []
+        for run in _runs(routes):
+            if all((route.trunk, route.target) in self._by_target for route in run):
+                found += self._ordered(run)
+            else:
+                found += run
+        return tuple(found)
+
+    def _ordered(self, run: list[Route]) -> list[Route]:
+        """The routes of one trunk, each a target of the settings."""
         up: list[Route] = []
         down: list[Route] = []
-        for run in _runs(routes):
-            for route in drawn(run, self._chance, self._rank, self._weight):
-                self._add(route, up, down)
-        return (*up, *down)
+        for route in drawn(run, self._chance, self._rank, self._weight):
+            self._add(route, up, down)
+        return up + down
 
     def _rank(self, route: Route) -> int:
-        target = self._by_target.get((route.trunk, route.target))
-        return target.rank if target is not None else 0
+        return self._by_target[route.trunk, route.target].rank
 
     def _weight(self, route: Route) -> int:
-        target = self._by_target.get((route.trunk, route.target))
-        return target.rule.weight if target is not None else 1
+        return self._by_target[route.trunk, route.target].rule.weight
 
     def _add(self, route: Route, up: list[Route], down: list[Route]) -> None:
-        target = self._by_target.get((route.trunk, route.target))
-        if target is None or (target.located is None and not target.proxy):
+        target = self._by_target[route.trunk, route.target]
+        if target.located is None and not target.proxy:
             up.append(route)
             return
         if target.located is None or not target.located.ways:

@@ -7,7 +7,7 @@ for no store; twice a second the metrics; orders from other processes; and the d
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
 from typing import Final
 
@@ -251,6 +251,7 @@ class Worker:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._garbage.begin()
         self._directory.start()
+        beside = [self._beside(self._reach.find())]
         try:
             await self._store.start()
         except OwnerTakenError:
@@ -264,9 +265,10 @@ class Worker:
                 while self._store.up and not self._store.open:  # noqa: ASYNC110  once, at the start
                     await asyncio.sleep(STORE_POLL_S)
         self._peers.find_registrar = self._reach.targets.registrar
-        await self._reach.find()
-        await self._peers.start()
+        beside.append(self._beside(self._peers.start()))
         adopted = await self._takeover.at_start()
+        if adopted and not len(self._b2bua):
+            await asyncio.gather(*beside)  # live calls, or a Redis that cannot say whether there are any, wait for none
         await self._transport.open()
         self._turn.may_speak = self._store.is_sure  # not while the slot may be another's (SIP.md 1)
         self.ledger_missed.clear()  # a ledger that was only slower than this start is no reason to go on without it
@@ -284,6 +286,12 @@ class Worker:
         self._tick()
         self._garbage.settle_down()
         log.info("accepting calls", tenants=len(self._decider.directory.tenants), redis_up=self._store.up)
+
+    def _beside(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Do what a start does not stand still for: slow name servers must not delay the end of a paid minute."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        return task
 
     async def _take_over(self, adopted: bool) -> None:
         """The rest of this slot's own calls, then those of slots that are gone for good, as long as this one works."""

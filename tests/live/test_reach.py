@@ -1,5 +1,7 @@
 """How a whole gate reaches its peers: TLS with real user agents, names by DNS, pings."""
 
+import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -83,7 +85,8 @@ def carrier_side() -> Iterator[Side]:
 def test_a_carrier_found_by_srv_fails_over_and_what_is_down_is_tried_last(
     make_gate: MakeGate, carrier_side: Side
 ) -> None:
-    dead = free_port(CARRIER)
+    dies = Side(Address(CARRIER, 0))
+    dead = dies.here.port
     zone = {
         "carrier.test": {"NAPTR": (60, ['10 10 "s" "SIP+D2U" "" _sip._udp.carrier.test.'])},
         "_sip._udp.carrier.test": {
@@ -100,6 +103,9 @@ def test_a_carrier_found_by_srv_fails_over_and_what_is_down_is_tried_last(
         gate = make_gate("contoso", trunks=trunks)
         rewrite(gate, "[sip]\n", f'[sip]\nnameservers = ["{names.address}"]\n')
         gate.start()
+        dies.asked("OPTIONS")  # only the silence of a peer that has answered pings says something
+        until(lambda: gate.metrics().get('callgate_target_pings_total{result="answered"}', 0.0) >= 2.0, 10)
+        dies.close()
         caller = Caller(gate.sip)
         try:
             dialog = caller.call()
@@ -111,6 +117,32 @@ def test_a_carrier_found_by_srv_fails_over_and_what_is_down_is_tried_last(
             until(lambda: gate.metrics().get(down) == 0.0, 10)
             assert gate.metrics()[up] == 1.0
             caller.say(caller.call(), "BYE")
+        finally:
+            caller.close()
+    assert gate.wait_booked()
+    assert gate.run("reconcile", "--json").document()["drift_micros"] == 0
+
+
+@pytest.mark.peer("redis-server")
+def test_a_worker_that_adopts_calls_waits_for_no_name_server(make_gate: MakeGate, carrier_side: Side) -> None:
+    port = carrier_side.here.port
+    zone = {"carrier.test": {"A": (60, [CARRIER])}}
+    with NameServer(zone) as names:
+        trunks = Trunks([PBX], [CARRIER], [f"sip:carrier.test:{port}"], access_lines='tenant = "contoso"')
+        gate = make_gate("contoso", trunks=trunks)
+        rewrite(gate, "[sip]\n", f'[sip]\nnameservers = ["{names.address}"]\n')
+        gate.start()
+        caller = Caller(gate.sip)
+        try:
+            dialog = caller.call()
+            names.silent = True
+            since = gate.log.stat().st_size
+            (pid,) = gate.pids()["worker"]
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: "names not found yet" in gate.log.read_text()[since:], 15)
+            said = gate.log.read_text()[since:]
+            assert 0 < said.find("calls adopted") < said.find("accepting calls") < said.find("names not found yet")
+            assert caller.say(dialog, "BYE").status == 200
         finally:
             caller.close()
     assert gate.wait_booked()

@@ -77,6 +77,28 @@ def test_no_further_target_is_tried_when_failover_has_taken_its_time() -> None:
     assert world.is_clean()
 
 
+def test_ringing_takes_nothing_of_the_time_for_failover() -> None:
+    world = two_targets(failover_s=20.0)
+    world.caller.invite()
+    world.called.answer("INVITE", 180, tag="b1")
+    world.run(21.0)
+    world.called.answer("INVITE", 503, tag="b1")
+    assert world.spare.got("INVITE")
+    world.spare.answer("INVITE", 486)
+    assert world.caller.response(486)
+    assert world.is_clean()
+
+
+def test_a_redirect_after_long_ringing_is_followed() -> None:
+    world = World(Options(settings=CallSettings(tick_s=10, session_expires_s=0, follow_redirects=True)))
+    world.caller.invite()
+    world.called.answer("INVITE", 180, tag="b1")
+    world.run(21.0)
+    contact = (("Contact", f"<sip:{NUMBER}@10.0.0.4:5060>"),)
+    world.called.answer("INVITE", 302, tag="b1", headers=contact)
+    assert world.spare.got("INVITE")
+
+
 def test_a_route_whose_hop_is_known_keeps_its_name_in_the_request_uri() -> None:
     route = Route("carrier", "sip:carrier.example.org", NUMBER, "sip:10.0.0.3:5060;transport=tcp")
     world = World(Options(verdict=allow(routes=(route,))))
@@ -296,6 +318,18 @@ def test_a_redirect_is_followed_where_the_settings_say_so() -> None:
     assert world.spare.request("INVITE").uri == f"sip:{NUMBER}@10.0.0.4"
     world.spare.answer("INVITE", 200, tag="s1", body=REPLY)
     assert world.caller.response(200, "INVITE")
+
+
+def test_a_redirect_is_followed_through_the_proxy_of_its_trunk() -> None:
+    route = Route("carrier", "sip:carrier.example.org", NUMBER, "sip:10.0.0.3:5060", "sip:proxy.example.org")
+    settings = CallSettings(follow_redirects=True, session_expires_s=0)
+    world = World(Options(verdict=allow(routes=(route,)), settings=settings))
+    world.caller.invite()
+    world.called.answer("INVITE", 302, headers=(("Contact", f"<sip:{NUMBER}@10.0.0.4:5060>"),))
+    assert world.spare.seen == []
+    request = world.called.got("INVITE")[-1].message
+    assert request.uri == f"sip:{NUMBER}@10.0.0.4:5060"
+    assert request.get("Route") == "<sip:proxy.example.org;lr>"
 
 
 def test_a_redirect_to_another_number_would_be_another_price_and_is_relayed() -> None:

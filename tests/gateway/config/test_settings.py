@@ -386,6 +386,7 @@ REGISTERS = 'hosts = ["register"]\n'
         (ACCESS + REGISTERS, "trunk[0].digest", "anybody could register"),
         (CARRIER + REGISTERS + DIGEST, "trunk[0].hosts", "only access trunks"),
         (ACCESS + 'hosts = ["register", "10.0.0.1"]\n' + DIGEST, "trunk[0].hosts", "alone"),
+        (ACCESS + REGISTERS + 'proxy = "sip:192.0.2.1"\n' + DIGEST, "trunk[0].proxy", "left out"),
         (ACCESS + REGISTERS + 'targets = ["sip:10.0.0.1"]\n' + DIGEST, "trunk[0].targets", "left out"),
         (ACCESS + DIGEST + ACCESS.replace("p{0}", "q") + DIGEST, "trunk[1].digest.username", "already"),
         (ACCESS + 'registration = {{ registrar = "sip:c" }}\n' + DIGEST, "trunk[0].registration", "only with carriers"),

@@ -4,10 +4,11 @@ from itertools import count
 
 import pytest
 
+from gateway.sip import large as large_module
 from gateway.sip.deadlines import Deadlines
 from gateway.sip.endpoint import Endpoint, Identity
 from gateway.sip.events import Flow, RequestFailed, ResponseArrived, Send
-from gateway.sip.large import DATAGRAM_SIZE, TRY_S
+from gateway.sip.large import DATAGRAM_SIZE, REST_S, TRY_S
 from gateway.sip.message import Request, parse
 from gateway.sip.transaction import ClientTransaction
 
@@ -26,10 +27,10 @@ class Ann:
         if asks:
             self.endpoint.large.peers = frozenset({(PEER.host, PEER.port)})
 
-    def ask(self, method: str = "INVITE", size: int = 1300) -> ClientTransaction:
+    def ask(self, method: str = "INVITE", size: int = 1300, now: float = 0.0) -> ClientTransaction:
         return self.endpoint.request(
             method, "sip:bob@192.0.2.2", PEER, from_="<sip:ann@192.0.2.1>;tag=a", to="<sip:bob@192.0.2.2>",
-            call_id="c", cseq=1, contact="<sip:192.0.2.1>", body=b"x" * size, content_type="text/plain", now=0.0,
+            call_id="c", cseq=1, contact="<sip:192.0.2.1>", body=b"x" * size, content_type="text/plain", now=now,
         )  # fmt: skip
 
     def sent(self) -> list[Send]:
@@ -136,3 +137,33 @@ def test_nothing_is_kept_of_a_try_that_was_answered() -> None:
     assert ann.endpoint._layer.spares == {}
     ann.deadlines.run(TRY_S)
     assert ann.sent() == []
+
+
+def test_a_peer_that_fails_by_tcp_is_sent_datagrams_for_some_minutes() -> None:
+    ann = Ann()
+    ann.ask()
+    ann.sent()
+    ann.deadlines.run(TRY_S)
+    assert [sent.flow for sent in ann.sent()] == [PEER]
+    ann.ask(now=TRY_S + REST_S - 0.1)
+    (sent,) = ann.sent()
+    assert (sent.flow, via(sent)[:11]) == (PEER, "SIP/2.0/UDP")
+    ann.ask(now=TRY_S + REST_S)
+    assert [sent.flow for sent in ann.sent()] == [PEER_TCP]
+
+
+def test_the_memory_of_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_module, "RESTING_MAX", 3)
+    large = Ann().endpoint.large
+    for port in range(5060, 5070):
+        large.note_failure(Flow("udp", "192.0.2.2", port), 0.0)
+        assert len(large._resting) <= 3
+
+
+def test_how_long_tcp_is_tried_may_be_set_shorter() -> None:
+    ann = Ann()
+    ann.endpoint.large.try_s = 0.25
+    ann.ask()
+    ann.sent()
+    ann.deadlines.run(0.25)
+    assert [sent.flow for sent in ann.sent()] == [PEER]

@@ -109,6 +109,7 @@ async def test_an_old_answer_is_used_while_no_server_answers(
 async def test_a_name_never_heard_of_and_no_server_is_nothing(resolver: Resolver, server: NameServer) -> None:
     server.silent = True
     assert await resolver.ask("a.example.org", "A") == ((), FAILED_S, True)
+    assert await resolver.ask("a.example.org", "A") == ((), FAILED_S, True), "nobody has answered since"
 
 
 async def test_who_asks_the_same_at_once_shares_the_answer(resolver: Resolver, server: NameServer) -> None:

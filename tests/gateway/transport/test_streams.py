@@ -259,6 +259,47 @@ async def test_answers_to_strangers_push_no_way_out() -> None:
     await side.transport.close()
 
 
+@pytest.mark.parametrize("knows", [True, False])
+async def test_only_strangers_have_to_speak_soon(knows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers that connect long before their first call, and do not ping, are as old as SIP over TCP."""
+    sockets = Sockets(own_tcp=[open_socket(Listen("tcp", "127.0.0.1", 0))])
+    transport = Transport(sockets, Ears(), lambda source: True, knows=lambda source: knows)
+    await transport.open()
+    _, writer = await asyncio.open_connection(*sockets.own_tcp[0].getsockname())
+    async with asyncio.timeout(5):
+        while not (connections := list(transport.streams._by_local.values())):
+            await asyncio.sleep(0)
+    monkeypatch.setattr(streams_module, "UNFINISHED_S", -1.0)
+    transport.streams._close_idle()
+    assert connections[0].is_open is knows
+    writer.close()
+    await transport.close()
+
+
+async def test_only_what_strangers_open_is_counted_and_never_twice() -> None:
+    known: set[str] = set()
+    sockets = Sockets(own_tcp=[open_socket(Listen("tcp", "127.0.0.1", 0))])
+    ears = Ears()
+    transport = Transport(sockets, ears, lambda source: True, knows=known.__contains__)
+    await transport.open()
+    streams, there = transport.streams, await open_side()
+    transport.send(Flow("tcp", there.host, there.port), OPTIONS % (5060, b"ours"))
+    await there.ears.until(lambda: len(there.ears.messages) == 1)
+    assert (len(streams), streams._strangers, streams._per_host["127.0.0.1"]) == (1, 0, 0)
+    _, writer = await asyncio.open_connection(*sockets.own_tcp[0].getsockname())
+    async with asyncio.timeout(5):
+        while len(streams) != 2:
+            await asyncio.sleep(0.005)
+        assert (streams._strangers, streams._per_host["127.0.0.1"]) == (1, 1)
+        known.add("127.0.0.1")  # it registers
+        writer.close()
+        while len(streams) != 1:
+            await asyncio.sleep(0.005)
+    assert (streams._strangers, streams._per_host["127.0.0.1"]) == (0, 0)
+    await transport.close()
+    await there.transport.close()
+
+
 async def test_idle_and_unfinished_connections_are_closed(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = await asyncio.open_connection(side.host, side.port)
     writer.write(b"OPTIONS sip:half")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.settings import TlsSettings
-from gateway.transport.tls import Contexts, TlsError, Wire
+from gateway.transport.tls import Contexts, TlsError, Wire, is_for
 from tests.gateway.transport.authority import Authority
 
 pytestmark = pytest.mark.peer("openssl")
@@ -121,14 +121,32 @@ def test_a_client_without_a_certificate(authority: Authority, wanted: str, shows
     else:
         shake(client, server)
         assert server.ready
-        assert not server.has_proof
+        assert not server.proves("asks.example.org")
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        ("gate.example.org", True), ("GATE.example.org.", True), ("a.pool.example.net", True), ("192.0.2.1", True),
+        ("2001:db8:0::1", True), ("pool.example.net", False), ("a.b.pool.example.net", False), ("192.0.2.2", False),
+        ("example.org", False), ("example.com", False), ("", False),
+    ],
+)  # fmt: skip
+def test_which_names_a_certificate_is_for(name: str, fits: bool) -> None:
+    names = (
+        ("DNS", "gate.example.org"), ("DNS", "*.pool.example.net"), ("IP Address", "192.0.2.1"),
+        ("IP Address", "2001:DB8:0:0:0:0:0:1\n"), ("DNS", "*.com"), ("DNS", "192.0.2.2"),
+    )  # fmt: skip
+    assert is_for({"subject": (), "subjectAltName": names}, name) is fits
+    assert not is_for({"subject": ((("commonName", name),),)}, name)
 
 
 def test_a_client_proves_itself_by_the_gates_own_certificate(authority: Authority, tmp_path: Path) -> None:
     contexts = Contexts(authority.settings("asks", "DNS:asks.example.org", client_certificates="required"))
     server = contexts.accept()
     shake(contexts.connect("asks.example.org"), server)
-    assert server.has_proof
+    assert server.proves("asks.example.org")
+    assert not server.proves("other.example.org")
     stranger = Authority(tmp_path, "stranger").settings("x", "DNS:x.example.org")
     client = Contexts(stranger.model_copy(update={"ca": authority.certificate})).connect("asks.example.org")
     with pytest.raises(ssl.SSLError):

@@ -13,6 +13,7 @@ from gateway.config.settings import TlsSettings
 from gateway.config.values import Listen
 from gateway.sip.events import Flow
 from gateway.transport import streams as streams_module
+from gateway.transport import transport as transport_module
 from gateway.transport.handoff import LiveSlots, open_inbox, owner
 from gateway.transport.sockets import open_socket
 from gateway.transport.tls import Contexts
@@ -211,6 +212,109 @@ async def test_a_proven_peer_may_have_its_connection_used_the_other_way(
     for each in (writer, unproven):
         each.close()
     await asks.transport.close()
+
+
+async def proven(
+    side: Side, settings: TlsSettings, authority: Authority
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection of a peer that shows the certificate of these settings."""
+    context = trusting(authority)
+    context.load_cert_chain(settings.certificate, settings.key)
+    return await asyncio.open_connection(side.host, side.port, ssl=context)
+
+
+async def test_a_connection_carries_only_requests_to_whom_its_certificate_names(
+    settings: TlsSettings, authority: Authority
+) -> None:
+    """RFC 5923 8: an authority signs for many; none of them gets what is for another at the same address."""
+    asks = await open_tls(settings.model_copy(update={"client_certificates": "optional"}))
+    other = authority.settings("alias", "DNS:other.example.org")
+    aliased = TLS_OPTIONS.replace(b";branch", b";alias;branch")
+    asks.transport.expect({("127.0.0.1", 5997): "carrier.example.org", ("127.0.0.1", 5996): "other.example.org"})
+    peers = [await proven(asks, other, authority) for _ in range(3)]
+    for (_, writer), port in zip(peers, (5998, 5997, 5996), strict=True):
+        writer.write(aliased % (port, b"x"))
+    await asks.ears.until(lambda: len(asks.ears.messages) == 3)
+    for port in (5998, 5997, 5996):
+        asks.transport.send(Flow("tls", "127.0.0.1", port), b"for one")
+    assert await asyncio.wait_for(peers[2][0].readexactly(7), 5) == b"for one"
+    await asks.ears.until(lambda: {flow.port for flow in asks.ears.failed} == {5998, 5997})
+    for _, writer in peers:
+        writer.close()
+    await asks.transport.close()
+
+
+async def test_an_alias_is_looked_for_once_and_forgotten_with_its_connection(
+    settings: TlsSettings, authority: Authority
+) -> None:
+    asks = await open_tls(settings.model_copy(update={"client_certificates": "optional"}))
+    _, writer = await proven(asks, settings, authority)
+    aliased = TLS_OPTIONS.replace(b";branch", b";alias;branch")
+    for port in range(6000, 6050):
+        writer.write(aliased % (port, b"x"))
+        await writer.drain()
+        await asks.ears.until(lambda wanted=port - 5999: len(asks.ears.messages) == wanted)  # type: ignore[misc]
+    streams = asks.transport.streams
+    assert {port for _, _, port in streams._by_peer} == {6000, writer.get_extra_info("sockname")[1]}
+    writer.close()
+    await until_open(asks, 0)
+    assert streams._by_peer == {}
+    await asks.transport.close()
+
+
+async def test_an_alias_takes_the_place_of_a_connection_that_is_dead(
+    settings: TlsSettings, authority: Authority
+) -> None:
+    asks = await open_tls(settings.model_copy(update={"client_certificates": "optional"}))
+    writers = [(await proven(asks, settings, authority))[1] for _ in range(2)]
+    await until_open(asks, 2)
+    streams = asks.transport.streams
+    first, second = streams._by_local.values()
+    streams.alias(first, 5999)
+    streams.alias(second, 5999)
+    assert streams._by_peer["tls", "127.0.0.1", 5999] is first
+    first.close(abort=True)
+    streams.alias(second, 5999)
+    assert streams._by_peer["tls", "127.0.0.1", 5999] is second
+    await until_open(asks, 1)
+    assert streams._by_peer["tls", "127.0.0.1", 5999] is second
+    for each in writers:
+        each.close()
+    await asks.transport.close()
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_a_known_peer_may_be_silent_once_it_has_shaken_hands(
+    settings: TlsSettings, authority: Authority, knows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = await open_tls(settings, knows=knows)
+    _, writer = await connect(side, authority)
+    await until_open(side, 1)
+    (connection,) = side.transport.streams._by_local.values()
+    async with asyncio.timeout(5):
+        await connection.ready
+    monkeypatch.setattr(streams_module, "UNFINISHED_S", -1.0)
+    side.transport.streams._close_idle()
+    assert connection.is_open is knows
+    writer.close()
+    await side.transport.close()
+
+
+def test_names_to_prove_outlive_the_dns_records_that_led_there(
+    settings: TlsSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport = Transport(Sockets(), Ears(), lambda source: True, Contexts(settings))
+    transport.expect({("192.0.2.1", 5061): "carrier.example.org"})
+    transport.expect({("192.0.2.2", 5061): "carrier.example.org"})
+    assert transport._name_of("192.0.2.1", 5061) == transport._name_of("192.0.2.2", 5061) == "carrier.example.org"
+    transport.expect({("192.0.2.1", 5061): "other.example.org"})
+    assert transport._name_of("192.0.2.1", 5061) == "other.example.org"
+    monkeypatch.setattr(transport_module, "ROUTES_MAX", 8)
+    for host in range(10, 40):
+        transport.expect({(f"192.0.2.{host}", 5061): "moves.example.org"})
+    assert len(transport._expected) == 8
+    assert transport._name_of("192.0.2.39", 5061) == "moves.example.org"
+    assert transport._name_of("192.0.2.1", 5061) == "192.0.2.1"
 
 
 async def test_a_certificate_that_changes_is_shown_without_a_restart(authority: Authority) -> None:

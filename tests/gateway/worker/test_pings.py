@@ -101,8 +101,30 @@ def lose(gate: Gate, wait_s: float) -> None:
     assert gate.pass_s(TIMEOUT_S) == []
 
 
-def test_two_lost_in_a_row_are_down_and_one_is_not() -> None:
+def known(*peers: TrunkTarget) -> Gate:
+    """Pings of peers that have answered one: only of them silence says something."""
+    gate = Gate(*peers)
+    (sent,) = gate.pass_s(30.0)
+    gate.answer(sent, 200)
+    gate.results.clear()
+    return gate
+
+
+def test_a_peer_that_never_answers_pings_is_not_down() -> None:
     gate = Gate()
+    for _ in range(6):
+        lose(gate, 30.0)
+    assert not gate.pings.is_down(HOP)
+    assert gate.up == {("carrier", "udp:192.0.2.2:5060"): True}
+    (sent,) = gate.pass_s(30.0)
+    gate.answer(sent, 200)
+    lose(gate, 30.0)
+    lose(gate, QUICK_S)
+    assert gate.pings.is_down(HOP)
+
+
+def test_two_lost_in_a_row_are_down_and_one_is_not() -> None:
+    gate = known()
     lose(gate, 30.0)
     assert not gate.pings.is_down(HOP)
     (sent,) = gate.pass_s(QUICK_S)
@@ -127,7 +149,7 @@ def test_a_peer_that_takes_nothing_is_down(status: int) -> None:
 
 
 def test_two_answers_in_a_row_bring_it_back_and_one_does_not() -> None:
-    gate = Gate()
+    gate = known()
     lose(gate, 30.0)
     lose(gate, QUICK_S)
     for answered, down in ((True, True), (False, True), (True, True), (True, False)):
@@ -171,7 +193,7 @@ def test_many_pings_do_not_leave_at_once() -> None:
 
 def test_what_is_known_stays_when_addresses_change() -> None:
     one = peer()
-    gate = Gate(one)
+    gate = known(one)
     lose(gate, 30.0)
     lose(gate, QUICK_S)
     other = Hop("tcp", "192.0.2.7", 5060)

@@ -65,7 +65,7 @@ def names() -> Iterator[NameServer]:
 
 
 def settings(names: NameServer) -> Settings:
-    text = f'[sip]\nnameservers = ["{names.address}"]\nlisten = ["tls://127.0.0.1:5061"]\n'
+    text = f'[sip]\ntarget_timeout_s = 2\nnameservers = ["{names.address}"]\nlisten = ["tls://127.0.0.1:5061"]\n'
     text += 'tls = { certificate = "c.pem", key = "k.pem" }\n' + TRUNKS
     return settings_module.parse(tomllib.loads(text), "", Path("/x"))
 
@@ -103,3 +103,4 @@ async def test_a_peer_found_by_dns_must_prove_to_be_who_the_target_says(reach: R
 
 async def test_who_gets_large_requests_by_tcp(reach: Reach) -> None:
     assert reach._endpoint.large.peers == {("192.0.2.8", 5070)}
+    assert reach._endpoint.large.try_s == 0.5  # a quarter of target_timeout_s

@@ -160,15 +160,16 @@ async def test_a_fault_in_looking_up_ends_nothing(monkeypatch: pytest.MonkeyPatc
     await targets.stop()
 
 
-async def test_what_is_down_is_tried_last_whatever_its_trunk() -> None:
+async def test_what_is_down_is_tried_last_of_its_trunk() -> None:
+    """Pings never change which carrier is asked first: that is the order of the file."""
     down = {Hop("udp", "192.0.2.1", 5060), Hop("udp", "192.0.2.8", 5060)}
     first, second = trunk("a", "sip:192.0.2.1", "sip:one"), trunk("b", "sip:192.0.2.8", "sip:192.0.2.9")
     names = Names(one=Located((way(ONE, TWO),), 60.0))
     targets = made(first, second, names=names, is_down=down.__contains__)
     await targets.start()
     assert shown(targets.order(routes(first, second))) == [
-        "sip:192.0.2.2:5061;transport=tcp", "sip:192.0.2.9",
-        "sip:192.0.2.1", "sip:192.0.2.1:5060", "sip:192.0.2.8",
+        "sip:192.0.2.2:5061;transport=tcp", "sip:192.0.2.1", "sip:192.0.2.1:5060",
+        "sip:192.0.2.9", "sip:192.0.2.8",
     ]  # fmt: skip
     await targets.stop()
 
@@ -177,6 +178,14 @@ def test_routes_of_nobodys_making_are_left_alone() -> None:
     targets = made(trunk("a", "sip:192.0.2.1"))
     strange = (Route("gone", "sip:192.0.2.77", NUMBER),)
     assert targets.order(strange) == strange
+
+
+def test_where_a_peer_has_registered_stays_newest_first() -> None:
+    carrier = trunk("b", {"uri": "sip:192.0.2.1", "priority": 1}, {"uri": "sip:192.0.2.2", "priority": 1})
+    targets = made(carrier)
+    registered = tuple(Route("a", f"sip:x@192.0.2.{host}", NUMBER) for host in range(50, 60))
+    for _ in range(5):
+        assert targets.order((*registered, *routes(carrier)))[:10] == registered
 
 
 def test_whom_a_target_must_prove_to_be() -> None:
