@@ -128,8 +128,7 @@ class Worker:
             arm=self._clock.arm,
         )
         deadlines.on_fault, self._b2bua.on_fault = self._turn.deadline_failed, self._turn.call_failed
-        low_credit = LowCredit(lambda name: self._b2bua.view(name, self._clock.monotonic()), self._store.submit)
-        self._turn.hear_result = low_credit.hear
+        self._turn.hear_result = self._make_low_credit().hear
         self._ladder = self._tap_calls()
         self._admin = CreditAdmin(plan.redis_url, partitions=settings.redis.partitions)
         self._peers = self._make_peers(sources)
@@ -154,6 +153,9 @@ class Worker:
         self.ledger_missed = self._directory.missed
         self.fenced = asyncio.Event()
         """Set when another process holds this worker's name: it must end."""
+
+    def _make_low_credit(self) -> LowCredit:
+        return LowCredit(lambda name: self._b2bua.view(name, self._clock.monotonic()), self._store.submit)
 
     def _tell_decider(self) -> None:
         """Whom the decider asks, and whom it tells."""
