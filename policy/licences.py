@@ -31,7 +31,8 @@ def _conference_pools(case: Case) -> tuple[Pool, ...]:
         return ()
     if region not in case.directory.facts.zone_a:
         return ()
-    if funds.conference and case.tenant.conference_overage == "calling_plan":
+    included = funds.conferencing and not funds.per_minute
+    if included and case.tenant.conference_overage == "calling_plan":  # also where no licence has brought a minute
         return funds.conference + _plan_pools(case)
     return funds.conference
 

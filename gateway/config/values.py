@@ -385,7 +385,12 @@ HostName = Annotated[
     ),
 ]
 Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits, . _ - (at most 64)")]
-Identity = Annotated[str, _matching(r"[^\s:/{}]{1,128}", "an id without spaces, : / { } (at most 128)")]
+UNSEEN: Final = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""Characters that no terminal shows, or that change what it shows; PostgreSQL takes no NUL."""
+Identity = Annotated[
+    str,
+    _matching(rf"[^\s{UNSEEN}:/{{}}]{{1,128}}", "an id of visible characters without spaces, : / { } (at most 128)"),
+]
 Country = Annotated[str, PlainValidator(parse_country)]
 BillingCountry = Annotated[str, PlainValidator(parse_billing_country)]
 Currency = Annotated[str, _matching(r"[A-Z]{3}", 'a currency of three capital letters such as "USD" (ISO 4217)')]

@@ -9,6 +9,7 @@ import pytest
 from policy import outbound
 from policy.decide import decide
 from policy.directory import Directory
+from policy.funds import Purchased
 from policy.plan import NumberPlan
 from policy.unassigned import UnassignedRule
 from policy.verdict import CallRequest, Verdict
@@ -352,6 +353,13 @@ def test_dflt_d_the_flag_lets_the_organisers_calling_plan_pay_before_credits(pla
     assert paid(out(directory, plan, "u", ZW, "conference")) == ((), 480_000), "beyond Zone A credits pay for all calls"
     assert paid(out(directory, plan, "v", GB, "conference")) == (("MCOMEETADD/ZoneA", "MCOPSTN8/GB/v"), None)
     assert paid(out(directory, plan, "w", US, "conference")) == ((), 13_000)
+
+
+def test_dflt_d_no_minutes_bought_at_all_are_used_up_minutes(plan: NumberPlan) -> None:
+    """As many licences count as were bought: with none the plan pays from the first minute."""
+    people, none = [user("u", "US", "MCOMEETADD", "MCOPSTN1", CC)], (Purchased("MCOMEETADD", "US", 0),)
+    directory = world(people, conference_overage="calling_plan", purchased=none)
+    assert paid(out(directory, plan, "u", US, "conference")) == (("MCOPSTN1/US",), 13_000)
 
 
 def test_dflt_g_pay_as_you_go_is_sold_in_the_united_states(directory: Directory) -> None:

@@ -136,7 +136,9 @@ QUEUE = SERVICE.replace("conference", "call_queue")
 WRONG = [
     ('[[tenant]]\nrate_deck = "d"', "tenant[0].id: is required"),
     ('[[tenant]]\nid = "t"', "tenant[0].rate_deck: is required"),
-    ('[[tenant]]\nrate_deck = "d"\nid = "a/b"', "expected an id without spaces"),
+    ('[[tenant]]\nrate_deck = "d"\nid = "a/b"', "expected an id of visible characters without spaces"),
+    ('[[tenant]]\nrate_deck = "d"\nid = "a\\u0000"', "expected an id of visible characters"),
+    ('[[tenant]]\nrate_deck = "d"\nid = "a\\u200b"', "expected an id of visible characters"),
     (tenant('currency = "usd"'), "three capital letters"),
     (tenant('country = "USA"'), "two capital letters"),
     (tenant('credit_limit = "5"'), 'tenant[0].credit_limit: only with mode = "postpaid"'),
