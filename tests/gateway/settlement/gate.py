@@ -189,7 +189,7 @@ class Gate:
         leg.charge_micros = money.charge_micros(leg.talk_ms)
         leg.ended = reason
         record = answered(
-            leg.opening, "carrier", leg.answered_ms, leg.talk_ms, money.billed_s(leg.talk_ms), leg.charge_micros,
+            leg.opening, "carrier", leg.answered_ms, leg.talk_ms, money.priced(leg.talk_ms)[1], leg.charge_micros,
             Ending(reason, 200, by), minutes=money.minutes_used(leg.talk_ms),
         )  # fmt: skip
         self.store.submit(money.settle(leg.talk_ms, leg.charge_micros, record))

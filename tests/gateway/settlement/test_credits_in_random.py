@@ -262,7 +262,7 @@ class Story:
     def count(self, leg: Leg, kind: Kind) -> None:
         """A call is over: each begun minute was paid once, by a pool or by money, and money by the deck."""
         books, minutes = self.books[kind.tenant], leg.money.minutes_used(leg.talk_ms)
-        paid_by_money = leg.money.billed_s(leg.talk_ms) // 60
+        paid_by_money = leg.money.priced(leg.talk_ms)[1] // 60
         begun = 0 if kind.free else -(-leg.talk_ms // MINUTE_MS)
         pooled = sum(each.minutes for each in minutes)
         assert pooled + paid_by_money == begun
