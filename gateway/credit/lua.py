@@ -57,6 +57,7 @@ WITHDRAWN: Final = _load("withdrawn")
 LOOK: Final = _load("look")
 ANEW: Final = _load("anew")
 REGISTER: Final = _load("register")
+FORGET: Final = _load("forget")
 
 HOT: Final = (RESERVE, ANSWER, RENEW, PROVE, SETTLE, RELEASE, MERGE, CLAIM)
 """What a worker calls; loaded at each connection."""
@@ -66,6 +67,7 @@ REPAIR: Final = (OPEN_EPOCH, MARK, CLEAR, RESTORE, RECOUNT, WITHDRAWN)
 
 ALL: Final = (
     *HOT, *REPAIR, SWEEP, FUND, WITHDRAW, PUBLISH, CREATE, ADOPT, INHERIT, INHERITED, LOOK, ANEW, REGISTER,
+    FORGET,
 )  # fmt: skip
 
 BY_SHA: Final = {script.sha: script for script in ALL}

@@ -125,11 +125,6 @@ class Link(asyncio.Protocol):
         self.send(pack(words), on_reply)
         return await answer
 
-    def flush(self) -> None:
-        """Let go now of what :meth:`send` keeps for the end of the turn."""
-        if self._flushing:
-            self._write()
-
     def _flush_rest(self) -> None:
         self._soon = False
         self._write()

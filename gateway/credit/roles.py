@@ -120,7 +120,7 @@ _ORDERING: Final = ("hgetall", "time", "xadd", "expire")
 _REBUILDING: Final = (
     "get", "set",  # partitions, epochs, what was booked last
     "script|load",
-    "xread", "xdel",  # the outbox that is left
+    "xread",  # the outbox that is left
 )  # fmt: skip
 
 _LEADER_KEYS: Final = {
@@ -135,11 +135,12 @@ _LEADER_KEYS: Final = {
 
 SETTLER: Final = Role(
     f"{UNION}-settler",
-    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.SWEEP, lua.PUBLISH, *lua.REPAIR),
+    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.SWEEP, lua.PUBLISH, lua.FORGET, *lua.REPAIR),
     plain=(
         *_READING, *_ORDERING, *_REBUILDING,
         "xrange",  # since when
         "xlen",  # how much waits
+        "xdel",  # refused calls that are written down
         "smembers", "srem",  # what was said too late for a rebuild
         "zrangebyscore",  # leases that ran out
         "hkeys", "hdel",  # counters of periods that are over
@@ -164,7 +165,7 @@ ADMIN: Final = Role(
 
 OPERATOR: Final = Role(
     f"{UNION}-operator",
-    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.PUBLISH, lua.ANEW, *lua.REPAIR),
+    scripts=(lua.FUND, lua.WITHDRAW, lua.CREATE, lua.PUBLISH, lua.ANEW, lua.FORGET, *lua.REPAIR),
     plain=(
         *_READING, *_ORDERING, *_REBUILDING,
         "zscore",  # hangup

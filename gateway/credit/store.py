@@ -263,11 +263,6 @@ class CreditStore:
         """Carry a command out; its result, if it has one, comes to ``on_result`` in a later turn, never from here."""
         _CARRIED_OUT[type(command)](self, command)
 
-    def flush(self) -> None:
-        """Let the commands of this turn go now: what is done after it then overlaps with Redis' own work."""
-        for link in self._tie.up_links:
-            link.flush()
-
     def booked(self, call_ids: Iterable[str]) -> None:
         """The ledger has these charges: forget them (orders.Booked)."""
         self._keeper.book(call_ids, monotonic())

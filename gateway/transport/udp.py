@@ -21,12 +21,8 @@ from gateway.transport.strangers import Strangers
 
 DATAGRAMS_PER_TURN: Final = 16
 """Datagrams read before their answers leave and timers and the store get their turn: at 0.1 ms each nobody waits more
-than 2 ms for those behind it, and the loop's own share of a datagram is below 1 us by then."""
-
-FULL_TURNS: Final = 4
-"""Turns that find as many datagrams as they ask for, in a row, before the next one asks for twice as many.  To ask a
-socket that is empty costs a system call and an exception, so a quiet one is asked for as many as came last: the loop
-calls again at once where more are waiting."""
+than 2 ms for those behind it, and the loop's own share of a datagram is below 1 us by then.  To ask a socket that is
+empty costs a system call and an exception, and a turn of the loop for each datagram costs more (measured)."""
 
 DATAGRAM_BYTES_MAX: Final = 65535
 """The largest UDP payload there is."""
@@ -62,13 +58,11 @@ class UdpPort:
         "_epoll",
         "_failed",
         "_flows",
-        "_full",
         "_hear",
         "_local",
         "_loop",
         "_queue",
         "_strangers",
-        "_wanted",
         "dropped",
         "family",
         "sock",
@@ -94,8 +88,6 @@ class UdpPort:
         self._strangers = strangers
         self._flows: dict[Peer, Flow] = {}
         self._queue: deque[tuple[bytes, Peer]] = deque()
-        self._wanted = 1
-        self._full = 0
         self._epoll: select.epoll | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -187,13 +179,12 @@ class UdpPort:
             self._read_errors()
 
     def _drain(self) -> int:
-        """Hear what is waiting, at most ``_wanted`` datagrams; how many it was."""
+        """Hear what is waiting, at most DATAGRAMS_PER_TURN datagrams; how many it was."""
         receive, hear, flows = self.sock.recvfrom, self._hear, self._flows
-        for count in range(self._wanted):
+        for count in range(DATAGRAMS_PER_TURN):
             try:
                 data, peer = receive(DATAGRAM_BYTES_MAX)
             except BlockingIOError:
-                self._wanted, self._full = max(1, count), 0
                 return count
             except OSError as error:
                 if error.errno in _GONE:
@@ -205,15 +196,7 @@ class UdpPort:
                 if flow is None:
                     continue
             hear(data, flow)
-        return self._filled()
-
-    def _filled(self) -> int:
-        """As many came as were asked for: ask for more where that repeats; how many it was."""
-        heard = self._wanted
-        self._full += 1
-        if self._full >= FULL_TURNS:
-            self._wanted, self._full = min(2 * heard, DATAGRAMS_PER_TURN), 0
-        return heard
+        return DATAGRAMS_PER_TURN
 
     def forget_peers(self) -> None:
         """Somebody is not known any more: ask again who is, at the next datagram of each."""

@@ -43,7 +43,6 @@ class Turn:
         *,
         monotonic: Callable[[], float],
         submit: Callable[[Command], None],
-        flush: Callable[[], None],
         note: Callable[[Fact], None],
         arm: Callable[[], None],
     ) -> None:
@@ -62,7 +61,6 @@ class Turn:
         """Where output goes; the transport's own, set when there is one."""
         self._monotonic = monotonic
         self._submit = submit
-        self._flush = flush
         self._note = note
         self._arm = arm
         self._faults_until_s = 0.0
@@ -130,13 +128,11 @@ class Turn:
                 except Exception:
                     self._event_failed(event, now)
         # One command, message or fact that causes a fault must not take those of other calls with it.
-        if commands := b2bua.take_commands():
-            for command in commands:
-                try:
-                    self._submit(command)
-                except Exception:
-                    self._fault("command", now, command=repr(command))
-            self._flush()  # first of all: a peer that is woken by a message may take this processor
+        for command in b2bua.take_commands():
+            try:
+                self._submit(command)
+            except Exception:
+                self._fault("command", now, command=repr(command))
         if self.may_speak(now):
             send, tap = self.send, self.tap
             for flow, data in endpoint.take_output():

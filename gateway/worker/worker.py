@@ -123,7 +123,6 @@ class Worker:
             self._b2bua,
             monotonic=self._clock.monotonic,
             submit=self._store.submit,
-            flush=self._store.flush,
             note=FactCounter(self._metrics),
             arm=self._clock.arm,
         )

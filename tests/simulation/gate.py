@@ -87,7 +87,7 @@ class SimGate:
             observer=StoreObserver(alert=lambda code, text: self.alerts.append((code, text))),
         )  # fmt: skip
         self.turn = Turn(
-            self.endpoint, self.b2bua, monotonic=loop.time, submit=self.store.submit, flush=self.store.flush,
+            self.endpoint, self.b2bua, monotonic=loop.time, submit=self.store.submit,
             note=FactCounter(Facts()), arm=self.clock.arm,  # type: ignore[arg-type]
         )  # fmt: skip
         deadlines.on_fault, self.b2bua.on_fault = self._fault, self._fault

@@ -20,6 +20,7 @@ from gateway.credit.admin import (
 from gateway.credit.keys import Keyspace
 from gateway.credit.orders import Booked, DirectoryChanged, Funded, HangUp, decode_order, encode_order
 from gateway.credit.store import Owner
+from gateway.credit.streams import FORGOTTEN_AT_ONCE
 from gateway.credit.views import AccountView, Applied, OutboxState, Swept, Withdrawn
 from policy.verdict import Limits
 from rating.money import MAX_MICROS
@@ -204,6 +205,22 @@ async def test_the_outbox_keeps_its_entries_until_they_are_trimmed(
     await admin.announce_booked(entries[:2])
     booked = await admin.read_orders("gate-1/0")
     assert [set(order.call_ids) for _, order in booked] == [{entry.charge_id for entry in entries[:2]}]
+
+
+@pytest.mark.parametrize("count", [1, FORGOTTEN_AT_ONCE + 2])
+async def test_entries_are_forgotten_by_a_redis_that_has_forgotten_the_script(
+    server: Any, admin: CreditAdmin, open_store: OpenStore, redis: Any, count: int
+) -> None:
+    bench = await open_store(server)
+    await carry_out(bench, *(Release(f"c-{number}", "t", b"{}") for number in range(count)))
+    redis.script_flush()
+    entries = await admin.read_outbox(count)
+    await admin.trim_outbox(entries)
+    await admin.trim_outbox(entries)  # a settler that died after it does it again
+    keys = Keyspace(4).partition("t")
+    assert (len(entries), redis.xlen(keys.outbox)) == (count, 0)
+    assert redis.get(keys.booked) == entries[-1].entry_id
+    assert all(redis.ttl(keys.call(entry.charge_id)) > 23 * 3600 for entry in entries)
 
 
 async def test_reading_the_outbox_waits_for_an_entry(server: Any, admin: CreditAdmin, open_store: OpenStore) -> None:

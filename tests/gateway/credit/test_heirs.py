@@ -31,7 +31,6 @@ async def carry_out(bench: Any, *commands: Any) -> list[Any]:
     wanted = sum(isinstance(command, Reserve | Answer | Renew) for command in commands)
     for command in commands:
         bench.store.submit(command)
-    bench.store.flush()
     await until(lambda: len(bench.results) >= wanted and not bench.store.unacknowledged)
     results, bench.results[:] = list(bench.results), []
     return results

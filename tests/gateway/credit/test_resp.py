@@ -36,22 +36,10 @@ async def test_commands_of_one_turn_leave_as_one_write() -> None:
     assert replies == [(b"one;", b"A"), (b"two;", b"B")]
 
 
-async def test_a_turn_may_let_its_commands_go_before_its_end() -> None:
-    link, wire, _ = linked()
-    link.flush()
-    assert wire.writes == []
-    link.send(b"one;", lambda *_: None)
-    link.flush()
-    assert wire.writes == [b"one;"]
-    await asyncio.sleep(0)
-    assert wire.writes == [b"one;"], "nothing is left for the end of the turn"
-
-
 async def test_what_nobody_waits_for_goes_with_what_hurries_in_its_order() -> None:
     link, wire, _ = linked()
     link.send_soon(b"settle;", lambda *_: None)
     await asyncio.sleep(0)
-    link.flush()
     assert wire.writes == []
     link.send(b"reserve;", lambda *_: None)
     link.send_soon(b"release;", lambda *_: None)

@@ -83,28 +83,6 @@ async def test_a_burst_is_told_in_bounded_batches(peer: socket.socket) -> None:
     port.close()
 
 
-class CountingSocket(socket.socket):
-    """Counts how often it is asked for a datagram."""
-
-    asked = 0
-
-    def recvfrom(self, *args: Any) -> Any:
-        self.asked += 1
-        return super().recvfrom(*args)
-
-
-async def test_a_quiet_socket_is_hardly_asked_in_vain(peer: socket.socket) -> None:
-    heard = Heard()
-    sock = CountingSocket(fileno=open_socket(Listen("udp", "127.0.0.1", 0)).detach())
-    port = UdpPort(sock, 7, heard.hear, heard.end_turn, heard.fail)
-    port.open(asyncio.get_running_loop())
-    for number in range(40):
-        peer.sendto(b"%d" % number, sock.getsockname())
-        await heard.until(lambda wanted=number + 1: len(heard.messages) == wanted)  # type: ignore[misc]
-    assert sock.asked < 60, "once for each datagram, and now and then whether there are more"
-    port.close()
-
-
 async def test_an_empty_datagram_is_heard_as_one(peer: socket.socket) -> None:
     heard = Heard()
     port = opened(heard)

@@ -82,7 +82,6 @@ class Rig:
             B2bua(self.endpoint),  # type: ignore[arg-type]
             monotonic=lambda: self.now,
             submit=self.done.append,
-            flush=lambda: self.done.append("flushed"),
             note=self.done.append,
             arm=lambda: self.done.append("armed"),
         )
@@ -100,7 +99,7 @@ def test_a_turn_ends_once_for_all_messages_that_came(rig: Rig) -> None:
     assert rig.done == []
     rig.turn.end_turn()
     sent = [(PEER, b"re:one"), (PEER, b"re:two")]
-    assert rig.done == [b"do:one", b"do:two", "flushed", *sent, b"fact:one", b"fact:two", "armed"]
+    assert rig.done == [b"do:one", b"do:two", *sent, b"fact:one", b"fact:two", "armed"]
 
 
 def test_events_that_events_make_belong_to_the_same_turn(rig: Rig) -> None:
@@ -151,7 +150,7 @@ def test_a_fault_on_the_way_out_leaves_what_else_goes_out_standing(rig: Rig) -> 
     rig.turn.send = lambda flow, data: unless_bad((flow, data))
     rig.turn.endpoint.events.extend([b"bad 1", b"good"])  # type: ignore[attr-defined]
     rig.turn.end_turn()
-    assert rig.done == [b"do:good", "flushed", (PEER, b"re:good"), b"fact:good", "armed"]
+    assert rig.done == [b"do:good", (PEER, b"re:good"), b"fact:good", "armed"]
     assert rig.turn.faults == 3
 
 
@@ -226,7 +225,7 @@ def test_what_may_not_be_said_now_waits_while_the_store_is_told_all_the_same(rig
     rig.turn.may_speak = lambda now: now >= 101.0
     rig.turn.hear(b"one", PEER)
     rig.turn.end_turn()
-    assert rig.done == [b"do:one", "flushed", b"fact:one", "armed"]
+    assert rig.done == [b"do:one", b"fact:one", "armed"]
     rig.now = 101.0
     rig.turn.end_turn()
     assert (PEER, b"re:one") in rig.done
