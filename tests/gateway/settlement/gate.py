@@ -156,7 +156,6 @@ class Gate:
     async def _ask(self, call_id: str, command: Any) -> Result:
         heard = self._heard[call_id] = asyncio.get_running_loop().create_future()
         self.store.submit(command)
-        self.store.flush()
         return await asyncio.wait_for(heard, WAIT_S)
 
     async def wait(self, seconds: float) -> None:
@@ -193,7 +192,6 @@ class Gate:
             Ending(reason, 200, by), minutes=money.minutes_used(leg.talk_ms),
         )  # fmt: skip
         self.store.submit(money.settle(leg.talk_ms, leg.charge_micros, record))
-        self.store.flush()
         self.live.remove(leg)
         async with asyncio.timeout(WAIT_S):
             while await self.credit.live_call(leg.call_id, leg.verdict.tenant_id) is not None:
