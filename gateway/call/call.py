@@ -18,7 +18,7 @@ from gateway.call.events import Acked, Answered, Failed, GaveUp, HungUp, Passed,
 from gateway.call.facts import Cut, Finished, Placed, Ticked
 from gateway.call.money import Reservation
 from gateway.call.records import Ending, rates_told
-from gateway.call.refusals import ending_headers, refusal_headers, relayed_headers
+from gateway.call.refusals import busy_until, ending_headers, far_end_status, refusal_headers, relayed_headers
 from gateway.call.states import TABLE, Happening, State
 from gateway.call.views import CallView
 from gateway.sip.transaction import ServerTransaction
@@ -316,6 +316,7 @@ class Call:
         headers = self.caller.border.cross(response) + contacts
         if status >= 400:
             headers += relayed_headers(status, response.get("Reason") is not None)
+            headers += busy_until(status, response)
         reason = response.reason if status == response.status else None
         self.caller.refuse(status, reason, headers, now, response.body)
 
@@ -330,12 +331,14 @@ class Call:
 
     def refuse(self, event: Stopped | HungUp, now: float) -> None:
         """The call ends before the caller heard an answer."""
-        reason = REASONS["FAR_END"] if isinstance(event, HungUp) else event.reason
-        by = "callee" if isinstance(event, HungUp) else "gate"
+        if isinstance(event, HungUp):
+            reason, status, by = REASONS["FAR_END"], far_end_status(event.headers), "callee"
+        else:
+            reason, status, by = event.reason, event.reason.sip_status, "gate"
         outcome = "failed" if reason.code in ("FAR_END", "NO_ANSWER") else "refused"
-        self._end(Ending(reason.code, reason.sip_status, by), outcome, now)
+        self._end(Ending(reason.code, status, by), outcome, now)
         try:
-            self.caller.refuse(reason.sip_status, None, refusal_headers(reason), now)
+            self.caller.refuse(status, None, refusal_headers(reason), now)
         finally:
             self.called.abandon(ending_headers(reason), now)
 

@@ -9,7 +9,7 @@ and methods cross only as far as the gate can carry them.
 from enum import Enum
 from typing import Final
 
-from gateway.sip.endpoint import ALLOWED
+from gateway.sip.demands import ALLOWED, CARRIED
 from gateway.sip.kept import kept
 from gateway.sip.message import Message
 
@@ -79,7 +79,7 @@ CROSSING: Final[dict[str, Crossing]] = {
 PRIVATE_PREFIX: Final = "x-callgate-"
 """The gate's own headers (CONTRACT 6): they never leave it."""
 
-END_TO_END_OPTIONS: Final = frozenset({"100rel", "precondition", "histinfo"})
+END_TO_END_OPTIONS: Final = CARRIED | {"100rel"}
 """Option tags that two ends agree on through the gate.  ``timer`` is agreed with the gate itself, on each leg."""
 
 CARRIED_METHODS: Final = ALLOWED

@@ -6,10 +6,11 @@ Q.850 cause (RFC 3326, SIP.md 4).  A far side's refusal is relayed with its own 
 the cause that RFC 3398 8.2.6.1 gives its status.  How a refusal is worded, and that cause, are gateway.sip.reasons'.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
-from gateway.sip.message import Request
-from gateway.sip.reasons import Headers, q850_of, refused, warning
+from gateway.sip.message import Request, Response
+from gateway.sip.reasons import Headers, cause_in, q850_of, refused, status_of, warning
 from policy.reasons import REASONS, Reason
 
 RETRY_AFTER_S: Final = 5
@@ -21,6 +22,9 @@ _WHOLE_GATE: Final = frozenset({"GATE_CALLS", "GATE_CALLS_PER_SECOND", "DRAINING
 _GATES_OWN: Final = frozenset({401, 407, 503})
 """Statuses that would be untrue if relayed: a challenge is for the gate, and a far side that is overloaded is not this
 gate (RFC 3261 16.7 step 6, 21.5.4)."""
+
+_PARTYS_OWN: Final = frozenset({404, 413, 480, 486, 600, 603})
+"""Refusals that speak of the called party, whose Retry-After is the caller's to know."""
 
 
 def refusal_headers(reason: Reason) -> Headers:
@@ -47,6 +51,22 @@ def relayed_status(status: int) -> int:
 def relayed_headers(status: int, has_reason: bool) -> Headers:
     """What the gate adds to a far side's refusal; ``has_reason``: the far side gave a Reason of its own."""
     return (_FAR_END_WARNING,) if has_reason else (_FAR_END_WARNING, ("Reason", f"Q.850;cause={q850_of(status)}"))
+
+
+def busy_until(status: int, response: Response) -> Headers:
+    """When the called party wants to be tried again, where that is its own affair (RFC 3261 20.33): never a 503's or
+    500's, by which a PBX would take the gate out of use (SIP.md 4)."""
+    if status not in _PARTYS_OWN:
+        return ()
+    after_s = (response.get("Retry-After") or "").strip().partition(";")[0].partition("(")[0].strip()
+    return (("Retry-After", after_s),) if after_s.isascii() and after_s.isdigit() and len(after_s) <= 10 else ()
+
+
+def far_end_status(event_headers: Iterable[tuple[str, str]]) -> int:
+    """The status for a called side that hung up before the caller heard its answer, by the cause of its BYE."""
+    cause = cause_in(event_headers)
+    status = status_of(cause) if cause is not None else None
+    return relayed_status(status or REASONS["FAR_END"].sip_status)
 
 
 def _refusal_headers(reason: Reason) -> Headers:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from gateway.sip.address import MAGIC_COOKIE, Via, parse_name_addr
+from gateway.sip.address import MAGIC_COOKIE, Via
 from gateway.sip.build import Headers, build_request, build_response, echo_of
 from gateway.sip.deadlines import Deadlines
+from gateway.sip.demands import ALLOWED, CARRIED, SUPPORTED, fault_of, unserved
 from gateway.sip.dialog import RequestFields
-from gateway.sip.errors import BadMessage, BadUri
+from gateway.sip.errors import BadMessage
 from gateway.sip.events import (
     AckArrived,
     CancelArrived,
@@ -46,15 +47,8 @@ from gateway.sip.transaction import (
     ServerTransaction,
     send_cancel,
 )
-from gateway.sip.uri import SipUri, parse_uri
 
 __all__ = ["ALLOWED", "SUPPORTED", "Endpoint", "Identity", "Limits", "Timers"]
-
-ALLOWED: Final = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "INFO")
-"""Methods that reach the transaction user unless it says otherwise."""
-
-SUPPORTED: Final = ("100rel", "timer")
-"""Option tags that a request may require unless the transaction user says otherwise (RFC 3262, RFC 4028)."""
 
 KEEPALIVE_SIZE: Final = 4
 """Datagrams up to this size are keep-alives (RFC 5626: CRLF CRLF; other peers send NULs), not broken messages."""
@@ -77,9 +71,6 @@ BUSY_RETRY_S: Final = 10
 
 OTHER: Final = "other"
 """How methods that have no RFC are counted, so that nobody can make up more counters."""
-
-DIALOG_METHODS: Final = frozenset(("INVITE", "UPDATE"))
-"""Methods whose Contact becomes a remote target."""
 
 
 class Endpoint:
@@ -107,6 +98,7 @@ class Endpoint:
         self._limits = limits
         self._allowed = tuple(allowed)
         self._supported = frozenset(supported)
+        self._may_require = self._supported | CARRIED
         self._layer = TransactionLayer(deadlines, timers, LargeRequests(identity))
         self._salt = crc32(new_token().encode())
         self._product = (("Server", identity.product),) if identity.product else ()
@@ -213,6 +205,8 @@ class Endpoint:
         if status > 100:
             to_tag = request.to.tag or to_tag or transaction.to_tag or self._new_token()
             transaction.to_tag = to_tag
+        elif "Timestamp" in request._first:  # sent in the turn that brought it: no delay to add (8.2.6.1)
+            headers = (*headers, ("Timestamp", request._first["Timestamp"]))
         if request.echo is None:
             flow = transaction.flow
             echo_of(request, request.top_via.stamped(flow.host, flow.port))
@@ -425,8 +419,7 @@ class Endpoint:
         if fault is not None:
             self._refuse(request, flow, reason_of_fault(fault.status), details=fault.text)
         elif request.method not in self._allowed:
-            code = "METHOD_NOT_ALLOWED" if request.method in METHODS else "UNKNOWN_METHOD"
-            self._refuse(request, flow, SIP_REASONS[code], headers=self._about[:1])
+            self._refuse(request, flow, unserved(request.method), headers=self._about[:1])
         elif (not request.to.tag and self._turns_away(request, flow)) or (
             "Require" in request._first and self._lacks_extension(request, flow)
         ):
@@ -453,7 +446,7 @@ class Endpoint:
 
     def _lacks_extension(self, request: Request, flow: Flow) -> bool:
         """Refuse what requires an extension nobody here knows (8.2.2.3)."""
-        unknown = [tag for tag in request.values("Require") if tag.lower() not in self._supported]
+        unknown = [tag for tag in request.values("Require") if tag.lower() not in self._may_require]
         if unknown:
             self._refuse(request, flow, SIP_REASONS["BAD_EXTENSION"], headers=(("Unsupported", ", ".join(unknown)),))
         return bool(unknown)
@@ -535,47 +528,6 @@ class Endpoint:
             return
         if via.is_cookie and self.identity.is_mine(via):
             self._layer.events.append(StrayAnswer(response, flow))
-
-
-def fault_of(request: Request) -> BadMessage | None:
-    """What makes a well-formed request one that cannot be taken, with the status that fits; None: nothing."""
-    try:
-        uri = parse_uri(request.uri)
-    except BadUri as bad:
-        return BadMessage(str(bad), bad.status)
-    if type(uri) is SipUri and uri.headers:
-        return BadMessage("a Request-URI may not carry headers")  # 19.1.1
-    try:
-        if request.method in DIALOG_METHODS:
-            _check_target(request)
-        elif request.method == "REGISTER":
-            for value in request.values("Contact"):
-                if value != "*":
-                    parse_name_addr(value)
-    except BadMessage as bad:
-        return bad
-    except BadUri as bad_uri:
-        return BadMessage(str(bad_uri))
-    return None
-
-
-def _check_target(request: Request) -> None:
-    """A request that makes or moves a dialog says where the other side is, once (8.1.1.8), and over which hops."""
-    first = request._first
-    if "Record-Route" in first:
-        for route in request.values("Record-Route"):
-            parse_name_addr(route)
-    text = first.get("Contact")
-    if text is None:
-        # Without the magic cookie this is an RFC 2543 caller, who may leave Contact out.
-        if request.method == "INVITE" and request.top_via.is_cookie:
-            raise BadMessage("an INVITE needs a Contact")
-        return
-    if ("," in text or request._lines is not None) and len(request.values("Contact")) != 1:
-        raise BadMessage(f"{request.method} has one Contact, not several")
-    contact = request.contact
-    if contact is None or type(parse_uri(contact.uri)) is not SipUri:
-        raise BadMessage(f"Contact {text[:80]!r} is not a SIP address")
 
 
 def reply_flow(via: Via, flow: Flow) -> Flow:

@@ -6,8 +6,7 @@ from gateway.call.commands import Prove, Settle
 from gateway.call.record import decode_record
 from gateway.call.settings import CallSettings
 from gateway.sip.dialog import Dialog
-from gateway.sip.message import Request
-from tests.gateway.call.world import CARRIER, GATE, OFFER, REPLY, Options, World, allow, both_targets
+from tests.gateway.call.world import CARRIER, OFFER, REPLY, Options, World, allow, both_targets
 
 HOLD = OFFER.replace(b"4000", b"4002")
 AGREED = REPLY.replace(b"5000", b"5002")
@@ -325,16 +324,6 @@ def test_requests_that_wait_for_the_other_side_are_bounded() -> None:
         world.caller.send(dialog, "INFO", body=b"1")
     assert len(world.called.got("INFO")) == 16
     assert len(world.caller.got(500, "INFO")) == 4
-
-
-def test_a_method_the_gate_does_not_carry_is_405() -> None:
-    world = World()
-    dialog, _ = world.talk()
-    world.caller.send(dialog, "REFER", headers=(("Refer-To", "<sip:x@10.0.0.9>"),))
-    refused = [m for _, source, _, m in world.sent if source == GATE and getattr(m, "status", 0) == 405]
-    assert refused
-    assert not isinstance(refused[0], Request)
-    assert len(world.b2bua) == 1
 
 
 def test_prack_inside_a_re_invite_names_its_cseq() -> None:

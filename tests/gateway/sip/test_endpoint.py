@@ -186,7 +186,11 @@ HOP = b"Via: SIP/2.0/UDP 127.0.0.1:5060;rport;branch=z9hG4bKours%s\r\n" % mark_o
     [
         ("MALFORMED", b"Contact: <sip:ann@192.0.2.1>\r\n", b""),
         ("MALFORMED", b"CSeq: 7", b"Call-ID: c2\r\nCSeq: 7"),
-        ("METHOD_NOT_ALLOWED", b"INVITE", b"SUBSCRIBE"),
+        ("METHOD_NOT_ALLOWED", b"INVITE", b"MESSAGE"),
+        ("BAD_EVENT", b"INVITE", b"SUBSCRIBE"),
+        ("BAD_EVENT", b"INVITE", b"PUBLISH"),
+        ("NO_SUBSCRIPTION", b"INVITE", b"NOTIFY"),
+        ("NO_TRANSFER", b"INVITE", b"REFER"),
         ("BAD_SCHEME", b"INVITE sip:+1", b"INVITE ftp:+1"),
         ("BAD_EXTENSION", b"CSeq", b"Require: teleport\r\nCSeq"),
         ("LOOP", b"Max-", HOP * 2 + b"Max-"),
@@ -296,3 +300,22 @@ def test_a_request_of_ours_carries_what_it_is_given() -> None:
     assert (invite.max_forwards, invite.values("Route"), invite.get("X-A")) == (12, ["<sip:p;lr>"], "1")
     assert (invite.get("User-Agent"), invite.get("Content-Type"), invite.body) == ("gate 1", "application/sdp", b"v=0")
     assert (sent.owner, sent.branch, sent.request_bytes, send.flow) == ("me", branch, send.data, sent.target)
+
+
+def test_the_timestamp_is_copied_into_100_alone() -> None:
+    """RFC 3261 8.2.6.1; it measures the way to here, which says nothing of the call's."""
+    gate = Gate()
+    (event,), _ = gate.hear(INVITE.replace(b"CSeq", b"Timestamp: 54.25\r\nCSeq"))
+    assert isinstance(event, InviteArrived)
+    gate.endpoint.respond(event.transaction, 100, now=0.0)
+    gate.endpoint.respond(event.transaction, 180, now=0.0)
+    trying, ringing = (parse(sent.data) for sent in gate.endpoint.take_output())
+    assert (trying.get("Timestamp"), ringing.get("Timestamp")) == ("54.25", None)
+
+
+def test_extensions_of_the_two_ends_may_be_required() -> None:
+    events, _ = Gate().hear(INVITE.replace(b"CSeq", b"Require: precondition, histinfo\r\nCSeq"))
+    assert len(events) == 1
+    _, (answer,) = Gate().hear(INVITE.replace(b"CSeq", b"Require: precondition, replaces\r\nCSeq"))
+    assert isinstance(answer, Response)
+    assert (answer.status, answer.get("Unsupported")) == (420, "replaces")

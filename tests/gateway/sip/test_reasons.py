@@ -7,7 +7,16 @@ import pytest
 
 from gateway.sip import reasons
 from gateway.sip.build import REASONS as PHRASES
-from gateway.sip.reasons import SIP_REASONS, q850_of, reason_of_fault, refusal_of, warning
+from gateway.sip.reasons import (
+    CAUSES,
+    SIP_REASONS,
+    cause_in,
+    q850_of,
+    reason_of_fault,
+    refusal_of,
+    status_of,
+    warning,
+)
 
 ROOM = Path(reasons.__file__).parent
 
@@ -47,3 +56,33 @@ def test_every_status_that_a_fault_hints_at_has_its_reason() -> None:
     assert hinted > {416, 505, 513}
     assert {reason_of_fault(status).status for status in hinted} == hinted
     assert reason_of_fault(499).code == "MALFORMED"
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"), [(1, 404), (17, 486), (18, 408), (21, 403), (28, 484), (34, 503), (127, 500), (16, None)]
+)
+def test_statuses_of_causes(cause: int, status: int | None) -> None:
+    assert status_of(cause) == status
+
+
+def test_each_status_and_each_cause_stands_in_the_table_once() -> None:
+    statuses = [status for cause in CAUSES for status in cause.statuses]
+    assert len(statuses) == len(set(statuses))
+    assert len({cause.number for cause in CAUSES}) == len(CAUSES)
+    assert {cause.status for cause in CAUSES} <= set(PHRASES)
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        ("Q.850;cause=17", 17),
+        ('SIP;cause=200;text="Q.850 or not, done", Q.850 ; cause = 31', 31),
+        ('q.850;text="busy";cause=17;location=LN', 17),
+        ("SIP;cause=486", None),
+        ("Q.850;cause=x", None),
+        ("Q.850", None),
+        ("Q.850" + ";" * 100_000, None),
+    ],
+)
+def test_a_cause_that_is_told(value: str, cause: int | None) -> None:
+    assert cause_in([("Subject", "Q.850;cause=1"), ("Reason", value)]) == cause
