@@ -37,34 +37,49 @@ KIND_BY_SERVICE: Final = {"conference": "conf_out", "auto_attendant": "ucap_out"
 def identify(case: Case) -> None:
     """Find out who calls and who would pay: not a rule, nobody is refused here."""
     _find_tenant(case)
-    service = case.directory.service_numbers.get(case.caller)
+    number = _forwarder(case) if case.request.forwarder else ""
+    plain = "user_out_forwarding" if number else "user_out"
+    number = number or case.caller
+    service = case.directory.service_numbers.get(number)
     own = service if service is not None and service.tenant_id == case.tenant.id else None
-    case.user = _find_user(case, own)
-    case.kind = KINDS.get(case.request.x_kind) or KIND_BY_SERVICE.get(own.serves if own is not None else "", "user_out")
+    case.user = _find_user(case, own, number)
+    case.kind = KINDS.get(case.request.x_kind) or KIND_BY_SERVICE.get(own.serves if own is not None else "", plain)
     if case.user.id and (case.request.x_user or case.kind != "ucap_out"):
         find_funds(case, case.user.licences, case.user.usage_location)
     elif own is not None:  # a resource account's, which is no user's (row 16)
         find_funds(case, own.licences, "")
 
 
-def _find_user(case: Case, service: ServiceNumber | None) -> User:
-    """The user whom the PBX names; else the owner of the caller's number; of a conference number its organiser."""
+def _forwarder(case: Case) -> str:
+    """The number that forwards, where it is the tenant's: it pays (DOMAIN 3, row 15); else it says nothing."""
+    directory, tenant = case.directory, case.tenant
+    translated = translate(tenant.dial_plan, bare(case.request.forwarder))
+    number = to_e164(case.plan, translated, tenant.country, case.trunk.numbers)
+    owner = directory.users_by_number.get(number) or directory.service_numbers.get(number)
+    return number if owner is not None and owner.tenant_id == tenant.id else ""
+
+
+def _find_user(case: Case, service: ServiceNumber | None, number: str) -> User:
+    """The user whom the PBX names; else the owner of the number that forwards, or calls; of a conference number its
+    organiser."""
     directory, tenant_id = case.directory, case.tenant.id
     if case.request.x_user:
         return directory.users.get((tenant_id, case.request.x_user), NO_USER)
     if service is not None:
         return directory.users.get((tenant_id, service.organiser), NO_USER) if service.organiser else NO_USER
-    caller = directory.users_by_number.get(case.caller, NO_USER)
-    return caller if caller.tenant_id == tenant_id else NO_USER
+    owner = directory.users_by_number.get(number, NO_USER)
+    return owner if owner.tenant_id == tenant_id else NO_USER
 
 
 def _find_tenant(case: Case) -> None:
-    """The tenant the trunk belongs to; or, where the trunk leaves that to the caller, the owner of the number."""
+    """The tenant the trunk belongs to; or, where the trunk leaves that to the caller, the owner of the number that
+    forwards, else of the caller's."""
     directory, trunk = case.directory, case.trunk
     number = bare(case.request.caller)
     if trunk.tenant_from == "caller":
         case.caller = to_e164(case.plan, number, "", trunk.numbers)
-        owner = directory.users_by_number.get(case.caller) or directory.service_numbers.get(case.caller)
+        payer = to_e164(case.plan, bare(case.request.forwarder), "", trunk.numbers) or case.caller
+        owner = directory.users_by_number.get(payer) or directory.service_numbers.get(payer)
         case.tenant = directory.tenants.get(owner.tenant_id, NOBODY) if owner is not None else NOBODY
     else:
         case.tenant = directory.tenants.get(trunk.tenant, NOBODY)

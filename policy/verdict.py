@@ -22,7 +22,8 @@ class CallRequest:
     ``dialled`` is the user part of the Request-URI, unescaped, or a whole ``urn:service:…``; ``caller`` the number
     of P-Asserted-Identity, else of From; the ``x_`` fields are the X-Callgate headers of CONTRACT 6, empty where
     absent or where the trunk is not an access trunk.  ``at_unix_ms`` is the moment of the INVITE; ``within_s`` seconds
-    later the call is over, however long it rings and talks.
+    later the call is over, however long it rings and talks.  ``forwarder`` is the number that forwarded the call, as an
+    access trunk tells it, empty where nobody did.
     """
 
     trunk: str
@@ -33,6 +34,7 @@ class CallRequest:
     x_kind: str = ""
     x_conference: str = ""
     within_s: int = WITHIN_S
+    forwarder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from gateway.call.commands import Release
 from gateway.call.record import CallRecord, decode_record
 from gateway.call.records import Ending, invited_tariff, unanswered
 from gateway.call.states import State
-from gateway.sip.events import Flow
+from gateway.sip.events import LOOP, Flow
 from gateway.sip.revival import heard_invite, sent_invite
 from policy.reasons import REASONS
 from policy.verdict import Allow
@@ -121,7 +121,7 @@ def _seat_answered(call: Call, adoption: Talking) -> None:
 def _flow_of(core: "B2bua", side: Side) -> Flow:
     """Where a side is spoken, as far as it means something here.  Raises ValueError for what is not spoken here."""
     identity = core.endpoint.identity
-    if side.flow.transport not in identity.ports:
+    if side.flow.transport not in identity.ports and side.flow.transport != LOOP:
         raise ValueError(f"its peer speaks {side.flow.transport}, and the gate does not")
     return side.flow if side.place == identity.place else side.flow._replace(local=0)
 

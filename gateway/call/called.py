@@ -16,11 +16,12 @@ from gateway.call.asking import learn
 from gateway.call.borders import Border
 from gateway.call.clock import Bell
 from gateway.call.events import Acked, Answered, Failed, Progress, Stopped
+from gateway.call.forwarding import diverted, forwarded
 from gateway.call.headers import supported
 from gateway.call.leg import RESUMED_FORK, Leg
 from gateway.call.refusals import relayed_status
 from gateway.call.session_timer import Duty
-from gateway.call.targets import REDIRECTS_MAX, Target, contact_beside, hop_of, redirected, target_of
+from gateway.call.targets import LOOPED, REDIRECTS_MAX, Target, contact_beside, hop_of, redirected, target_of
 from gateway.sip.dialog import EARLY_DIALOGS, Dialog
 from gateway.sip.digest import CHALLENGED
 from gateway.sip.errors import BadUri
@@ -247,6 +248,8 @@ class CalledLeg(Leg):
         request = call.caller.request
         headers = self.border.cross(request)
         headers += supported(request, self.session.duty is not Duty.NONE)
+        if attempt.route.target == LOOPED:
+            headers = diverted(headers, call.verdict.number, endpoint.identity.host)
         hops = request.max_forwards
         self.flow = attempt.target.flow
         self.shown = [] if self.login is None else self.login.headers("INVITE", attempt.target.uri, request.body)
@@ -410,9 +413,12 @@ class CalledLeg(Leg):
         """Put a 3xx's targets next in line, if the settings let it; False where it has none that may be dialled."""
         if not self.call.core.settings.follow_redirects:
             return False
-        known = {route.target for route in self._routes}
+        known = {(route.target, route.number) for route in self._routes}
         spare = REDIRECTS_MAX - (len(self._routes) - len(self.call.verdict.routes))
-        found = [route for route in redirected(response, attempt.route) if route.target not in known][:spare]
+        named = redirected(response, attempt.route)
+        if attempt.route.trunk in self.call.core.settings.forwarders and attempt.route.target != LOOPED:
+            named += forwarded(response, attempt.route, self.call.caller.request)
+        found = [route for route in named if (route.target, route.number) not in known][:spare]
         self._routes[self._index + 1 : self._index + 1] = found
         return bool(found)
 

@@ -12,6 +12,9 @@ from gateway.sip.message import Request
 from gateway.sip.uri import TelUri, Uri, UrnUri, parse_uri
 from policy.verdict import CallRequest
 
+HISTORY_MAX: Final = 32
+"""Entries of History-Info that are looked at; a call that was forwarded twice has some six."""
+
 PRIVATE_VALUE_MAX: Final = 256
 """Characters of an X-Callgate header that are looked at: user ids are mail addresses (254 at most), and what is
 longer would only travel through records."""
@@ -29,7 +32,7 @@ def call_request(
 
     A carrier that the gate has registered with calls the Contact it was told, and names the number in To: so
     ``registered_user``, the user part of that Contact, dialled means To (RFC 3261 16.5).  Of a trunk that is not
-    ``is_trusted`` P-Asserted-Identity says nothing.
+    ``is_trusted`` P-Asserted-Identity says nothing, nor does who forwarded.
 
     Raises BadUri where the Request-URI cannot be read; the endpoint has refused such a request before.
     """
@@ -44,6 +47,7 @@ def call_request(
         x_user=_private(request, "X-Callgate-User") if is_access else "",
         x_kind=_private(request, "X-Callgate-Kind").lower() if is_access else "",
         x_conference=_private(request, "X-Callgate-Conference") if is_access else "",
+        forwarder=forwarder_of(request) if is_access and is_trusted else "",
     )
 
 
@@ -69,6 +73,37 @@ def caller_of(request: Request) -> str:
         if number:
             return number
     return _number_in(request.from_)
+
+
+def forwarder_of(request: Request) -> str:
+    """The number that forwarded the call last: the first of Diversion (RFC 5806 9), else of History-Info the entry that
+    the target was mapped from (``mp``, RFC 7044 9.1), or the last one that says why it was left; empty: nobody."""
+    diverted = request.get("Diversion")
+    if diverted is not None:
+        numbers = numbers_of(request, "Diversion")
+        return numbers[0] if numbers else ""
+    return _history(request) if request.get("History-Info") is not None else ""
+
+
+def numbers_of(request: Request, name: str) -> list[str]:
+    """The numbers that a header names, in its order; values that name none are left out."""
+    return [number for number in map(_number_of, request.values(name)) if number]
+
+
+def _history(request: Request) -> str:
+    entries: dict[str, str] = {}
+    mapped = left = ""
+    for value in request.values("History-Info")[:HISTORY_MAX]:
+        try:
+            entry = parse_name_addr(value)
+        except BadMessage:
+            continue
+        uri, _, inside = entry.uri.partition("?")
+        number = _number_of(f"<{uri}>")
+        entries[entry.params.get("index", "")] = number
+        mapped = entries.get(entry.params.get("mp", ""), "") or mapped
+        left = number if inside.lower().startswith("reason=") or "&reason=" in inside.lower() else left
+    return mapped or left
 
 
 def _number_of(value: str) -> str:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from gateway.sip.address import parse_name_addr
 from gateway.sip.dialog import Dialog
 from gateway.sip.errors import BadMessage, BadUri
-from gateway.sip.events import Flow
+from gateway.sip.events import LOOP, Flow
 from gateway.sip.kept import kept
 from gateway.sip.message import Response
 from gateway.sip.uri import SipUri, escape_user, parse_uri
@@ -20,6 +20,9 @@ from policy.verdict import Route
 
 TARGETS_CACHED: Final = 2048
 """Targets and Contacts remembered: trunks have tens of the first, and in-dialog requests repeat the second."""
+
+LOOPED: Final = "loop:"
+"""The target of a route that leads back into this gate, as a call of the route's trunk (gateway.call.forwarding)."""
 
 REDIRECTS_MAX: Final = 5
 """Contacts of redirects that are dialled for one call: more is a loop, or somebody fishing with our calls."""
@@ -58,6 +61,8 @@ def target_of(route: Route) -> Target:
 
     Raises BadUri where the route's target cannot be read, which the settings have checked before, or be reached.
     """
+    if route.target == LOOPED:
+        return Target(f"sip:{escape_user(route.number)}@callgate.invalid", Flow(LOOP, route.trunk, 0))
     rest, flow = _hop(route.target)
     through: tuple[str, ...] = ()
     if route.hop:
@@ -99,7 +104,7 @@ def redirected(response: Response, route: Route) -> list[Route]:
         bare = SipUri(uri.host, uri.port, scheme=uri.scheme, params=uri.params)
         hop, proxy = (route.hop, route.proxy) if route.proxy else ("", "")
         found.append(
-            (_preference(contact.params.get("q", "")), Route(route.trunk, str(bare), route.number, hop, proxy))
+            (preference(contact.params.get("q", "")), Route(route.trunk, str(bare), route.number, hop, proxy))
         )
     found.sort(key=lambda row: -row[0])
     return [row[1] for row in found]
@@ -149,7 +154,7 @@ def _flow_to(uri: str) -> Flow | None:
     return flow if host == parsed.host else Flow(flow.transport, host, flow.port)
 
 
-def _preference(q: str) -> float:
+def preference(q: str) -> float:
     """A q value (RFC 3261 20.10); 1 where there is none or nonsense."""
     try:
         value = float(q)

@@ -160,7 +160,11 @@ class SipSettings(Table):
         le=DAY_S,
         description="how long a drain waits for live calls; for emergency calls that ring, ring_timeout_s longer",
     )
-    follow_redirects: Flag = Field(default=False, description="follow a 3xx of the called side instead of relaying it")
+    follow_redirects: Flag = Field(
+        default=False,
+        description="follow a 3xx of the called side instead of relaying it: to the same number elsewhere, and of an "
+        "access trunk to another number, by a call that who forwards pays",
+    )
     t1_s: Number = Field(default=0.5, gt=0, le=10, description="timer T1, the round trip (RFC 3261 17.1.1.1)")
     t2_s: Number = Field(default=4, gt=0, le=60, description="timer T2, the longest retransmit interval")
     t4_s: Number = Field(default=5, gt=0, le=60, description="timer T4, how long a message stays in the network")

@@ -20,6 +20,7 @@ from gateway.sip.demands import ALLOWED, CARRIED, SUPPORTED, fault_of, unserved
 from gateway.sip.dialog import RequestFields
 from gateway.sip.errors import BadMessage
 from gateway.sip.events import (
+    LOOP,
     AckArrived,
     CancelArrived,
     Event,
@@ -94,6 +95,8 @@ class Endpoint:
     ) -> None:
         self.identity = identity
         self.available_status = 200
+        self.loops = False
+        """Whether it has ever said something to itself: else nobody need look."""
         self._new_token = new_token
         self._limits = limits
         self._allowed = tuple(allowed)
@@ -156,6 +159,16 @@ class Endpoint:
             self._take_response(message, flow, now)
         elif type(message) is Request:
             self._take_request(message, flow, now)
+
+    def hear_own(self, now: float) -> bool:
+        """Take what this endpoint has said to itself since the last call, as if it had come in; False: nothing."""
+        layer = self._layer
+        own = [sent for sent in layer.output if sent.flow.transport == LOOP]
+        if own:
+            layer.output = [sent for sent in layer.output if sent.flow.transport != LOOP]
+        for flow, data in own:
+            self.receive(data, flow, now)
+        return bool(own)
 
     def send_failed(self, flow: Flow, now: float) -> None:
         """The transport could not send to ``flow``: requests to it that nobody answered yet have failed (17.1.4)."""
@@ -251,6 +264,8 @@ class Endpoint:
         one of :meth:`new_branch` where it had to be known before.
         """
         branch = branch or self.new_branch()
+        if target.transport == LOOP:
+            self.loops = True
         identity = self.identity if self.identity.other is None else self.identity.towards(target.host)
         via = identity.via(target.transport, branch)
         head: Head | None = None

@@ -5,11 +5,15 @@ ACKs to refusals and stray answers end inside the endpoint.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from gateway.sip.message import Request, Response
     from gateway.sip.transaction import ClientTransaction, ServerTransaction
+
+
+LOOP: Final = "loop"
+"""The transport of what the endpoint says to itself (Endpoint.hear_own); no peer can use it."""
 
 
 class Flow(NamedTuple):
@@ -17,6 +21,7 @@ class Flow(NamedTuple):
 
     ``local`` names the local end: of UDP the number of the listening socket, of a stream its connection.  0 in an
     outgoing flow lets the transport choose: the worker's own UDP socket, an open connection to that peer, or a new one.
+    Of :data:`LOOP` the ``host`` is the name of the trunk that the endpoint speaks for.
     """
 
     transport: str

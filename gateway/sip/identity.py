@@ -11,7 +11,7 @@ from zlib import crc32
 
 from gateway.sip.address import Via, parse_via
 from gateway.sip.errors import BadMessage
-from gateway.sip.events import Flow
+from gateway.sip.events import LOOP, Flow
 from gateway.sip.message import Request
 
 MARK: Final = "called"
@@ -52,6 +52,8 @@ class Identity:
             for transport, at in self.ports.items()
         }
         self._contacts = {transport: self._contact(transport, "") for transport in self.ports}
+        self._vias[LOOP] = f"SIP/2.0/{LOOP.upper()} {self.host}:{port};rport;branch="
+        self._contacts[LOOP] = f"<sip:{self.host}:{port};transport={LOOP}>"
 
     def towards(self, host: str) -> "Identity":
         """Who this endpoint is for a peer at this address."""
@@ -65,7 +67,7 @@ class Identity:
     def sent_by(self, flow: Flow) -> str:
         """What stands as sent-by in the Via of requests to a peer on ``flow`` (20.42)."""
         own = self.towards(flow.host)
-        return f"{own.host}:{own.ports[flow.transport]}"
+        return f"{own.host}:{own.ports.get(flow.transport, own.ports['udp'])}"
 
     def contact(self, transport: str = "udp", user: str = "") -> str:
         """A Contact value, with its ``<>``; ``user`` must be escaped."""

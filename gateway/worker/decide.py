@@ -13,7 +13,7 @@ from dataclasses import replace
 from gateway.call.intake import call_request
 from gateway.sip.digest import Challenge
 from gateway.sip.errors import BadUri
-from gateway.sip.events import Flow
+from gateway.sip.events import LOOP, Flow
 from gateway.sip.message import Request
 from gateway.sip.uri import SipUri, parse_uri
 from gateway.transport.admission import Gate, Sources
@@ -89,6 +89,8 @@ class Decider:
                 self.expect(uri.host)
 
     def _decide(self, request: Request, flow: Flow, now: float) -> Verdict | Challenge:
+        if flow.transport == LOOP:  # a call that a trunk forwarded: said by this gate, and by nobody else
+            return self._judge(request, flow.host, now)
         # on a stream the source port is the kernel's choice; the peer's own port stands in its Via (SIP.md 4)
         port = flow.port if flow.transport == "udp" else request.top_via.reply_port
         name = self._sources.trunk(flow.host, port)

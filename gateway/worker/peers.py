@@ -120,6 +120,12 @@ def allowed_methods(settings: Settings) -> tuple[str, ...]:
     return (*ALLOWED, "REGISTER") if any(trunk.registers for trunk in settings.trunk) else ALLOWED
 
 
+def forwarders_of(settings: Settings) -> frozenset[str]:
+    """The trunks whose 3xx to another number is followed: those of PBXs, where any is (gateway.call.forwarding)."""
+    follows = settings.sip.follow_redirects
+    return frozenset(trunk.name for trunk in settings.trunk if follows and trunk.role == "access")
+
+
 def sources_of(trunk: TrunkSettings) -> tuple[HostRule, ...]:
     """The addresses that say that a message is this trunk's."""
     return tuple(rule for rule in trunk.hosts if isinstance(rule, HostRule))

@@ -121,7 +121,7 @@ class Turn:
     def end(self, now: float) -> None:
         """Hand events up, and what they led to down and out."""
         endpoint, b2bua = self.endpoint, self.b2bua
-        while events := endpoint.take_events():
+        while (events := endpoint.take_events()) or (endpoint.loops and self._hear_own(now)):
             for event in events:
                 try:
                     b2bua.handle(event, now)
@@ -148,6 +148,14 @@ class Turn:
             except Exception:
                 self._fault("fact", now, fact=repr(fact))
         self._arm()
+
+    def _hear_own(self, now: float) -> bool:
+        """Hear what the endpoint said to itself; False where it said nothing."""
+        try:
+            return self.endpoint.hear_own(now)
+        except Exception:
+            self._fault("message to itself", now)
+            return True
 
     def _event_failed(self, event: Event, now: float) -> None:
         """An event raised what is being caught."""

@@ -149,6 +149,35 @@ def test_a_conference_number_as_caller_means_conference(directory: Directory, pl
 
 
 @pytest.mark.parametrize(
+    ("changed", "kind", "user"),
+    [
+        ({}, "user_out_forwarding", "alice"),
+        ({"forwarder": ALICE[1:]}, "user_out_forwarding", "alice"),
+        ({"x_user": "bob"}, "user_out_forwarding", "bob"),
+        ({"x_kind": "transfer"}, "user_out_transfer", "alice"),
+        ({"forwarder": "+14255550198"}, "conf_out", ""),
+        ({"forwarder": CAROL}, "user_out", ""),
+        ({"forwarder": "+4930123457"}, "user_out", ""),
+        ({"forwarder": "nobody"}, "user_out", ""),
+    ],
+)
+def test_who_forwards_a_call_pays_for_it(
+    directory: Directory, plan: NumberPlan, changed: dict[str, str], kind: str, user: str
+) -> None:
+    """DOMAIN 3, row 15; a number that is not the tenant's pays for nothing."""
+    given: dict[str, Any] = {"caller": "+4930123456", "forwarder": ALICE, **changed}
+    request = ask("+33123456789", **given)
+    verdict = allowed(decide(directory, plan, request))
+    assert (verdict.kind, verdict.user_id, verdict.tenant_id) == (kind, user, "contoso")
+
+
+def test_a_trunk_of_many_tenants_may_forward_calls_of_strangers(directory: Directory, plan: NumberPlan) -> None:
+    request = ask("+33123456789", caller="+4930123456", forwarder=CAROL, trunk="shared")
+    verdict = allowed(decide(directory, plan, request))
+    assert (verdict.kind, verdict.user_id, verdict.tenant_id) == ("user_out_forwarding", "carol", "fabrikam")
+
+
+@pytest.mark.parametrize(
     ("dialled", "reason"),
     [
         ("+1425555010", ("INCOMPLETE_NUMBER", 484)),

@@ -89,3 +89,28 @@ INVITE_TO_CONTACT = (
     "From: <sip:+1425@c>;tag=1\r\nTo: <sip:+18005550199@carrier.example>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n"
     "Contact: <sip:192.0.2.9>\r\nContent-Length: 0\r\n\r\n"
 )
+
+
+@pytest.mark.parametrize(
+    ("lines", "number"),
+    [
+        (("Diversion: <sip:+14255550101@pbx>;reason=no-answer, <sip:+14255550102@pbx>",), "+14255550101"),
+        (("Diversion: <tel:+1-425-555-0101>", "History-Info: <sip:9@pbx?Reason=SIP>;index=1"), "+14255550101"),
+        (("Diversion: rubbish <",), ""),
+        (
+            (
+                "History-Info: <sip:+14255550101@pbx?Reason=SIP%3Bcause%3D302>;index=1",
+                "History-Info: <sip:+14255550123@pbx;cause=302>;index=1.1;mp=1",
+            ),
+            "+14255550101",
+        ),
+        (("History-Info: <sip:1@p>;index=1, <sip:2@p?Reason=SIP%3Bcause%3D486>;index=1.1, <sip:3@p>;index=2",), "2"),
+        (("History-Info: <sip:+14255550123@pbx>;index=1",), ""),
+        ((), ""),
+    ],
+)
+def test_who_forwarded_last(lines: tuple[str, ...], number: str) -> None:
+    request = invite("sip:1@gate", *lines)
+    assert call_request(request, "pbx", True, 0).forwarder == number
+    assert call_request(request, "carrier", False, 0).forwarder == ""
+    assert call_request(request, "pbx", True, 0, is_trusted=False).forwarder == ""

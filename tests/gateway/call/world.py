@@ -267,6 +267,7 @@ class World:
         self.deadlines = Deadlines()
         self._numbers = count(1)
         self.verdict = options.verdict
+        self.decide: Callable[[Request, Flow], Verdict] = lambda request, flow: self.verdict
         self.endpoint = Endpoint(Identity(*GATE), self.deadlines, self.token)
         self.settings = options.settings
         self.b2bua = self._new_b2bua(self.deadlines)
@@ -324,6 +325,8 @@ class World:
             self.b2bua.resolve(result, self.now)
             busy = True
         self.facts += self.b2bua.take_facts()
+        if self.endpoint.loops and self.endpoint.hear_own(self.now):
+            return True
         for phone in self.phones.values():
             for event in phone.endpoint.take_events():
                 phone.take(event)
@@ -385,7 +388,7 @@ class World:
         return B2bua(
             self.endpoint,
             deadlines,
-            lambda request, flow, now: self.verdict,
+            lambda request, flow, now: self.decide(request, flow),
             self.settings,
             lambda now: EPOCH_MS + int((now - 1000.0) * 1000 + 1e-4),
             self.token,

@@ -8,7 +8,7 @@ from gateway.config.facts import number_plan
 from gateway.config.settings import TrunkSettings
 from gateway.config.values import parse_host_rule
 from gateway.sip.digest import Challenge, Credentials, Guard, Login
-from gateway.sip.events import Flow
+from gateway.sip.events import LOOP, Flow
 from gateway.sip.message import Request, Response, parse
 from gateway.sip.uri import SipUri
 from gateway.transport.admission import Gate, Sources
@@ -105,6 +105,17 @@ def test_a_contact_elsewhere_is_expected_once_the_call_is_allowed(monkeypatch: p
     monkeypatch.setitem(globals(), "INVITE", whole.replace("<sip:pbx>", "<sip:x@192.0.2.8>"))
     rig.decide("+442079460000", Flow("udp", "127.0.0.9", 5060, 1))
     assert expected == ["192.0.2.7"]
+
+
+def test_what_a_trunk_forwards_is_that_trunks_call_wherever_it_is() -> None:
+    rig = Rig()
+    assert rig.decider.callers is None
+    verdict = rig.decide("+442079460000", Flow(LOOP, "pbx", 0))
+    assert isinstance(verdict, Allow)
+    assert (verdict.trunk, verdict.tenant_id) == ("pbx", "contoso")
+    unknown = rig.decide("+442079460000", Flow(LOOP, "nobody", 0))
+    assert isinstance(unknown, Deny)
+    assert unknown.reason.code == "UNKNOWN_SOURCE"
 
 
 def test_on_a_stream_the_port_of_the_via_names_the_trunk() -> None:
