@@ -52,7 +52,7 @@ from gateway.sip.events import (
 from gateway.sip.message import Request
 from gateway.sip.transaction import ServerTransaction
 from policy.reasons import REASONS, Reason
-from policy.verdict import Deny, Verdict
+from policy.verdict import Allow, Deny, Verdict
 
 UNANSWERED: Final = frozenset({State.RESERVING, State.DIALLING, State.ANSWERING})
 
@@ -287,11 +287,16 @@ class B2bua:
         elif self.settings.session_expires_s and not verdict.emergency and too_small(request):
             self.endpoint.respond(transaction, 422, headers=TOO_SMALL, now=now)
         else:
-            call_id = self.new_call_id()
-            call = self._calls[call_id] = Call.invited(self, call_id, transaction, verdict, now)
-            if verdict.emergency:
-                self._emergencies[call_id] = call
-            call.begin(now)
+            self.place(transaction, verdict, False, now)
+
+    def place(self, transaction: ServerTransaction, verdict: Allow, instead: bool, now: float) -> None:
+        """Begin a call; ``instead`` of one that was refused for want of credit."""
+        call_id = self.new_call_id()
+        call = self._calls[call_id] = Call.invited(self, call_id, transaction, verdict, now)
+        call.instead = instead
+        if verdict.emergency:
+            self._emergencies[call_id] = call
+        call.begin(now)
 
     def _refuse(self, transaction: ServerTransaction, verdict: Deny, now: float) -> None:
         """Refuse before anything was reserved; the record of it may be dropped (MONEY 4)."""

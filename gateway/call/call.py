@@ -9,7 +9,7 @@ for.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.call import adoption, records
+from gateway.call import adoption, announcing, records
 from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
 from gateway.call.clock import Bell, CallClock
@@ -63,10 +63,13 @@ class Call:
         "clock",
         "core",
         "id",
+        "instead",
         "invited_at",
         "money",
+        "parted",
         "state",
         "verdict",
+        "warned_until",
     )
 
     caller: CallerLeg
@@ -94,6 +97,11 @@ class Call:
         self._placed = False
         self._left = False
         self._opening = opening
+        self.instead = False
+        """It stands for one that was refused for want of credit (gateway.call.announcing)."""
+        self.parted: CalledLeg | None = None
+        """The called side of a call whose caller is told that its money is over."""
+        self.warned_until = 0.0
 
     @classmethod
     def invited(cls, core: "B2bua", call_id: str, transaction: ServerTransaction, verdict: Allow, now: float) -> "Call":
@@ -184,6 +192,7 @@ class Call:
             self.happen(Happening.GRANTED, None, now)
         else:
             self.clock.wait(Bell.MONEY, self.money.next_at())
+            announcing.plan_warning(self, grant, now)
 
     def _refused(self, refusal: Refusal, now: float) -> None:
         if refusal.code == "FENCED":
@@ -200,6 +209,7 @@ class Call:
             else:
                 self.core.thirst(self)
                 self.clock.wait(Bell.MONEY, self.money.next_at())
+                announcing.plan_warning(self, None, now)
 
     def _store_away(self, away: StoreAway, now: float) -> None:
         if self.state is State.ANSWERING:
@@ -221,14 +231,16 @@ class Call:
         if self.state is State.RESERVING and self._first is not None:
             self.core.submit(self.money.ask_first_again(self._first))
         elif now >= self.money.cut_at:
-            self.happen(Happening.STOPPED, Stopped(None, self.money.cut_reason()), now)
+            reason = self.money.cut_reason()
+            dry = reason.code == "NO_CREDIT" and self.state is State.TALKING and announcing.may_redirect(self)
+            self.happen(Happening.DRY if dry else Happening.STOPPED, Stopped(None, reason), now)
         else:
             self._renew(now)
 
     def _setup_bell(self, now: float) -> None:
         if self.state is State.RESERVING:
             self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
-        elif self.state is State.DIALLING:
+        elif self.state is State.DIALLING or self.state is State.REDIRECTED:
             self.called.hear_setup_bell(now)
         else:
             self.happen(Happening.WRITTEN, None, now)
@@ -250,6 +262,9 @@ class Call:
 
     def _called_session_bell(self, now: float) -> None:
         self.called.hear_session_bell(now)
+
+    def _warning_bell(self, now: float) -> None:
+        announcing.warn(self, now)
 
     def _ending_bell(self, now: float) -> None:
         self.happen(Happening.CLEARED, None, now)
@@ -302,6 +317,9 @@ class Call:
     def relay_failure(self, event: Failed, now: float) -> None:
         """No target took the call: the caller gets the last one's answer."""
         response = event.response
+        if self.instead:
+            self.refuse(Stopped(None, REASONS["NO_CREDIT"]), now)
+            return
         contacts: list[tuple[str, str]] = []
         status = event.status
         if response is not None and status < 400:
@@ -334,11 +352,13 @@ class Call:
         if isinstance(event, HungUp):
             reason, status, by = REASONS["FAR_END"], far_end_status(event.headers), "callee"
         else:
-            reason, status, by = event.reason, event.reason.sip_status, "gate"
+            reason = REASONS["NO_CREDIT"] if self.instead else event.reason
+            status, by = reason.sip_status, "gate"
         outcome = "failed" if reason.code in ("FAR_END", "NO_ANSWER") else "refused"
         self._end(Ending(reason.code, status, by), outcome, now)
         try:
-            self.caller.refuse(status, None, refusal_headers(reason), now)
+            if reason.code != "NO_CREDIT" or not announcing.instead_of_refusal(self, now):
+                self.caller.refuse(status, None, refusal_headers(reason), now)
         finally:
             self.called.abandon(ending_headers(reason), now)
 
@@ -365,6 +385,24 @@ class Call:
                     self.core.tell(Cut(now - paid_until))
             finally:
                 self.caller.hang_up(headers, now)
+
+    def redirect(self, event: Stopped, now: float) -> None:
+        """Money is over: end the called side and the charge as at every cut, and have somebody tell the caller."""
+        paid_until = self.money.paid_until
+        self._end(Ending(event.reason.code, 200, "gate"), "cut", now)
+        self.called.hang_up(ending_headers(event.reason), now)
+        self.core.tell(Cut(now - paid_until))
+        announcing.redirect(self, now)
+
+    def offer_to_caller(self, event: Answered, now: float) -> None:
+        """Who tells the caller has answered with an offer, which goes to the caller."""
+        announcing.offer_to_caller(self, event.response, now)
+
+    def part(self, event: Any, now: float) -> None:
+        """The caller has heard it, or cannot: both are hung up; the money was settled before."""
+        self.clock.stop()
+        self.clock.wait(Bell.ENDING, now + ENDING_MAX_S)
+        announcing.part(self, now)
 
     def drop(self, event: Stopped, now: float) -> None:
         """Another worker owns the call now: forget it without a word to anybody (SIP.md 1)."""
@@ -452,6 +490,9 @@ class Call:
             self.clock.stop()
             self.caller.leave()
             self.called.leave()
+            if self.parted is not None:
+                self.parted.leave()
+                self.parted = None
             self.core.unthirst(self)
             self.core.remove(self)
             self._answer = None
@@ -507,4 +548,5 @@ _RINGS: Final[dict[Bell, Callable[[Call, float], None]]] = {
     Bell.CALLER_SESSION: Call._caller_session_bell,
     Bell.CALLED_SESSION: Call._called_session_bell,
     Bell.ENDING: Call._ending_bell,
+    Bell.WARNING: Call._warning_bell,
 }

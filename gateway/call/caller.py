@@ -146,6 +146,13 @@ class CallerLeg(Leg):
         self.respond(self.transaction, status, reason, headers=headers, body=body, now=now)
         self.clear(now)
 
+    def hand_over(self) -> ServerTransaction:
+        """Give the INVITE, which nobody has answered, to another call."""
+        transaction = self.transaction
+        self.hung_up = self.cleared = True
+        self._invite = None
+        return transaction
+
     # what the caller says
 
     def fork_of(self, request: Request) -> int | None:

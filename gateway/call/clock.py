@@ -1,8 +1,8 @@
 """All moments one call waits for, behind one entry of the worker's heap.
 
-A call waits for up to six moments at once (the end of its setup, of its paid time, of the longest call, the session
-timers of two legs, the end of its BYEs), and most of them are put off again and again.  The clock keeps them in a
-list and sets a deadline only where a new moment is earlier than the one set; a deadline that comes too early looks
+A call waits for up to seven moments at once (the end of its setup, of its paid time, of the longest call, the session
+timers of two legs, the end of its BYEs, a warning), and most of them are put off again and again.  The clock keeps them
+in a list and sets a deadline only where a new moment is earlier than the one set; a deadline that comes too early looks
 for the next one.  Putting a moment off is thus one store, and a call costs the heap about two entries.
 """
 
@@ -30,6 +30,8 @@ class Bell(IntEnum):
     """A session refresh is to be sent, or one that was due did not come (RFC 4028 10)."""
     ENDING = 6
     """The answers to the BYEs take too long."""
+    WARNING = 7
+    """The caller is to be told that its money ends."""
 
 
 _BELLS: Final = tuple(Bell)

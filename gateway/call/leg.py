@@ -396,10 +396,10 @@ class Leg:
         """An offer is open between the peer and the gate, whoever made it."""
         return self._offer_out is not None or self._offer_in is not None or self._unacked is not None
 
-    def keep_up(self, method: str, now: float) -> None:
-        """Send a refresh or question of the gate's own."""
+    def keep_up(self, method: str, now: float, kind: type[Upkeep] = Upkeep) -> None:
+        """Send a refresh or question of the gate's own; ``kind`` hears the answer."""
         dialog = next(iter(self.dialogs.values()))
-        upkeep = Upkeep(self, method, dialog)
+        upkeep = kind(self, method, dialog)
         headers, body = [*_ALLOW], b""
         if method != "OPTIONS":
             self._offer_out, self._offer_at = upkeep, now

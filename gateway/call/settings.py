@@ -12,6 +12,23 @@ MIN_SESSION_EXPIRES_S: Final = 90
 
 
 @dataclass(frozen=True, slots=True)
+class Announcing:
+    """What callers hear of their money, and from whom: SIP URIs, empty for none (gateway.call.announcing).
+
+    ``refused`` gets calls that are refused for want of credit, ``at_zero`` the callers of those whose money ended, each
+    for ``longest_s`` at most.  With ``warns`` the caller is told by INFO ``warning_s`` before talk ends.  Callers of
+    ``trunks`` alone are whom it concerns: their tenants' people.
+    """
+
+    refused: str = ""
+    at_zero: str = ""
+    longest_s: int = 60
+    warns: bool = False
+    warning_s: int = 30
+    trunks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class CallSettings:
     """Settings of CONTRACT 3 for calls, all in seconds.
 
@@ -40,6 +57,7 @@ class CallSettings:
     guarded: frozenset[str] = frozenset()
     realm: str = ""
     terms: Mapping[str, TrunkTerms] = field(default_factory=dict)
+    announcing: Announcing = Announcing()
 
     def __post_init__(self) -> None:
         if self.tick_s < 1:

@@ -6,7 +6,7 @@ methods of :class:`gateway.call.call.Call`; the documentation's drawing is made 
 
 Dead ends are impossible by construction: every state but OVER has a deadline that leads out of it (RESERVING and
 DIALLING the setup deadline, ANSWERING the store's answer and paid-until, ANSWERED 64·T1, TALKING paid-until, the
-longest call and the session timers, ENDING the end of its BYEs).
+longest call and the session timers, REDIRECTED the longest announcement, ENDING the end of its BYEs).
 """
 
 from enum import StrEnum
@@ -26,6 +26,8 @@ class State(StrEnum):
     """The caller has the 200 and has not acknowledged it."""
     TALKING = "talking"
     """Both sides talk."""
+    REDIRECTED = "redirected"
+    """The money is settled, the called side hung up; the caller is connected with who says so."""
     ENDING = "ending"
     """The money is settled; a leg still waits for its ACK or for the answer to its BYE."""
     OVER = "over"
@@ -48,6 +50,7 @@ class Happening(StrEnum):
     PASSED = "request or answer inside a dialog"
     HUNG_UP = "a side hangs up"
     STOPPED = "the gate ends the call"
+    DRY = "money ends, and somebody says so"
     FENCED = "the call belongs to another worker"
     CLEARED = "a leg is done"
 
@@ -96,6 +99,17 @@ TABLE: Final[dict[State, dict[Happening, Step]]] = {
         Happening.NO_ACK: ("hang_up_both", State.ENDING),
         Happening.HUNG_UP: ("hang_up_other", State.ENDING),
         Happening.STOPPED: ("hang_up_both", State.ENDING),
+        Happening.DRY: ("redirect", State.REDIRECTED),
+        Happening.FENCED: ("drop", State.OVER),
+    },
+    State.REDIRECTED: {
+        Happening.ANSWERED: ("offer_to_caller", State.REDIRECTED),
+        Happening.ACKED: ("acknowledge", State.REDIRECTED),
+        Happening.PASSED: ("pass_on", State.REDIRECTED),
+        Happening.FAILED: ("part", State.ENDING),
+        Happening.NO_ACK: ("part", State.ENDING),
+        Happening.HUNG_UP: ("part", State.ENDING),
+        Happening.STOPPED: ("part", State.ENDING),
         Happening.FENCED: ("drop", State.OVER),
     },
     State.ENDING: {

@@ -103,9 +103,7 @@ def redirected(response: Response, route: Route) -> list[Route]:
             continue
         bare = SipUri(uri.host, uri.port, scheme=uri.scheme, params=uri.params)
         hop, proxy = (route.hop, route.proxy) if route.proxy else ("", "")
-        found.append(
-            (preference(contact.params.get("q", "")), Route(route.trunk, str(bare), route.number, hop, proxy))
-        )
+        found.append((preference(contact.params.get("q", "")), Route(route.trunk, str(bare), route.number, hop, proxy)))
     found.sort(key=lambda row: -row[0])
     return [row[1] for row in found]
 

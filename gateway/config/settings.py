@@ -14,6 +14,7 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr
 
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
+from gateway.config.announcements import AnnouncementSettings
 from gateway.config.limits import CountedLimitsEntry
 from gateway.config.problems import read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
@@ -384,6 +385,7 @@ class Settings(Table):
     ledger: LedgerSettings = LedgerSettings()
     admin: AdminSettings = AdminSettings()
     credit: CreditSettings = CreditSettings()
+    announcements: AnnouncementSettings = AnnouncementSettings()
     trunk: tuple[TrunkSettings, ...] = Field(default=(), max_length=TRUNKS_MAX)
     payments: PaymentsSettings = PaymentsSettings()
     notifications: NotificationsSettings = NotificationsSettings()

@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.call.b2bua import B2bua
 from gateway.call.borders import DEFAULT, TrunkTerms
+from gateway.call.settings import Announcing
 from gateway.config.kept_secret import kept_secret
 from gateway.config.settings import Settings, TrunkSettings
 from gateway.config.values import HostRule
@@ -124,6 +125,14 @@ def forwarders_of(settings: Settings) -> frozenset[str]:
     """The trunks whose 3xx to another number is followed: those of PBXs, where any is (gateway.call.forwarding)."""
     follows = settings.sip.follow_redirects
     return frozenset(trunk.name for trunk in settings.trunk if follows and trunk.role == "access")
+
+
+def announcing_of(settings: Settings) -> Announcing:
+    """What callers of PBXs hear of their money."""
+    said = settings.announcements
+    callers = frozenset(trunk.name for trunk in settings.trunk if trunk.role == "access")
+    warns = said.warning == "info"
+    return Announcing(said.refused, said.at_zero, said.longest_s, warns, said.warning_s, callers)
 
 
 def sources_of(trunk: TrunkSettings) -> tuple[HostRule, ...]:

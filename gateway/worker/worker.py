@@ -42,7 +42,15 @@ from gateway.worker.garbage import Garbage
 from gateway.worker.guarded import guarded_of
 from gateway.worker.low_credit import LowCredit
 from gateway.worker.orders import follow_orders
-from gateway.worker.peers import Peers, allowed_methods, credentials_of, forwarders_of, sources_of, terms_of
+from gateway.worker.peers import (
+    Peers,
+    allowed_methods,
+    announcing_of,
+    credentials_of,
+    forwarders_of,
+    sources_of,
+    terms_of,
+)
 from gateway.worker.plan import Plan
 from gateway.worker.reach import Reach
 from gateway.worker.takeover import Takeover
@@ -513,6 +521,7 @@ def _call_settings(settings: Settings) -> CallSettings:
         lease_grace_s=credit.lease_grace_s,
         follow_redirects=sip.follow_redirects,
         forwarders=forwarders_of(settings),
+        announcing=announcing_of(settings),
         credentials=credentials_of(settings.trunk),
         guarded=guarded_of(settings.trunk),
         realm=sip.realm,

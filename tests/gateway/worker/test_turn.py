@@ -20,6 +20,14 @@ class Endpoint:
         self.events: list[Any] = []
         self.output: list[Send] = []
         self.told: list[tuple[str, Any]] = []
+        self.loops = False
+        self.own: list[bytes] = []
+
+    def hear_own(self, now: float) -> bool:
+        own, self.own = self.own, []
+        for data in own:
+            self.receive(data, PEER, now)
+        return bool(own)
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         if data == b"bad":
@@ -106,6 +114,16 @@ def test_events_that_events_make_belong_to_the_same_turn(rig: Rig) -> None:
     rig.turn.hear(b"again", PEER)
     rig.turn.end_turn()
     assert [each for each in rig.done if isinstance(each, tuple)] == [(PEER, b"re:again"), (PEER, b"re:more")]
+
+
+def test_what_the_endpoint_says_to_itself_belongs_to_the_same_turn(rig: Rig) -> None:
+    rig.endpoint.loops, rig.endpoint.own = True, [b"bad", b"own"]
+    rig.turn.hear(b"good", PEER)
+    rig.turn.end_turn()
+    assert rig.turn.faults == 1
+    rig.endpoint.own = [b"own"]
+    rig.turn.end_turn()
+    assert [each for each in rig.done if isinstance(each, tuple)] == [(PEER, b"re:good"), (PEER, b"re:own")]
 
 
 def test_a_fault_in_a_message_or_event_leaves_the_others_standing(rig: Rig) -> None:
