@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr
 from gateway.call.settings import MIN_SESSION_EXPIRES_S
 from gateway.config.announcements import AnnouncementSettings
 from gateway.config.limits import CountedLimitsEntry
+from gateway.config.payments import PaymentsSettings, payment_conflicts
 from gateway.config.problems import read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.strangers import StrangerSettings
@@ -321,24 +322,6 @@ class TrunkSettings(Table):
         return REGISTER in self.hosts
 
 
-class PaymentsSettings(Table):
-    """Who is asked for money."""
-
-    provider: Literal["manual", "simulated", "webhook", "stripe"] = Field(
-        default="manual", description="manual asks by notification; simulated always pays"
-    )
-    url: Text = Field(
-        default="", description="webhook: where payments are asked for; stripe: its API, empty for Stripe's own"
-    )
-    secret: Secret = Field(
-        default=SecretStr(""),
-        description="webhook: what signs messages both ways; stripe: the secret key; or env:NAME or file:PATH",
-    )
-    timeout_s: Number = Field(default=20, gt=0, le=300, description="how long one attempt may take")
-    recharges_per_hour: Whole = Field(default=3, ge=1, le=1000, description="most recharges asked for, of one tenant")
-    recharges_per_day: Whole = Field(default=10, ge=1, le=1000, description="the same for 24 hours")
-
-
 class NotificationsSettings(Table):
     """How tenants are told of events."""
 
@@ -477,24 +460,8 @@ def _conflicts(settings: Settings) -> Iterator[Conflict]:
         _redis_conflict(settings),
         _ledger_conflict(settings),
         _trunks(settings),
-        _payment_conflicts(settings.payments),
+        payment_conflicts(settings.payments),
     )
-
-
-def _payment_conflicts(payments: PaymentsSettings) -> Iterator[Conflict]:
-    yield from told(_payments_url(payments), _payments_secret(payments))
-
-
-def _payments_url(payments: PaymentsSettings) -> Iterator[Conflict]:
-    if payments.provider == "webhook" and not payments.url:
-        yield "payments.url", "", "expected the http:// or https:// URL of your payment server"
-    if payments.url and not payments.url.startswith(("http://", "https://")):
-        yield "payments.url", "", "expected a URL that starts with http:// or https://"
-
-
-def _payments_secret(payments: PaymentsSettings) -> Iterator[Conflict]:
-    if payments.provider in ("webhook", "stripe") and not payments.secret.get_secret_value():
-        yield "payments.secret", "", f'needed with provider = "{payments.provider}", best as env:NAME or file:PATH'
 
 
 def _sip_conflicts(settings: Settings) -> Iterator[Conflict]:

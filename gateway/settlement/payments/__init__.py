@@ -4,7 +4,7 @@
 customer's own, ``stripe`` the payment service of that name.
 """
 
-from gateway.config.settings import PaymentsSettings
+from gateway.config.payments import PaymentsSettings
 from gateway.settlement.payments.confirmation import NotConfirmed, read_confirmation
 from gateway.settlement.payments.protocol import Answer, Provider, ProviderAway
 from gateway.settlement.signing import SIGNATURE, BadSignature, check_signature, signature_of
