@@ -141,21 +141,24 @@ def check_rule(rule: HeaderRule) -> None:
 
 
 class Border:
-    """Between two trunks, in one direction; ``host`` is the gate's own, as it stands in a URI."""
+    """Between two trunks, in one direction; ``host`` is the gate's own, as it stands in a URI.
+
+    ``own``: what crosses was said by this gate to itself (gateway.call.forwarding), and its name is no pretence.
+    """
 
     __slots__ = ("_added", "_filters", "_hides", "_host", "_named", "_plus", "_trusted")
 
-    def __init__(self, source: TrunkTerms, target: TrunkTerms, host: str) -> None:
+    def __init__(self, source: TrunkTerms, target: TrunkTerms, host: str, *, own: bool = False) -> None:
         self._host = host
         self._hides = not target.sees_addresses
         self._trusted = target.trusted
         self._plus = target.plus
         rules = (*source.arriving, *target.leaving)
         self._added = [(rule.header, rule.value) for rule in rules if rule.action == "add"]
-        self._filters: dict[str, Filter] = dict(FILTERS) | {"Warning": _disown}
+        self._filters: dict[str, Filter] = dict(FILTERS) if own else dict(FILTERS) | {"Warning": _disown}
         if self._hides:
             self._filters |= dict.fromkeys(PLACES, self._hide)
-            self._filters |= {"Reason": self._scrub, "Warning": self._scrub_warning}
+            self._filters |= {"Reason": self._scrub, "Warning": self._scrub if own else self._scrub_warning}
         if not target.plus:
             self._chain("P-Asserted-Identity", _without_plus)
         for name in () if target.trusted else (*ASSERTED, *INSIDE):
@@ -242,18 +245,18 @@ class Borders:
     def __init__(self, terms: Mapping[str, TrunkTerms], identity: Identity) -> None:
         self._terms = terms
         self._identity = identity
-        self._known: dict[tuple[str, str, str], Border] = {}
+        self._known: dict[tuple[str, str, str, bool], Border] = {}
 
-    def between(self, source: str, target: str, towards: str) -> Border:
+    def between(self, source: str, target: str, towards: str, *, own: bool = False) -> Border:
         """The border that a message from trunk ``source`` to trunk ``target``, at the address ``towards``, crosses:
         a peer is told the gate's host of its own address family."""
         identity = self._identity
         host = identity.host if identity.other is None else identity.towards(towards).host
-        known = self._known.get((source, target, host))
+        known = self._known.get((source, target, host, own))
         if known is None:
             terms = self._terms
-            known = Border(terms.get(source, DEFAULT), terms.get(target, DEFAULT), host)
-            self._known[source, target, host] = known
+            known = Border(terms.get(source, DEFAULT), terms.get(target, DEFAULT), host, own=own)
+            self._known[source, target, host, own] = known
         return known
 
 

@@ -78,7 +78,8 @@ class Attempt:
         borders, access = self.core.borders, leg.call.verdict.trunk
         self.told = borders.between(access, route.trunk, target.flow.host)
         """What this target is told of the caller, and below the caller of it."""
-        self.tells = borders.between(route.trunk, access, leg.call.caller.flow.host)
+        own = route.target == LOOPED
+        self.tells = borders.between(route.trunk, access, leg.call.caller.flow.host, own=own)
         self.branch = branch
         self.from_ = ""
         """Who calls, as this target is told: From without its tag."""

@@ -51,9 +51,8 @@ class Identity:
             transport: f"SIP/2.0/{transport.upper()} {self.host}:{at};rport;branch="
             for transport, at in self.ports.items()
         }
-        self._contacts = {transport: self._contact(transport, "") for transport in self.ports}
+        self._contacts = {transport: self._contact(transport, "") for transport in (*self.ports, LOOP)}
         self._vias[LOOP] = f"SIP/2.0/{LOOP.upper()} {self.host}:{port};rport;branch="
-        self._contacts[LOOP] = f"<sip:{self.host}:{port};transport={LOOP}>"
 
     def towards(self, host: str) -> "Identity":
         """Who this endpoint is for a peer at this address."""
@@ -76,7 +75,7 @@ class Identity:
     def _contact(self, transport: str, user: str) -> str:
         at = f"{user}@" if user else ""
         tail = "" if transport == "udp" else f";transport={transport}"
-        return f"<sip:{at}{self.host}:{self.ports[transport]}{tail}>"
+        return f"<sip:{at}{self.host}:{self.ports.get(transport, self.ports['udp'])}{tail}>"
 
     def is_mine(self, via: Via) -> bool:
         """True where ``via`` is a hop of this endpoint."""
