@@ -40,7 +40,7 @@ def checked(micros: int) -> int:
     """The same amount, if it is one that can be kept; raises MoneyError beyond ``MAX_MICROS``."""
     if -MAX_MICROS <= micros <= MAX_MICROS:
         return micros
-    raise MoneyError(f"{micros} micro-units are too many: amounts stay below {format_amount(MAX_MICROS)}")
+    raise MoneyError(f"{micros} micro-units are too many: an amount is at most {format_amount(MAX_MICROS)}")
 
 
 def format_amount(micros: int) -> str:

@@ -40,6 +40,9 @@ HIDDEN_MAX: Final = 8192
 VALUES_CACHED: Final = 2048
 """Values remembered with their addresses hidden: a PBX names itself and its users again and again."""
 
+CACHED_CHARS: Final = 256
+"""Longest value that is remembered: all of them together take 1 MB at most."""
+
 _UNNAMED: Final = r"\1\2 -"
 """Who warns, where that is not told: ``callgate`` is the gate alone, whose reasons programs read."""
 
@@ -260,10 +263,16 @@ class Borders:
         return known
 
 
-@lru_cache(VALUES_CACHED)
 def _hidden(value: str, host: str) -> str:
     """A value with ``host`` in place of each address in a URI."""
+    return _hide_short(value, host) if len(value) <= CACHED_CHARS else _hide_any(value, host)
+
+
+def _hide_any(value: str, host: str) -> str:
     return _PLACE.sub(lambda found: found[1] + host, value)
+
+
+_hide_short = lru_cache(VALUES_CACHED)(_hide_any)
 
 
 def _drop(value: str) -> str:

@@ -30,6 +30,8 @@ from gateway.redaction import redact
 from gateway.telemetry import logs
 from rating.money import MoneyError, parse_amount
 
+_Form = TypeVar("_Form")
+
 DEBUG_VARIABLE: Final = "CALLGATE_DEBUG"
 INTERRUPTED: Final = 130
 """What shells say of a command that Ctrl-C ended."""
@@ -127,6 +129,13 @@ def amount(text: str) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
+def one_form(form: _Form | None, json_form: _Form, as_json: bool) -> _Form | None:
+    """What ``--format`` and ``--json`` ask for together; wrong use where they ask for two things."""
+    if as_json and form not in (None, json_form):
+        raise typer.BadParameter(f"--json and --format {form} ask for two things: give one of them")
+    return json_form if as_json else form
+
+
 def moment(text: str, *, end: bool = False) -> int:
     """A date or a time in ISO 8601 as Unix milliseconds; UTC where no zone is given.
 
@@ -146,7 +155,8 @@ def moment(text: str, *, end: bool = False) -> int:
 
 def period(start: str | None, end: str | None) -> tuple[int | None, int | None]:
     """What ``--from`` and ``--to`` name, from and past in Unix milliseconds; wrong use where nothing lies between."""
-    from_ms, past_ms = moment(start) if start else None, moment(end, end=True) if end else None
+    from_ms = None if start is None else moment(start)
+    past_ms = None if end is None else moment(end, end=True)
     if from_ms is not None and past_ms is not None and from_ms >= past_ms:
         raise typer.BadParameter(f"--from {start} is not before --to {end}: nothing lies between them")
     return from_ms, past_ms

@@ -9,6 +9,7 @@ from gateway.cli.common import AsJson, ConfigFile, actor, command, load, wait
 from gateway.cli.output import note, print_json
 from gateway.cli.stores import announce_directory, open_ledger
 from gateway.config import provisioning
+from gateway.config.facts import number_plan
 from gateway.config.problems import Problem
 from gateway.config.provisioning import Provisioning
 from gateway.config.settings import Settings
@@ -25,7 +26,7 @@ def provision(
     """Apply a provisioning file: all of it or nothing; applied again it changes nothing."""
     settings = load(config)
     document = provisioning.load(file)
-    notices = [str(problem) for problem in trunk_problems(document, settings, str(file))]
+    notices = [f"warning: applied all the same: {problem}" for problem in doubts(document, settings, str(file))]
     if not as_json:
         for notice in notices:
             note(notice)
@@ -46,6 +47,28 @@ def provision(
         typer.echo(change)
     if not changes:
         typer.echo("nothing to change")
+
+
+def doubts(document: Provisioning, settings: Settings, file: str) -> list[Problem]:
+    """What is applied and may not be meant: numbers and trunks that this gate knows otherwise, or not at all."""
+    return [*trunk_problems(document, settings, file), *class_problems(document, file)]
+
+
+def class_problems(document: Provisioning, file: str) -> list[Problem]:
+    """Toll-free service numbers that are none by the numbering plans: who calls them pays for the call as well.
+
+    A plan may be newer than this release's, so they are applied.
+    """
+    plan = number_plan()
+    problems = []
+    for place, tenant in enumerate(document.tenant):
+        for index, number in enumerate(tenant.service_number):
+            known = plan.valid_class(number.number.removeprefix("+"))
+            if number.kind == "toll_free" and known is not None and known.name not in ("toll_free", "unknown"):
+                key = f"tenant[{place}].service_number[{index}].kind"
+                expected = f'expected "toll": {number.number} is a {known.name} number by its numbering plan'
+                problems.append(Problem(file, key, '"toll_free"', expected))
+    return problems
 
 
 def trunk_problems(document: Provisioning, settings: Settings, file: str) -> list[Problem]:

@@ -46,7 +46,7 @@ def load_deck(
 ) -> None:
     """Load a rate deck; a bad row refuses the whole file and the deck in use stays."""
     settings = load(config)
-    begins_ms = moment(effective_from) if effective_from else None
+    begins_ms = None if effective_from is None else moment(effective_from)
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -14,7 +14,19 @@ from typing import Annotated, Final
 import typer
 
 from gateway.admin.reports import advice_document
-from gateway.cli.common import AsJson, ConfigFile, FromDay, OutputFile, TenantOption, ToDay, command, load, period, wait
+from gateway.cli.common import (
+    AsJson,
+    ConfigFile,
+    FromDay,
+    OutputFile,
+    TenantOption,
+    ToDay,
+    command,
+    load,
+    one_form,
+    period,
+    wait,
+)
 from gateway.cli.output import console, opened, print_json, print_table
 from gateway.cli.stores import open_ledger
 from gateway.config.settings import Settings
@@ -184,7 +196,7 @@ def _show(
     as_json: bool,
 ) -> None:
     """Make a report and print it, or write it where ``--format`` asks for a file."""
-    form = Form.JSON if as_json else form
+    form = one_form(form, Form.JSON, as_json)
     if output is not None and form is None:
         raise typer.BadParameter("a file needs --format csv, json or xlsx")
     if form is Form.XLSX and output is None and sys.stdout.isatty():

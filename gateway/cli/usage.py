@@ -9,7 +9,19 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.cli.common import AsJson, ConfigFile, FromDay, OutputFile, TenantOption, ToDay, command, load, period, wait
+from gateway.cli.common import (
+    AsJson,
+    ConfigFile,
+    FromDay,
+    OutputFile,
+    TenantOption,
+    ToDay,
+    command,
+    load,
+    one_form,
+    period,
+    wait,
+)
 from gateway.cli.output import opened
 from gateway.cli.stores import open_ledger
 from gateway.config.settings import Settings
@@ -33,8 +45,11 @@ def usage(
     start: FromDay = None,
     end: ToDay = None,
     form: Annotated[
-        Format, typer.Option("--format", help="csv and json go to a terminal too; zip has a csv for each day.")
-    ] = Format.CSV,
+        Format | None,
+        typer.Option(
+            "--format", help="csv and json go to a terminal too; zip has a csv for each day.", show_default="csv"
+        ),
+    ] = None,
     output: OutputFile = None,
     refused: Annotated[
         bool, typer.Option("--refused", help="Also calls that were never answered (json: always).")
@@ -49,7 +64,7 @@ def usage(
     A zip is one year at most and, without -o, a file Calls.Export.ID.zip in this folder, whose name is printed.
     """
     settings = load(config)
-    form = Format.JSON if as_json else form
+    form = one_form(form, Format.JSON, as_json) or Format.CSV
     if form is Format.XLSX and output is None and sys.stdout.isatty():
         raise typer.BadParameter("xlsx is not for a terminal: give -o FILE")
     first_ms, past_ms = period(start, end)

@@ -12,14 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, PlainValidator, StrictStr
+from pydantic import Field, PlainValidator
 
+from gateway.config.facts import policy_facts
 from gateway.config.known import parse_notify
 from gateway.config.limits import ClassLimitsEntry, LimitsEntry, TenantLimitsEntry
 from gateway.config.problems import WrongValue, read_toml
 from gateway.config.salvage import Conflict, read_checked, readable, told
 from gateway.config.values import (
     E164,
+    UNSEEN,
     AbsolutePath,
     BillingCountry,
     Country,
@@ -35,6 +37,7 @@ from gateway.config.values import (
     TimeZone,
     Whole,
 )
+from policy.directory import NOT_COUNTED
 from rating.money import format_cents
 
 DIAL_RULES_MAX: Final = 25
@@ -104,7 +107,7 @@ def parse_external_prefix(value: object) -> str:
 
 def parse_email(value: object) -> str:
     """An e-mail address, loosely: who is told must be reachable, the mail server judges the rest."""
-    if not isinstance(value, str) or not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
+    if not isinstance(value, str) or not re.fullmatch(rf"[^@\s{UNSEEN}]+@[^@\s{UNSEEN}]+", value):
         raise ValueError('expected an e-mail address such as "admin@example.org"')
     return value
 
@@ -142,7 +145,7 @@ class DialRuleEntry(Table):
     """One rule of a dial plan; the first that matches wins."""
 
     pattern: Pattern = Field(description="regular expression on what was dialled")
-    translation: StrictStr = Field(min_length=1, max_length=64, description="what it means; $1 is the first group")
+    translation: Text = Field(min_length=1, max_length=64, description="what it means; $1 is the first group")
 
 
 class PurchasedEntry(Table):
@@ -341,7 +344,11 @@ def _tenant_conflicts(key: str, tenant: TenantEntry, currencies: dict[str, str])
         _purchased(key, tenant),
         _organisers(key, tenant),
         _classes(key, tenant),
+        _empty_classes(key, tenant),
         _night(key, tenant),
+        _high_risk(key, tenant),
+        _range(key, tenant),
+        _monthly_twice(key, tenant),
         _credit_limit(key, tenant),
         _deck_currency(key, tenant, currencies),
         _recharge(key, tenant),
@@ -377,6 +384,35 @@ def _classes(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
     yield from _twice(
         key + ".class_limits[{}].number_class", readable(tenant.class_limits, lambda each: each.number_class)
     )
+
+
+def _empty_classes(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    for index, counted in readable(tenant.class_limits, lambda each: each.counted()):
+        if counted == NOT_COUNTED:
+            yield f"{key}.class_limits[{index}]", "", "expected a limit, such as max_calls or spend_per_day"
+
+
+def _high_risk(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    """An entry that opens nothing, or more ranges than one, is a slip."""
+    ranges = policy_facts().high_risk
+    for index, prefix in enumerate(tenant.limits.open_high_risk):
+        if not prefix.startswith(ranges):
+            expected = f"expected a high-risk range or a prefix in one: {', '.join(ranges)}"
+            yield f"{key}.limits.open_high_risk[{index}]", f'"{prefix}"', expected
+
+
+def _range(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    limits = tenant.limits
+    if "range_digits" in limits.model_fields_set and limits.numbers_per_range_per_hour is None:
+        yield f"{key}.limits.range_digits", str(limits.range_digits), "only with numbers_per_range_per_hour"
+
+
+def _monthly_twice(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
+    """Two names for one limit: which of two values would hold?"""
+    for place, user in enumerate(tenant.user):
+        with suppress(WrongValue):
+            if user.spend_limit_per_month_micros is not None and user.limits.spend_per_month_micros is not None:
+                yield f"{key}.user[{place}].limits.spend_per_month", "", "the same as spend_limit_per_month: give one"
 
 
 def _night(key: str, tenant: TenantEntry) -> Iterator[Conflict]:

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from zoneinfo import available_timezones
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -341,6 +342,37 @@ def _matching(pattern: str, expected: str) -> PlainValidator:
     return PlainValidator(parse)
 
 
+CONTROL: Final = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Characters that end a line or turn the rest of it round; PostgreSQL takes no NUL."""
+UNSEEN: Final = rf"{CONTROL}\u200b-\u200f\u2060-\u206f\ufeff"
+"""Characters that no terminal shows, or that change what it shows."""
+_CONTROL: Final = re.compile(f"[{CONTROL}]")
+
+
+def check_text(text: str) -> str:
+    """One line of text for people.  Raises ValueError where a character of it would do something else than be read."""
+    found = _CONTROL.search(text)
+    if found:
+        raise ValueError(f"expected one line of text: it has the control character U+{ord(found[0]):04X}")
+    return text
+
+
+@cache
+def _currencies() -> frozenset[str]:
+    from babel.numbers import list_currencies  # of CLDR, which has those of ISO 4217; no other command needs them
+
+    return frozenset(list_currencies())
+
+
+def parse_currency(value: object) -> str:
+    """A currency of ISO 4217."""
+    expected = 'a currency of three capital letters such as "USD" (ISO 4217)'
+    text = _text(value, expected)
+    if not re.fullmatch("[A-Z]{3}", text) or text not in _currencies():
+        raise ValueError(f"expected {expected}")
+    return text
+
+
 def parse_zone(value: object) -> str:
     """An IANA time zone."""
     text = _text(value, 'a time zone such as "Europe/Paris"')
@@ -364,7 +396,7 @@ def parse_pattern(value: object) -> str:
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Flag = Annotated[bool, Strict()]
-Text = Annotated[StrictStr, Field(max_length=256)]
+Text = Annotated[StrictStr, Field(max_length=256), AfterValidator(check_text)]
 MicrosNotNegative = Annotated[int, PlainValidator(parse_micros_not_negative)]
 ListenAddress = Annotated[Listen, PlainValidator(parse_listen)]
 AddressPort = Annotated[HostPort, PlainValidator(parse_host_port)]
@@ -385,15 +417,16 @@ HostName = Annotated[
     ),
 ]
 Name = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits, . _ - (at most 64)")]
-UNSEEN: Final = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-"""Characters that no terminal shows, or that change what it shows; PostgreSQL takes no NUL."""
 Identity = Annotated[
     str,
     _matching(rf"[^\s{UNSEEN}:/{{}}]{{1,128}}", "an id of visible characters without spaces, : / { } (at most 128)"),
 ]
 Country = Annotated[str, PlainValidator(parse_country)]
 BillingCountry = Annotated[str, PlainValidator(parse_billing_country)]
-Currency = Annotated[str, _matching(r"[A-Z]{3}", 'a currency of three capital letters such as "USD" (ISO 4217)')]
-E164 = Annotated[str, _matching(r"\+[1-9]\d{2,14}", 'a number in E.164 with + such as "+14255550100"')]
+Currency = Annotated[str, PlainValidator(parse_currency)]
+E164 = Annotated[
+    str, _matching(r"\+[1-9]\d{6,14}", 'a whole number in E.164 with +, of 7 to 15 digits, such as "+14255550100"')
+]
+"""No country has shorter ones: those of Saint Helena and Niue are the shortest (ITU-T E.164, national plans)."""
 Prefix = Annotated[str, _matching(r"\+[1-9]\d{0,14}", 'a prefix with + such as "+44"')]
 Licence = Annotated[str, PlainValidator(parse_licence)]

@@ -33,7 +33,7 @@ def test_a_wrong_file_is_refused_with_each_wrong_key(shell: Shell) -> None:
         "callgate: tenants.toml: tenant[0].id: is required",
         'callgate: tenants.toml: tenant[0].idd = 3: unknown key; did you mean "id"?',
         'callgate: tenants.toml: tenant[0].user[0].number = "14255550100": '
-        'expected a number in E.164 with + such as "+14255550100"',
+        'expected a whole number in E.164 with +, of 7 to 15 digits, such as "+14255550100"',
     ]
 
 
@@ -49,7 +49,17 @@ def test_a_file_that_is_not_there_is_told(shell: Shell) -> None:
 
 def test_a_service_number_on_an_unknown_trunk_is_mentioned(shell: Shell) -> None:
     (shell.folder / "tenants.toml").write_text(PROVISIONING.replace('deliver_to = "pbx"', 'deliver_to = "bridge"'))
-    assert "expected a trunk of the settings: pbx, carrier" in shell("provision", "tenants.toml").err
+    told = shell("provision", "tenants.toml").err
+    assert told.startswith(
+        "callgate: warning: applied all the same: tenants.toml: tenant[0].service_number[0].deliver_to"
+    )
+    assert "expected a trunk of the settings: pbx, carrier" in told
+
+
+def test_a_toll_free_number_that_is_none_is_mentioned(shell: Shell) -> None:
+    (shell.folder / "tenants.toml").write_text(PROVISIONING.replace("+18005550199", "+442079460199"))
+    told = shell("provision", "tenants.toml").err
+    assert 'kind = "toll_free": expected "toll": +442079460199 is a fixed number by its numbering plan' in told
 
 
 def test_a_rule_for_unassigned_numbers_that_leads_nowhere_is_mentioned(shell: Shell) -> None:

@@ -54,6 +54,22 @@ def test_usage_is_narrowed_by_day_or_moment(provisioned: Shell, words: tuple[str
     assert [row["Call ID"].removeprefix("sip-") for row in document] == found
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--from", ""), "expected a date or time"),
+        (("--to", ""), "expected a date or time"),
+        (("--json", "--format", "csv"), "--json and --format csv ask for two things"),
+    ],
+)
+def test_usage_refuses_what_says_nothing_or_two_things(provisioned: Shell, words: tuple[str, ...], told: str) -> None:
+    assert told in provisioned("usage", "--tenant", "contoso", *words, status=2).err.replace("\n", " ")
+
+
+def test_json_may_be_asked_for_twice(provisioned: Shell) -> None:
+    assert provisioned("usage", "--tenant", "contoso", "--json", "--format", "json").document == []
+
+
 def test_usage_goes_into_a_file_whole(provisioned: Shell) -> None:
     book(provisioned.folder, record("c1"))
     for form in ("csv", "json", "xlsx"):

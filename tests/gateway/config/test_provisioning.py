@@ -140,7 +140,24 @@ WRONG = [
     ('[[tenant]]\nrate_deck = "d"\nid = "a\\u0000"', "expected an id of visible characters"),
     ('[[tenant]]\nrate_deck = "d"\nid = "a\\u200b"', "expected an id of visible characters"),
     (tenant('currency = "usd"'), "three capital letters"),
+    (tenant('currency = "USX"'), 'tenant[0].currency = "USX": expected a currency'),
     (tenant('country = "USA"'), "two capital letters"),
+    (tenant('name = "Con\\u001btoso"'), "tenant[0].name"),
+    (tenant('user = [{ id = "a", name = "A\\nB" }]'), "it has the control character U+000A"),
+    (tenant('user = [{ id = "a", name = "\\u202eA" }]'), "it has the control character U+202E"),
+    (tenant("dial_plan = [{ pattern = '^1$', translation = \"1\\u0000\" }]"), "it has the control character U+0000"),
+    (tenant('admin = [{ email = "a\\u0000@y", roles = [] }]'), "expected an e-mail address"),
+    (
+        tenant('limits = { open_high_risk = ["+44"] }'),
+        'tenant[0].limits.open_high_risk[0] = "+44": expected a high-risk',
+    ),
+    (tenant('limits = { open_high_risk = ["+8816", "+88"] }'), "tenant[0].limits.open_high_risk[1]"),
+    (tenant("limits = { range_digits = 5 }"), "limits.range_digits = 5: only with numbers_per_range_per_hour"),
+    (tenant('class_limits = [{ number_class = "mobile" }]'), "tenant[0].class_limits[0]: expected a limit"),
+    (
+        tenant('user = [{ id = "a", spend_limit_per_month = "1", limits = { spend_per_month = "2" } }]'),
+        "tenant[0].user[0].limits.spend_per_month: the same as spend_limit_per_month: give one",
+    ),
     (tenant('credit_limit = "5"'), 'tenant[0].credit_limit: only with mode = "postpaid"'),
     (tenant("limits = { max_call = 5 }"), 'tenant[0].limits.max_call = 5: unknown key; did you mean "max_calls"?'),
     (tenant('limits = { max_calls = "5" }'), "expected a whole number"),
@@ -180,7 +197,8 @@ WRONG = [
     (tenant("dial_plan = [{ pattern = '^1$', translation = '$1' }]"), "names a group the pattern lacks"),
     (tenant('admin = [{ email = "x", roles = [] }]'), "expected an e-mail address"),
     (tenant('admin = [{ email = "x@y", roles = ["King"] }]'), "expected an administrator role: Billing"),
-    (tenant('user = [{ id = "a", number = "14255550100" }]'), "expected a number in E.164 with +"),
+    (tenant('user = [{ id = "a", number = "14255550100" }]'), "expected a whole number in E.164 with +"),
+    (tenant('user = [{ id = "a", number = "+911" }]'), "of 7 to 15 digits"),
     (tenant('user = [{ id = "a" }, { id = "a" }]'), 'tenant[0].user[1].id = "a": expected each once'),
     (tenant('user = [{ id = "a", number = "+14255550100" }, { id = "b", number = "+14255550100" }]'), "already the"),
     (tenant(f"service_number = [{{ {SERVICE}, organiser = 'nobody' }}]"), "expected a user of this tenant"),
@@ -202,6 +220,12 @@ def test_a_wrong_key_is_told(text: str, expected: str, folder: Path) -> None:
     (problem,) = caught.value.problems
     assert str(problem).startswith("tenants.toml: ")
     assert expected in str(problem)
+
+
+def test_names_may_have_whatever_people_write(folder: Path) -> None:
+    name = "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627 \U0001f468\u200d\U0001f469"
+    (found,) = read(tenant(f'user = [{{ id = "a", name = "{name}" }}]'), folder).tenant
+    assert found.user[0].name == name
 
 
 def test_a_number_belongs_to_one_tenant_only(folder: Path) -> None:
