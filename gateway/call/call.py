@@ -62,6 +62,7 @@ class Call:
         "caller",
         "clock",
         "core",
+        "heard_at",
         "id",
         "instead",
         "invited_at",
@@ -81,6 +82,9 @@ class Call:
         settings = core.settings
         self.id = call_id
         self.core = core
+        self.heard_at = 0.0
+        """When a peer was heard inside the call last, or paid time was renewed: the talk is known to have gone on until
+        then (MONEY 5)."""
         self.verdict = verdict
         self.state = State.RESERVING
         self.clock = CallClock(core.deadlines, self.ring)
@@ -224,6 +228,7 @@ class Call:
                 self.happen(Happening.STORE_AWAY, Stopped(None, self.money.away_reason()), now)
 
     def _renew(self, now: float) -> None:
+        self.heard_at = now
         self.core.submit(self.money.renew(now, self.answered_ms))
         self.clock.wait(Bell.MONEY, self.money.next_at())
 
@@ -250,6 +255,7 @@ class Call:
 
     def _proof_bell(self, now: float) -> None:
         """Nobody pays, so no renewal refreshes the lease (MONEY 5): the proof that the call lives does."""
+        self.heard_at = now
         self.core.submit(Prove(self.id, self.verdict.tenant_id, self.money.proven_s(now), None))
         self._prove_later(now)
 
@@ -453,7 +459,7 @@ class Call:
             self.clock.wait(Bell.ENDING, now + ENDING_MAX_S)
         core.tell(Finished(outcome, ending.reason, verdict.kind, verdict.trunk))
         if self.caller.connected:
-            self._settle(ending, self.money.proven_at(now) if ending.reason == "DEAD_PEER" else now)
+            self._settle(ending, self.money.proven_at(self.heard_at) if ending.reason == "DEAD_PEER" else now)
         else:
             self._release(ending, now)
 

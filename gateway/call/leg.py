@@ -62,29 +62,10 @@ class Leg:
     """
 
     __slots__ = (
-        "_offer_at",
-        "_offer_in",
-        "_offer_out",
-        "_open",
-        "_to_ack",
-        "_unacked",
-        "allows_update",
-        "call",
-        "cleared",
-        "dialogs",
-        "flow",
-        "hung_up",
-        "login",
-        "patient_until",
-        "place",
-        "resumed",
-        "sdp",
-        "session",
-        "shown",
-        "silent",
-        "stray",
-        "unproven",
-    )
+        "_offer_at", "_offer_in", "_offer_out", "_open", "_to_ack", "_unacked", "allows_update", "call", "cleared",
+        "dialogs", "flow", "hung_up", "login", "patient_until", "place", "resumed", "sdp", "session", "shown", "silent",
+        "stray", "unproven",
+    )  # fmt: skip
 
     bell: ClassVar[Bell]
 
@@ -92,7 +73,8 @@ class Leg:
         self.call = call
         self.flow = flow
         self.dialogs: dict[int, Dialog] = {}
-        self.session = SessionTimer(call.core.settings.session_expires_s)
+        settings = call.core.settings
+        self.session = SessionTimer(settings.session_expires_s, settings.options_every_s)
         self.allows_update = False
         self.hung_up = False
         self.cleared = False
@@ -139,6 +121,7 @@ class Leg:
 
     def _prove(self, now: float) -> None:
         """The peer was heard: it is there."""
+        self.call.heard_at = now
         if self.unproven or self.stray:
             self.unproven = False
             self.call.leg_proven(now)
@@ -150,6 +133,7 @@ class Leg:
         if not self.dialogs[fork].accept(request):
             self.respond(transaction, 500, now=now)  # out of order (RFC 3261 12.2.2)
             return
+        self.call.heard_at = now
         if self.unproven:
             self._prove(now)
             if not self.astray:
@@ -329,6 +313,8 @@ class Leg:
                 self.call.core.endpoint.resend(carry.ack.data, carry.ack.flow)
             return
         self._finish(carry)
+        if status not in _GONE:
+            self.call.heard_at = now
         if status < 300 and carry.method == "INVITE":
             self._to_ack = carry
             if self.hung_up:
@@ -370,9 +356,10 @@ class Leg:
 
     # the session timer (RFC 4028 10) and the question whether the peer is there
 
-    def watch(self, now: float) -> None:
-        """Count the session interval from ``now``; a peer that could not tell of its end is asked more often."""
-        due_at = self.session.due_at(now)
+    def watch(self, now: float, *, anew: bool = True) -> None:
+        """Wait for what is due next; ``anew`` counts the session interval from ``now``.  A peer that could not tell of
+        its end is asked more often."""
+        due_at = self.session.due_at(now) if anew else self.session.asked_at(now)
         self.call.clock.wait(self.bell, min(due_at, now + moving.STRAY_ASKED_S) if self.stray else due_at)
 
     def hear_session_bell(self, now: float) -> None:
@@ -382,7 +369,9 @@ class Leg:
             moving.ask_anew(self, now)
             return
         longest_s = self.call.core.settings.ring_timeout_s
-        if duty is Duty.WATCH or (self._offer_out is not None and now > self._offer_at + longest_s):
+        if not self.session.is_due(now):
+            self.keep_up("OPTIONS", now)
+        elif duty is Duty.WATCH or (self._offer_out is not None and now > self._offer_at + longest_s):
             self.dead(now)  # it did not refresh, or never answered an offer
         elif self.is_offering:
             self.call.clock.wait(self.bell, now + moving.GLARE_RETRY_S)
@@ -443,7 +432,7 @@ class Leg:
         else:
             if self.astray and not self.stray:
                 moving.lose(self, "refused", status)
-            self.watch(now)
+            self.watch(now, anew=self.session.is_due(now))
 
     def hear_no_upkeep(self, upkeep: Upkeep, timeout: bool, now: float) -> None:
         """The peer was silent, or cannot be reached."""

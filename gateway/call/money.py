@@ -379,10 +379,12 @@ class Reservation:
         """Whole seconds of talk that are known to have happened by ``now``, never beyond paid-until (MONEY 5)."""
         return self.talk_ms(now) // 1000 if self.doubted_s is None else self.doubted_s
 
-    def proven_at(self, now: float) -> float:
-        """The last proven moment: ``now``, unless nobody was heard since the call was adopted."""
-        if self.doubted_s is None or self.answered_at is None:
-            return now
+    def proven_at(self, heard_at: float) -> float:
+        """The last proven moment: the answer, or ``heard_at`` if later, unless nobody was heard since the adoption."""
+        if self.answered_at is None:
+            return heard_at
+        if self.doubted_s is None:
+            return max(self.answered_at, heard_at)
         return self.answered_at + self.doubted_s
 
     def talk_ms(self, ended_at: float) -> int:

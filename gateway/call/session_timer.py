@@ -5,7 +5,8 @@ setting, leaves the refreshing to a peer that can do it, and refuses an interval
 offers its own setting, takes what the answer says, and comes again with a larger interval after a 422.
 
 Where a peer does not know session timers, nothing is agreed: the gate then looks at each half interval whether the
-peer is still there (OPTIONS inside the dialog; 481, 408 or silence ends the call), which needs no support from it.
+peer is still there (OPTIONS inside the dialog; 481, 408 or silence ends the call), which needs no support from it.  By
+setting it asks so more often, whatever is agreed, so that a peer that is gone is noticed sooner.
 """
 
 from enum import StrEnum
@@ -41,11 +42,16 @@ class Duty(StrEnum):
 
 
 class SessionTimer:
-    """The agreement with one peer.  ``interval_s`` is the session interval, ``offer_s`` what the gate offers."""
+    """The agreement with one peer.  ``interval_s`` is the session interval, ``offer_s`` what the gate offers.
 
-    __slots__ = ("_min_se_s", "duty", "interval_s", "offer_s")
+    With ``options_every_s`` above 0 the peer is asked so often whether it is there.
+    """
 
-    def __init__(self, session_expires_s: int) -> None:
+    __slots__ = ("_due_at", "_min_se_s", "_options_every_s", "duty", "interval_s", "offer_s")
+
+    def __init__(self, session_expires_s: int, options_every_s: int = 0) -> None:
+        self._options_every_s = options_every_s
+        self._due_at = -inf
         self.offer_s = session_expires_s
         self.interval_s = session_expires_s
         self.duty = Duty.PROBE if session_expires_s else Duty.NONE
@@ -113,12 +119,23 @@ class SessionTimer:
         self.duty = Duty.WATCH if agreed[1] == "uas" else Duty.REFRESH
 
     def due_at(self, now: float) -> float:
-        """When the duty calls, counted from a refresh at ``now``; ``inf``: never."""
+        """When the duty calls, counted from a refresh at ``now``, or the peer is asked before; ``inf``: never."""
         if self.duty is Duty.NONE:
-            return inf
-        if self.duty is Duty.WATCH:
-            return now + self.interval_s - min(EXPIRY_MARGIN_S, self.interval_s / 3)
-        return now + self.interval_s / 2
+            self._due_at = inf
+        elif self.duty is Duty.WATCH:
+            self._due_at = now + self.interval_s - min(EXPIRY_MARGIN_S, self.interval_s / 3)
+        else:
+            self._due_at = now + self.interval_s / 2
+        return self.asked_at(now)
+
+    def asked_at(self, now: float) -> float:
+        """When the duty calls, or the peer is asked before that, where it was heard ``now`` without a refresh."""
+        every_s = self._options_every_s
+        return min(self._due_at, now + every_s) if every_s else self._due_at
+
+    def is_due(self, now: float) -> bool:
+        """Whether the duty calls, and not only the question between; so too before the first :meth:`due_at`."""
+        return now >= self._due_at
 
 
 TOO_SMALL: Final[Headers] = (

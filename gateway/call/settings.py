@@ -33,7 +33,8 @@ class CallSettings:
     """Settings of CONTRACT 3 for calls, all in seconds.
 
     ``node`` is the owner's name in call records.  ``session_expires_s`` 0 switches RFC 4028 off, else it is at least
-    90.  ``lease_grace_s`` is how long a lease outlasts paid-until (MONEY 5).  With ``follow_redirects`` a 3xx of the
+    90.  Each peer is asked by OPTIONS every ``options_every_s`` whether it is there; 0: who knows no session timers.
+    ``lease_grace_s`` is how long a lease outlasts paid-until (MONEY 5).  With ``follow_redirects`` a 3xx of the
     called side that names the same number at another address is dialled, else it is relayed to the caller.
     Once its targets have said nothing for ``failover_s`` together, a call goes on to no other.
     ``forwarders`` are the trunks whose 3xx to another number is followed by a call that who forwards pays.
@@ -50,6 +51,7 @@ class CallSettings:
     target_timeout_s: float = 4.0
     failover_s: float = 20.0
     session_expires_s: int = 1800
+    options_every_s: int = 0
     lease_grace_s: int = 30
     follow_redirects: bool = False
     forwarders: frozenset[str] = frozenset()

@@ -139,6 +139,13 @@ class SipSettings(Table):
     session_expires_s: Whole = Field(
         default=1800, ge=0, le=DAY_S, description="session timer (RFC 4028), at least 90; 0: off"
     )
+    options_every_s: Whole = Field(
+        default=0,
+        ge=0,
+        le=DAY_S,
+        description="OPTIONS inside each call, to both sides, so often: a side that is gone ends it; 0: to peers that "
+        "know no session timers, each half session_expires_s",
+    )
     strangers: StrangerSettings = Field(default=StrangerSettings(), description="limits of sources that no trunk names")
     unknown_source: Literal["reject", "drop"] = Field(
         default="reject", description="a source that no trunk names gets 403, or no answer"

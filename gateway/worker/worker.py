@@ -518,6 +518,7 @@ def _call_settings(settings: Settings) -> CallSettings:
         target_timeout_s=float(sip.target_timeout_s),
         failover_s=float(sip.failover_s),
         session_expires_s=sip.session_expires_s,
+        options_every_s=sip.options_every_s,
         lease_grace_s=credit.lease_grace_s,
         follow_redirects=sip.follow_redirects,
         forwarders=forwarders_of(settings),

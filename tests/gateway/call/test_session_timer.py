@@ -1,5 +1,7 @@
 """RFC 4028 on each leg by itself, and the question whether a peer without session timers is still there."""
 
+from typing import Any
+
 import pytest
 
 from gateway.call.commands import Settle
@@ -7,6 +9,7 @@ from gateway.call.record import decode_record
 from gateway.call.session_timer import Duty, SessionTimer
 from gateway.call.settings import CallSettings
 from gateway.sip.message import Request, Response, parse
+from rating.tariff import Tariff
 from tests.gateway.call.world import CARRIER, PBX, REPLY, Headers, Options, World, allow
 
 TIMER = (("Supported", "timer"),)
@@ -330,3 +333,63 @@ def test_a_peer_that_rings_on_a_re_invite_for_ever_is_dead(knows_timers: bool) -
     world.run(100.0)
     assert world.is_clean()
     assert world.endpoint.load == 0
+
+
+EVERY_S = 20
+
+
+def asked_every_so_often(session_expires_s: int = 0, **paid: Any) -> World:
+    settings = CallSettings(session_expires_s=session_expires_s, options_every_s=EVERY_S, tick_s=60)
+    return World(Options(verdict=allow(**paid) if paid else FREE, settings=settings))
+
+
+def test_each_side_is_asked_as_often_as_is_set_whatever_timers_there_are() -> None:
+    world = asked_every_so_often()
+    answered(world)
+    for asked in range(1, 4):
+        world.run(EVERY_S + 0.5)
+        for phone in (world.caller, world.called):
+            assert len(phone.got("OPTIONS")) == asked
+            phone.answer("OPTIONS", 200)
+    world.run(EVERY_S + 0.5)
+    world.called.answer("OPTIONS", 481)
+    assert world.caller.got("BYE")
+
+
+def test_the_question_does_not_put_off_a_refresh_nor_the_end_of_a_session_that_is_not_refreshed() -> None:
+    world = asked_every_so_often(200)
+    answered(
+        world,
+        caller=(*TIMER, ("Session-Expires", "120;refresher=uac")),
+        called=(*TIMER, ("Allow", "UPDATE"), ("Session-Expires", "100;refresher=uac")),
+    )
+    for _ in range(2):
+        world.run(EVERY_S + 0.5)
+        for phone in (world.caller, world.called):
+            phone.answer("OPTIONS", 200)
+    assert world.called.got("UPDATE") == []
+    world.run(10.0)
+    world.called.answer("UPDATE", 200, headers=(("Session-Expires", "100;refresher=uac"),))
+    world.run(EVERY_S - 0.5)
+    world.caller.answer("OPTIONS", 200)
+    world.run(EVERY_S - 0.5)
+    assert world.caller.got("BYE"), "it said nothing but 200 to questions, and had to refresh"
+
+
+def test_a_call_whose_peer_vanished_is_charged_to_its_last_proven_moment() -> None:
+    """Asked after 20 and 40 seconds; from then on the called host is switched off, which shows at 92 s.  Its last word
+    is of 40 s, and the tick after it was bought at 58 s."""
+    world = asked_every_so_often(tariff=Tariff(60_000, 0, 1, 1))
+    answered(world)
+    for _ in range(2):
+        world.run(EVERY_S + 0.01)
+        for phone in (world.caller, world.called):
+            phone.answer("OPTIONS", 200)
+    world.lose = lambda source, target, data: CARRIER in (source, target)
+    world.run(100.0)
+    assert world.caller.got("BYE")
+    (closed,) = world.store.closed.values()
+    assert isinstance(closed, Settle)
+    record = decode_record(closed.record)
+    assert (record.reason, record.talk_ms // 1000) == ("DEAD_PEER", 58)
+    assert closed.charge_micros == 58_000

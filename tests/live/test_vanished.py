@@ -1,0 +1,38 @@
+"""A peer that vanishes in mid-call, on real sockets: asked by OPTIONS, missed, and charged up to its last word."""
+
+from collections.abc import Callable
+
+import pytest
+
+from loadtest.bench.gate import Gate, Trunks
+from loadtest.wire import Address, request, uri_in
+from tests.live.phone import PBX, Phone
+
+pytestmark = pytest.mark.peer("redis-server")
+
+CARRIER = "127.0.0.3"
+NUMBER = "+442079460000"
+
+
+def test_a_caller_that_vanished_is_missed_and_charged_up_to_its_last_word(make_gate: Callable[..., Gate]) -> None:
+    nowhere = Address(CARRIER, 9)
+    caller, callee = Phone(nowhere), Phone(nowhere, CARRIER)
+    trunks = Trunks([PBX], [CARRIER], [f"sip:{callee.here}"], access_lines='tenant = "contoso"')
+    gate = make_gate("contoso", funds="1.00", sections={"sip": "options_every_s = 2"}, trunks=trunks)
+    gate.start()
+    caller.gate = callee.gate = gate.sip
+    dialog = caller.invite(NUMBER)
+    callee.answer("INVITE")
+    final = caller.wait(lambda heard: heard.method == "INVITE" and heard.status >= 200)
+    dialog.remote = final.first("to")
+    dialog.learn(uri_in(final.first("contact")), [])
+    caller.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
+    assert caller.answer("OPTIONS").first("cseq").endswith("OPTIONS")
+    callee.answer("OPTIONS")
+    caller.sock.close()  # from now on its host says that nobody is there (ICMP)
+    bye = callee.wait_bye()
+    assert "cause=" in bye.first("reason")
+    assert gate.wait_booked()
+    (row,) = gate.run("usage", "--tenant", "contoso", "--format", "json").document()
+    assert row["Reason Code"] == "DEAD_PEER"
+    assert row["Charge Micros"] == 3_000, "two seconds and what had begun of the third, though it was missed later"
