@@ -6,9 +6,8 @@ operator.  Only callers of PBXs hear it: they are the tenant's people, a caller 
 - A call that is refused for want of credit becomes a second one, to that URI, which nobody pays.  Where the URI does
   not answer the caller gets the 402 that it would have got.
 - When the money of a call ends, its called side is hung up and the call settled, as at every cut; then the caller is
-  moved to the URI (RFC 8506 5.6.2, Final-Unit-Action REDIRECT).  The URI is invited without an offer, its offer goes to
-  the caller in a re-INVITE, and the caller's answer back in the ACK (RFC 3725 4.1, with the sides changed).  It is not
-  in the store any more: a gate that dies meanwhile leaves both sides to their own session timers.
+  moved to the URI (RFC 8506 5.6.2, Final-Unit-Action REDIRECT), by a leg that is invited late (gateway.call.late).  The
+  call is not in the store any more: a gate that dies meanwhile leaves both sides to their own session timers.
 - Before that the caller may be told by INFO, in JSON, how many seconds are left; who knows nothing of it says 415.
 """
 
@@ -16,14 +15,11 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from gateway.call.called import Attempt, CalledLeg
-from gateway.call.carry import Upkeep
 from gateway.call.clock import Bell
+from gateway.call.late import LateLeg, Reoffer, offer_to
 from gateway.call.refusals import ending_headers
-from gateway.call.targets import hop_of, target_of
-from gateway.sip.events import LOOP, Send
+from gateway.sip.events import LOOP
 from gateway.sip.message import Response
-from gateway.sip.uri import escape_user
 from policy.reasons import REASONS
 from policy.verdict import Allow, Limits, Route
 
@@ -33,8 +29,6 @@ if TYPE_CHECKING:
 
 DESTINATION: Final = "announcement"
 """What the record of such a call says it led to."""
-
-_LATE: Final = (("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS"),)
 
 
 def concerns(call: "Call") -> bool:
@@ -74,90 +68,34 @@ def redirect(call: "Call", now: float) -> None:
     """Invite who says that the money is over, for the caller of a call whose called side is hung up."""
     announcing = call.core.settings.announcing
     route = Route("", announcing.at_zero, call.verdict.number)
-    call.parted, call.called = call.called, Announcer(call, (route,), call.called.flow)
+    call.parted += (call.called,)
+    call.called = LateLeg(call, route, call.verdict.caller, [])
     call.called.dial(now)
     call.clock.wait(Bell.LONGEST, now + announcing.longest_s)
-
-
-class Announcer(CalledLeg):
-    """The leg to who says that the money is over: invited without an offer, because its offer goes to the caller."""
-
-    __slots__ = ()
-
-    def dial(self, now: float) -> None:
-        """Invite it."""
-        core, (route,) = self.call.core, self._routes
-        target = target_of(route)._replace(uri=route.target)
-        self.attempt = Attempt(self, route, target, core.new_call_id(), core.new_token(), core.endpoint.new_branch())
-        self.attempt.from_ = f"<sip:{escape_user(self.call.verdict.caller)}@{core.endpoint.identity.host}>"
-        self.session.duty = self.session.duty.NONE  # it lasts less than the shortest session
-        super().dial(now)
-
-    def _invite(self, now: float) -> None:
-        attempt, core = self.attempt, self.call.core
-        if attempt is None:
-            self._fail(480, REASONS["NO_CREDIT"], None, now)
-            return
-        attempt.since = now
-        self.flow = attempt.target.flow
-        attempt.transaction = core.endpoint.request(
-            "INVITE", attempt.target.uri, attempt.target.flow, from_=f"{attempt.from_};tag={attempt.tag}",
-            to=f"<{attempt.target.uri}>", call_id=attempt.call_id, cseq=attempt.seq, route=attempt.target.route,
-            contact=core.endpoint.contact(attempt.target.flow), headers=_LATE, branch=attempt.branch, owner=attempt,
-            now=now,
-        )  # fmt: skip
-        core.legs[attempt.tag] = self
-        self.call.clock.wait(Bell.SETUP, min(self._ring_end, now + core.settings.target_timeout_s))
-
-    def answer_offer(self, answer: Response, now: float) -> None:
-        """ACK its 2xx with the caller's answer to its offer."""
-        attempt, fork = self.attempt, self.winner
-        if attempt is None or fork is None or fork.ack is not None or self.hung_up:
-            return
-        flow = hop_of(fork.dialog, self.flow)
-        data = self.call.core.endpoint.ack(
-            fork.dialog.ack(attempt.seq), flow, headers=_described(answer), body=answer.body
-        )
-        fork.ack = Send(flow, data)
-
-
-def _described(message: Response) -> list[tuple[str, str]]:
-    """The header about the body."""
-    kind = message.get("Content-Type")
-    return [("Content-Type", kind)] if message.body and kind else []
 
 
 def offer_to_caller(call: "Call", offer: Response, now: float) -> None:
     """Send the announcement's offer to the caller; without one there is nothing to connect it with."""
     call.clock.wait(Bell.SETUP, inf)
-    if not offer.body:
+    if offer.body:
+        offer_to(call.caller, offer, now, _Moved)
+    else:
         call.stop(REASONS["NO_CREDIT"], now)
-        return
-    call.caller.sdp = (offer.body, offer.get("Content-Type") or "application/sdp")
-    call.caller.keep_up("INVITE", now, Reoffer)
 
 
-class Reoffer(Upkeep):
-    """The re-INVITE to the caller, with the description of who it is to talk to from now on."""
+class _Moved(Reoffer):
+    """The caller hears who says that its money is over, or both are hung up."""
 
     __slots__ = ()
 
-    def heard(self, response: Response, now: float) -> None:
-        """The caller agreed, or did not: then both are hung up."""
-        leg = self.leg
-        if response.status >= 300:
-            self.sent = None
-            leg.call.stop(REASONS["NO_CREDIT"], now)
-            return
-        super().heard(response, now)
-        if response.status >= 200 and not leg.hung_up and isinstance(leg.call.called, Announcer):
-            leg.call.called.answer_offer(response, now)
+    def agreed(self, response: Response, now: float) -> None:
+        """Its answer goes to who speaks."""
+        if isinstance(self.leg.call.called, LateLeg):
+            self.leg.call.called.answer_offer(response)
 
-    def failed(self, timeout: bool, now: float) -> None:
-        """The caller is not there any more."""
-        self.sent = None
-        if not self.leg.hung_up:
-            self.leg.call.stop(REASONS["NO_CREDIT"], now)
+    def refused(self, status: int, now: float) -> None:
+        """There is nobody to tell."""
+        self.leg.call.stop(REASONS["NO_CREDIT"], now)
 
 
 # before

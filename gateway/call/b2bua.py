@@ -27,6 +27,7 @@ from gateway.call.commands import Command, Refused, Result
 from gateway.call.facts import Fact, Finished
 from gateway.call.leg import Leg
 from gateway.call.records import Ending
+from gateway.call.referring import DECLINED
 from gateway.call.refusals import refusal_headers
 from gateway.call.session_timer import TOO_SMALL, too_small
 from gateway.call.settings import CallSettings
@@ -318,7 +319,9 @@ class B2bua:
             return
         leg = self.legs.get(request.to.tag)
         fork = leg.fork_of(request) if leg is not None else None
-        if leg is None or fork is None:
+        if request.method == "REFER" and not request.to.tag:  # nobody is there to be transferred
+            self.endpoint.respond(event.transaction, 603, headers=DECLINED, now=now)
+        elif leg is None or fork is None:
             if not self._waits(event):
                 self.endpoint.respond(event.transaction, 481, now=now)
         else:

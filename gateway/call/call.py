@@ -7,9 +7,9 @@ for.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from gateway.call import adoption, announcing, records
+from gateway.call import adoption, announcing, records, referring
 from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
 from gateway.call.clock import Bell, CallClock
@@ -21,6 +21,7 @@ from gateway.call.records import Ending, rates_told
 from gateway.call.refusals import busy_until, ending_headers, far_end_status, refusal_headers, relayed_headers
 from gateway.call.states import TABLE, Happening, State
 from gateway.call.views import CallView
+from gateway.sip.message import Request
 from gateway.sip.transaction import ServerTransaction
 from policy.reasons import REASONS, Reason, is_limit
 from policy.terms import terms_of
@@ -69,6 +70,7 @@ class Call:
         "money",
         "parted",
         "state",
+        "transfer",
         "verdict",
         "warned_until",
     )
@@ -103,8 +105,10 @@ class Call:
         self._opening = opening
         self.instead = False
         """It stands for one that was refused for want of credit (gateway.call.announcing)."""
-        self.parted: CalledLeg | None = None
-        """The called side of a call whose caller is told that its money is over."""
+        self.transfer: referring.Transfer | None = None
+        """One side is being transferred."""
+        self.parted: tuple[Leg, ...] = ()
+        """Sides that another one has taken the place of (gateway.call.late)."""
         self.warned_until = 0.0
 
     @classmethod
@@ -122,7 +126,7 @@ class Call:
     def happen(self, happening: Happening, event: Any, now: float) -> None:
         """Do what the table says, also at an ``event`` of a leg; what it does not name changes nothing."""
         step = _STEPS[self.state].get(happening)
-        if step is None:
+        if step is None or (self.transfer is not None and self.transfer.takes(happening, event, now)):
             return
         action, self.state = step
         action(self, event, now)
@@ -247,6 +251,8 @@ class Call:
             self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
         elif self.state is State.DIALLING or self.state is State.REDIRECTED:
             self.called.hear_setup_bell(now)
+        elif self.transfer is not None:
+            self.transfer.hear_bell(now)
         else:
             self.happen(Happening.WRITTEN, None, now)
 
@@ -420,6 +426,19 @@ class Call:
     def forget(self, event: None, now: float) -> None:
         """Both legs are done."""
 
+    def refer(self, leg: "Leg", transaction: ServerTransaction, request: Request, now: float) -> None:
+        """A side asks for the other one to be connected with somebody else."""
+        referring.hear(leg, transaction, request, now)
+
+    def replace(self, old: "Leg", new: CalledLeg) -> None:
+        """``new`` takes the place of ``old`` in a call that talks, where a caller is asked for nothing that only a
+        caller has (gateway.call.referring)."""
+        self.parted += (old,)
+        if old is self.caller:
+            self.caller = cast(CallerLeg, new)
+        else:
+            self.called = new
+
     # the end
 
     def leg_cleared(self, now: float) -> None:
@@ -496,9 +515,9 @@ class Call:
             self.clock.stop()
             self.caller.leave()
             self.called.leave()
-            if self.parted is not None:
-                self.parted.leave()
-                self.parted = None
+            for leg in self.parted:
+                leg.leave()
+            self.parted = ()
             self.core.unthirst(self)
             self.core.remove(self)
             self._answer = None

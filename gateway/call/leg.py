@@ -31,7 +31,7 @@ from gateway.sip.transaction import ClientTransaction, ServerTransaction
 from policy.reasons import REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gateway.call.call import Call
 
@@ -146,6 +146,8 @@ class Leg:
             self._hear_offer(transaction, request, fork, now)
         elif request.method == "OPTIONS":
             self.respond(transaction, 200, headers=_ALLOW, now=now)
+        elif request.method == "REFER":
+            self.call.refer(self, transaction, request, now)
         else:  # PRACK and INFO: the endpoint lets nothing else through
             self._pass(transaction, request, fork, now)
 
@@ -385,7 +387,7 @@ class Leg:
         """An offer is open between the peer and the gate, whoever made it."""
         return self._offer_out is not None or self._offer_in is not None or self._unacked is not None
 
-    def keep_up(self, method: str, now: float, kind: type[Upkeep] = Upkeep) -> None:
+    def keep_up(self, method: str, now: float, kind: "Callable[[Leg, str, Dialog], Upkeep]" = Upkeep) -> None:
         """Send a refresh or question of the gate's own; ``kind`` hears the answer."""
         dialog = next(iter(self.dialogs.values()))
         upkeep = kind(self, method, dialog)
@@ -405,8 +407,7 @@ class Leg:
         if status < 200 or self.silent:
             return
         upkeep.sent = None
-        if self._offer_out is upkeep:
-            self._offer_out = None
+        self.offer_over(upkeep)
         if status < 300 and upkeep.method == "INVITE":
             if upkeep.ack is not None:  # a 2xx that is repeated until its ACK arrives
                 self.call.core.endpoint.resend(upkeep.ack.data, upkeep.ack.flow)
@@ -436,12 +437,16 @@ class Leg:
 
     def hear_no_upkeep(self, upkeep: Upkeep, timeout: bool, now: float) -> None:
         """The peer was silent, or cannot be reached."""
-        if self._offer_out is upkeep:
-            self._offer_out = None
+        self.offer_over(upkeep)
         if moving.is_to_try_again(self, timeout, now) and not self.hung_up:
             self.call.clock.wait(self.bell, now + moving.RECONNECT_ASKED_S)
         else:
             self.dead(now)
+
+    def offer_over(self, offer: Upkeep) -> None:
+        """An offer of the gate's own was refused, or nobody is there to take it."""
+        if self._offer_out is offer:
+            self._offer_out = None
 
     def dead(self, now: float) -> None:
         """The peer is not there any more, or has no such dialog."""

@@ -37,7 +37,8 @@ class CallSettings:
     ``lease_grace_s`` is how long a lease outlasts paid-until (MONEY 5).  With ``follow_redirects`` a 3xx of the
     called side that names the same number at another address is dialled, else it is relayed to the caller.
     Once its targets have said nothing for ``failover_s`` together, a call goes on to no other.
-    ``forwarders`` are the trunks whose 3xx to another number is followed by a call that who forwards pays.
+    ``forwarders`` are the trunks whose 3xx to another number is followed by a call that who forwards pays, and
+    ``referrers`` those whose REFER is.
     ``credentials`` are what the gate shows peers that ask, ``terms`` what they are believed and shown, by trunk.
     Of the trunks ``guarded`` the gate takes the same credentials for right: it challenges for them in ``realm``, so it
     answers no challenge of that realm with them, and none at all of who calls by such a trunk.
@@ -55,6 +56,7 @@ class CallSettings:
     lease_grace_s: int = 30
     follow_redirects: bool = False
     forwarders: frozenset[str] = frozenset()
+    referrers: frozenset[str] = frozenset()
     credentials: Mapping[str, Credentials] = field(default_factory=dict, repr=False)
     guarded: frozenset[str] = frozenset()
     realm: str = ""

@@ -174,6 +174,10 @@ class SipSettings(Table):
         description="follow a 3xx of the called side instead of relaying it: to the same number elsewhere, and of an "
         "access trunk to another number, by a call that who forwards pays",
     )
+    refer: Literal["refuse", "transfer"] = Field(
+        default="refuse",
+        description="REFER inside a call: 603, or of an access trunk a blind transfer by a call that who refers pays",
+    )
     t1_s: Number = Field(default=0.5, gt=0, le=10, description="timer T1, the round trip (RFC 3261 17.1.1.1)")
     t2_s: Number = Field(default=4, gt=0, le=60, description="timer T2, the longest retransmit interval")
     t4_s: Number = Field(default=5, gt=0, le=60, description="timer T4, how long a message stays in the network")

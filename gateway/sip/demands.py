@@ -2,7 +2,7 @@
 
 A method that nobody here serves is refused as the RFC of that method wants it: SUBSCRIBE and PUBLISH with 489, since
 no event package is known (RFC 6665 4.2.1, RFC 3903 6), NOTIFY with 481, since nobody subscribed (RFC 6665 4.1.3), REFER
-with 603, since nobody is transferred (RFC 3515 2.4.2), all else that has an RFC with 405, and what has none with 501.
+with 603 where nobody is transferred (RFC 3515 2.4.2), all else that has an RFC with 405, and what has none with 501.
 
 An extension that the two ends agree on through a B2BUA may be required of it, although it is none of its own: it
 crosses, and the far end refuses it where it does not know it either.

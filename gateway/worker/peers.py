@@ -117,14 +117,21 @@ class Peers:
 
 
 def allowed_methods(settings: Settings) -> tuple[str, ...]:
-    """The methods that are taken: REGISTER only where a trunk registers."""
-    return (*ALLOWED, "REGISTER") if any(trunk.registers for trunk in settings.trunk) else ALLOWED
+    """The methods that are taken: REGISTER only where a trunk registers, REFER where it is no more than declined."""
+    registers = ("REGISTER",) if any(trunk.registers for trunk in settings.trunk) else ()
+    return (*ALLOWED, *registers, *(("REFER",) if referrers_of(settings) else ()))
 
 
 def forwarders_of(settings: Settings) -> frozenset[str]:
     """The trunks whose 3xx to another number is followed: those of PBXs, where any is (gateway.call.forwarding)."""
     follows = settings.sip.follow_redirects
     return frozenset(trunk.name for trunk in settings.trunk if follows and trunk.role == "access")
+
+
+def referrers_of(settings: Settings) -> frozenset[str]:
+    """The trunks whose REFER is followed: those of PBXs, where any is (gateway.call.referring)."""
+    transfers = settings.sip.refer == "transfer"
+    return frozenset(trunk.name for trunk in settings.trunk if transfers and trunk.role == "access")
 
 
 def announcing_of(settings: Settings) -> Announcing:

@@ -48,6 +48,7 @@ from gateway.worker.peers import (
     announcing_of,
     credentials_of,
     forwarders_of,
+    referrers_of,
     sources_of,
     terms_of,
 )
@@ -522,6 +523,7 @@ def _call_settings(settings: Settings) -> CallSettings:
         lease_grace_s=credit.lease_grace_s,
         follow_redirects=sip.follow_redirects,
         forwarders=forwarders_of(settings),
+        referrers=referrers_of(settings),
         announcing=announcing_of(settings),
         credentials=credentials_of(settings.trunk),
         guarded=guarded_of(settings.trunk),

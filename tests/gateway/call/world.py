@@ -16,7 +16,7 @@ from gateway.call.settings import CallSettings
 from gateway.call.targets import hop_of
 from gateway.sip.deadlines import Deadlines
 from gateway.sip.dialog import Dialog
-from gateway.sip.endpoint import Endpoint, Identity
+from gateway.sip.endpoint import ALLOWED, Endpoint, Identity
 from gateway.sip.events import AckArrived, CancelArrived, Event, Flow, InviteArrived, RequestArrived, ResponseArrived
 from gateway.sip.message import Request, Response, parse
 from gateway.sip.transaction import ClientTransaction, ServerTransaction
@@ -58,7 +58,7 @@ class Phone:
         self.world = world
         self.name = name
         self.address = address
-        self.endpoint = Endpoint(Identity(*address), world.deadlines, world.token)
+        self.endpoint = Endpoint(Identity(*address), world.deadlines, world.token, allowed=(*ALLOWED, "NOTIFY"))
         self.events: list[Event] = []
         self.seen: list[Seen] = []
         self.waiting: list[ServerTransaction] = []
@@ -254,6 +254,7 @@ class Options:
     verdict: Verdict = field(default_factory=allow)
     settings: CallSettings = field(default_factory=lambda: CallSettings(tick_s=10, session_expires_s=0))
     balance: int = 1_000_000_000
+    allowed: tuple[str, ...] = ALLOWED
 
 
 class World:
@@ -268,7 +269,8 @@ class World:
         self._numbers = count(1)
         self.verdict = options.verdict
         self.decide: Callable[[Request, Flow], Verdict] = lambda request, flow: self.verdict
-        self.endpoint = Endpoint(Identity(*GATE), self.deadlines, self.token)
+        self.allowed = options.allowed
+        self.endpoint = Endpoint(Identity(*GATE), self.deadlines, self.token, allowed=self.allowed)
         self.settings = options.settings
         self.b2bua = self._new_b2bua(self.deadlines)
         self.store = Store({"contoso": options.balance})
@@ -377,7 +379,7 @@ class World:
     def restart(self, proven_s: int = 0, at: tuple[str, int] = GATE) -> list[bool]:
         """A new gate, perhaps at another place, takes over what the store has; whether each call could be read."""
         self.place = at
-        self.endpoint = Endpoint(Identity(*at), self.deadlines, self.token)
+        self.endpoint = Endpoint(Identity(*at), self.deadlines, self.token, allowed=self.allowed)
         self.b2bua = self._new_b2bua(self.deadlines)
         stored = self.store.live(proven_s)
         adopted = [self.b2bua.adopt(call, self.now) for call in stored]
