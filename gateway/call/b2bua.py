@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from gateway.call import adopting, records
+from gateway.call import adopting, records, replacing
 from gateway.call.adoption import StoredCall
 from gateway.call.borders import Borders
 from gateway.call.call import Call
@@ -39,6 +39,7 @@ from gateway.sip.dialog import Dialog
 from gateway.sip.digest import Challenge
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.events import (
+    LOOP,
     AckArrived,
     AckMissing,
     CancelArrived,
@@ -278,6 +279,9 @@ class B2bua:
             self._request(event, now)
             return
         self.endpoint.respond(transaction, 100, now=now)
+        if transaction.flow.transport == LOOP and request.get("Replaces"):
+            replacing.hear(self, transaction, request, now)
+            return
         verdict = self._decide(request, transaction.flow, now)
         if isinstance(verdict, Deny):
             self._refuse(transaction, verdict, now)

@@ -19,6 +19,7 @@ from gateway.call.facts import Cut, Finished, Placed, Ticked
 from gateway.call.money import Reservation
 from gateway.call.records import Ending, rates_told
 from gateway.call.refusals import busy_until, ending_headers, far_end_status, refusal_headers, relayed_headers
+from gateway.call.replacing import Taking
 from gateway.call.states import TABLE, Happening, State
 from gateway.call.views import CallView
 from gateway.sip.message import Request
@@ -105,8 +106,8 @@ class Call:
         self._opening = opening
         self.instead = False
         """It stands for one that was refused for want of credit (gateway.call.announcing)."""
-        self.transfer: referring.Transfer | None = None
-        """One side is being transferred."""
+        self.transfer: referring.Transfer | Taking | None = None
+        """One side is being replaced."""
         self.parted: tuple[Leg, ...] = ()
         """Sides that another one has taken the place of (gateway.call.late)."""
         self.warned_until = 0.0

@@ -1,4 +1,4 @@
-"""Blind transfer: a PBX asks the gate, by REFER inside a call, to connect the other side with a third party (RFC 3515).
+"""Transfer: a PBX asks the gate, by REFER inside a call, to connect the other side with a third party (RFC 3515).
 
 The way to the third party is a call of its own, as with a call that is forwarded: the gate says its INVITE to itself in
 the PBX's name (gateway.call.forwarding), with the number of who refers as the caller, so that whoever refers pays for
@@ -14,12 +14,13 @@ Once the third party has answered, the side that stays is offered its descriptio
 the new leg takes the place of who referred, who hears of it by NOTIFY and is hung up.  Where anything goes wrong before
 that, who refers is told so and goes on talking; if it has hung up already the call is over.
 
-Attended transfer (Replaces, RFC 3891) is declined: the PBX then connects the two itself.
+Where Refer-To names a second call of the same PBX through this worker (Replaces, RFC 3891), no call is placed: that
+one's far side is the third party, and who refers leaves both (gateway.call.replacing).
 """
 
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from gateway.call.announcing import Told
 from gateway.call.clock import Bell
@@ -29,6 +30,7 @@ from gateway.call.intake import dialled_of
 from gateway.call.late import LateLeg, Reoffer, offer_to
 from gateway.call.moving import GLARE_RETRY_S
 from gateway.call.refusals import ending_headers
+from gateway.call.replacing import ENDS, can_give_way, leg_named, replaces_in
 from gateway.call.states import Happening, State
 from gateway.call.targets import LOOPED
 from gateway.sip.address import parse_name_addr
@@ -51,9 +53,6 @@ TRANSFERS_MAX: Final = 10
 DECLINED: Final = tuple(refusal_of(SIP_REASONS["NO_TRANSFER"]))
 """What a 603 carries."""
 
-ENDS: Final = frozenset({Happening.HUNG_UP, Happening.STOPPED, Happening.DRY, Happening.NO_ACK})
-"""What ends the call in which the REFER came."""
-
 PHRASES: Final = {
     100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress", 200: "OK",
     402: "Payment Required", 403: "Forbidden", 404: "Not Found", 408: "Request Timeout", 480: "Temporarily Unavailable",
@@ -65,17 +64,17 @@ PHRASES: Final = {
 
 def hear(leg: "Leg", transaction: ServerTransaction, request: Request, now: float) -> None:
     """A REFER of the peer inside the dialog of a call."""
-    number = referred_to(request)
-    if number is None:
+    target = referred_to(request)
+    if target is None:
         leg.respond(transaction, 400, now=now)
-    elif not number or not may_refer(leg):
+    elif not (target.number or target.replaces) or not may_refer(leg) or not _is_theirs(leg, target):
         leg.respond(transaction, 603, headers=DECLINED, now=now)
     elif leg.call.transfer is not None or leg.call.state is not State.TALKING or leg.other.hung_up:
         leg.respond(transaction, 491, now=now)
     else:
         leg.respond(transaction, 202, contact=True, now=now)
-        leg.call.transfer = Transfer(leg, request, number)
-        leg.call.transfer.begin(now)
+        leg.call.transfer = transfer = Transfer(leg, request, target)
+        transfer.begin(now)
 
 
 def may_refer(leg: "Leg") -> bool:
@@ -86,19 +85,33 @@ def may_refer(leg: "Leg") -> bool:
     return allowed and not call.verdict.emergency and len(call.parted) < TRANSFERS_MAX
 
 
-def referred_to(request: Request) -> str | None:
-    """The number that Refer-To names (RFC 3515 2.1); empty for what is declined: another method than INVITE, a dialog
-    to be replaced, no number.  None where it is no Refer-To at all."""
-    values = request.all("Refer-To")
-    if len(values) != 1:
-        return None
+class Referred(NamedTuple):
+    """Where a REFER leads: to a number, or to who talks in the dialog that ``replaces`` names.  Both empty: nowhere."""
+
+    number: str = ""
+    replaces: str = ""
+
+
+def referred_to(request: Request) -> Referred | None:
+    """What Refer-To names (RFC 3515 2.1); nowhere for what is declined: another method than INVITE, other headers than
+    Replaces, no number.  None where it is no Refer-To at all."""
     try:
-        uri = parse_uri(parse_name_addr(values[0]).uri)
+        uri = parse_uri(parse_name_addr(request.get("Refer-To") or "").uri)
     except (BadMessage, BadUri):
         return None
-    if isinstance(uri, SipUri) and (uri.headers or uri.params.get("method", "INVITE").upper() != "INVITE"):
-        return ""
-    return dialled_of(uri)
+    if not isinstance(uri, SipUri):
+        return Referred(dialled_of(uri))
+    if uri.params.get("method", "INVITE").upper() != "INVITE":
+        return Referred()
+    return Referred(replaces=replaces_in(uri.headers)) if uri.headers else Referred(dialled_of(uri))
+
+
+def _is_theirs(leg: "Leg", target: Referred) -> bool:
+    """Whether a dialog that is named is another call of the same PBX, in which nothing else is under way."""
+    if not target.replaces:
+        return True
+    named = leg_named(leg.call.core, target.replaces)
+    return named is not None and named.trunk == leg.trunk and named.call is not leg.call and can_give_way(named)
 
 
 class Transfer:
@@ -106,7 +119,7 @@ class Transfer:
 
     __slots__ = ("_answer", "_before", "_event_id", "_notifies", "_told", "call", "leg", "refers", "stays")
 
-    def __init__(self, refers: "Leg", request: Request, number: str) -> None:
+    def __init__(self, refers: "Leg", request: Request, target: Referred) -> None:
         self.call = refers.call
         self.refers, self.stays = refers, refers.other
         self._notifies = (request.get("Refer-Sub") or "").strip().lower() != "false"  # RFC 4488
@@ -114,7 +127,8 @@ class Transfer:
         self._told = 0
         self._answer: Response | None = None
         self._before = self.stays.sdp
-        self.leg = ReferredLeg(self, Route(refers.trunk, LOOPED, number), _names(refers, request))
+        names = [("Replaces", target.replaces)] if target.replaces else _names(refers, request)
+        self.leg = ReferredLeg(self, Route(refers.trunk, LOOPED, target.number or "replaced"), names)
 
     def begin(self, now: float) -> None:
         """Invite the third party, and say that it is being tried (RFC 3515 2.4.4)."""
