@@ -435,6 +435,7 @@ class Call:
         """``new`` takes the place of ``old`` in a call that talks, where a caller is asked for nothing that only a
         caller has (gateway.call.referring)."""
         self.parted += (old,)
+        new.sit_opposite(next(iter(old.other.dialogs)))
         if old is self.caller:
             self.caller = cast(CallerLeg, new)
         else:

@@ -443,6 +443,11 @@ class CalledLeg(Leg):
             return None
         return fork.number
 
+    def sit_opposite(self, fork: int) -> None:
+        """The one dialog that is left belongs together with the other side's of this number."""
+        assert self.winner is not None, "who answered is opposite"
+        self.winner.number, self.dialogs = fork, {fork: next(iter(self.dialogs.values()))}
+
     def invite_seq(self, fork: int) -> int:
         """The CSeq number of the INVITE that was sent."""
         return self.attempt.seq if self.attempt is not None else 0

@@ -144,6 +144,7 @@ class TakenLeg(CalledLeg):
         transaction.to_tag = dialog.local_tag
         self.dialogs[RESUMED_FORK] = dialog
         self.resume_attempt(dialog, leaves.trunk, 0)
+        self.sit_opposite(next(iter(stays.dialogs)))
         attempt, borders = self.attempt, call.core.borders
         assert attempt is not None, "it was just resumed"
         attempt.told = borders.between(stays.trunk, leaves.trunk, self.flow.host)
@@ -151,7 +152,7 @@ class TakenLeg(CalledLeg):
 
     def ask(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """Pass the INVITE on, as one inside a dialog."""
-        self._pass(transaction, request, RESUMED_FORK, now)
+        self._pass(transaction, request, next(iter(self.dialogs)), now)
 
     def give_up(self, now: float) -> None:
         """It takes nobody's place."""

@@ -176,8 +176,8 @@ class SipSettings(Table):
     )
     refer: Literal["refuse", "transfer"] = Field(
         default="refuse",
-        description="REFER inside a call: 603, or of an access trunk a transfer, by a call that who refers pays or, with "
-        "Replaces, between two calls of its own",
+        description="REFER inside a call: 603, or of an access trunk a transfer, by a call that who refers pays, or "
+        "with Replaces between two calls of its own",
     )
     t1_s: Number = Field(default=0.5, gt=0, le=10, description="timer T1, the round trip (RFC 3261 17.1.1.1)")
     t2_s: Number = Field(default=4, gt=0, le=60, description="timer T2, the longest retransmit interval")

@@ -121,12 +121,15 @@ class Turn:
     def end(self, now: float) -> None:
         """Hand events up, and what they led to down and out."""
         endpoint, b2bua = self.endpoint, self.b2bua
-        while (events := endpoint.take_events()) or (endpoint.loops and self._hear_own(now)):
+        while True:
+            events = endpoint.take_events()
             for event in events:
                 try:
                     b2bua.handle(event, now)
                 except Exception:
                     self._event_failed(event, now)
+            if not events and not (endpoint.loops and self._hear_own(now)):
+                break
         # One command, message or fact that causes a fault must not take those of other calls with it.
         for command in b2bua.take_commands():
             try:

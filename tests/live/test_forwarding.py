@@ -39,6 +39,7 @@ def test_the_user_who_forwards_pays_for_the_way(make_gate: Callable[..., Gate], 
     assert gate.wait_booked()
     rows = gate.run("usage", "--tenant", "contoso", "--format", "json").document()
     kinds = {row["Call Type"]: row for row in rows}
+    assert len(rows) == 2
     assert set(kinds) == {"user_in", "user_out_forwarding"}
     assert kinds["user_in"]["Charge Micros"] == 0
     assert kinds["user_out_forwarding"]["Charge Micros"] > 0

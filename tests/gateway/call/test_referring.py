@@ -60,8 +60,13 @@ class Referring(World):
         return self.way if flow.transport == LOOP else self.first
 
     def begin(self) -> tuple[Dialog, Dialog]:
-        """A call that talks: the dialog of who may refer, and of who stays."""
-        caller, called = self.talk()
+        """A call that talks: the dialog of who may refer, and of who stays.  Another phone of the called side rang
+        first, so that the dialog that is left is the second one."""
+        self.caller.invite()
+        self.called.answer("INVITE", 180, tag="b0")
+        transaction = self.called.answer("INVITE", 200, tag="b1", body=REPLY)
+        caller, called = self.caller.dialog(), self.called.served(transaction)
+        self.caller.ack(caller)
         return (called, caller) if self.inbound else (caller, called)
 
     def refer(self, dialog: Dialog, headers: Headers = TO_NEW) -> None:

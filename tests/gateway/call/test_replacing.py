@@ -30,6 +30,7 @@ class Attended(Referring):
         super().__init__(balance=balance, config=TRANSFERS)
         self.first_side, self.second_side = self.begin()
         self.called.invite(NEW)
+        self.spare.answer("INVITE", 180, tag="s0")  # another phone of theirs: what answers is the second dialog
         self.third = self.spare.answer("INVITE", 200, tag="s1", body=THIRD)
         self.second = self.called.dialog()
         self.called.ack(self.second)

@@ -35,7 +35,9 @@ class Endpoint:
         self.events.append(data)
 
     def take_events(self) -> list[Any]:
-        events, self.events = self.events, []
+        events = self.events
+        if events:  # as the real one: an empty list stays, and is filled later
+            self.events = []
         return events
 
     def take_output(self) -> list[Send]:
