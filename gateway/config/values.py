@@ -394,7 +394,7 @@ def parse_pattern(value: object) -> str:
     if not 0 < len(text) <= PATTERN_CHARS_MAX:
         raise ValueError(f"expected a regular expression of 1 to {PATTERN_CHARS_MAX} characters")
     try:
-        re.compile(text)
+        re.compile(check_text(text))
     except re.error as error:
         raise ValueError(f"expected a regular expression: {error}") from None
     return text

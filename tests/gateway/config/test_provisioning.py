@@ -147,6 +147,8 @@ WRONG = [
     (tenant('user = [{ id = "a", name = "A\\nB" }]'), "it has the control character U+000A"),
     (tenant('user = [{ id = "a", name = "\\u202eA" }]'), "it has the control character U+202E"),
     (tenant("dial_plan = [{ pattern = '^1$', translation = \"1\\u0000\" }]"), "it has the control character U+0000"),
+    (tenant('dial_plan = [{ pattern = "^1\\u0000$", translation = "1" }]'), "it has the control character U+0000"),
+    (tenant('unassigned = [{ pattern = "1\\n2", target = "pbx" }]'), "it has the control character U+000A"),
     (tenant('admin = [{ email = "a\\u0000@y", roles = [] }]'), "expected an e-mail address"),
     (
         tenant('limits = { open_high_risk = ["+44"] }'),
@@ -224,6 +226,14 @@ def test_a_wrong_key_is_told(text: str, expected: str, folder: Path) -> None:
     (problem,) = caught.value.problems
     assert str(problem).startswith("tenants.toml: ")
     assert expected in str(problem)
+
+
+def test_a_problem_shows_what_a_terminal_would_obey(folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tenant('name = "a\\u001b[31mb\\u0000"\n"c\\r" = 1'), folder)
+    told = str(caught.value)
+    assert 'tenant[0].name = "a\\u001B[31mb\\u0000": expected one line' in told
+    assert "tenant[0].c\\u000D = 1: unknown key" in told
 
 
 def test_each_wrong_entry_of_a_list_is_told(folder: Path) -> None:
