@@ -119,6 +119,12 @@ def payer(case: Case) -> Reason | None:
     return REASONS["UNKNOWN_CALLER"] if not case.tenant.id or unknown_user else None
 
 
+def kind(case: Case) -> Reason | None:
+    """What kind of call the PBX says it is decides who pays, so one that is not known (a slip) is not guessed at."""
+    said = case.request.x_kind
+    return REASONS["UNKNOWN_KIND"] if said and said not in KINDS else None
+
+
 def number(case: Case) -> Reason | None:
     """What was dialled must be a telephone number; of a valid number's beginning the caller is told (SIP.md 4)."""
     case.number = to_e164(case.plan, case.dialled, case.tenant.country, case.trunk.numbers)
@@ -201,6 +207,7 @@ def _told_risk(case: Case) -> str:
 RULES: Final = (
     CaseRule("emergency", emergency, lambda case: "emergency call" if case.emergency else "no emergency number"),
     CaseRule("payer", payer, lambda case: f"tenant {case.tenant.id}, user {case.user.id or 'none'}"),
+    CaseRule("kind", kind, lambda case: case.kind),
     CaseRule("number", number, lambda case: f"{case.number}: {case.number_class.region} {case.number_class.name}"),
     CaseRule("blocked_user", blocked_user, lambda case: "not blocked"),
     CaseRule("on_net", on_net, lambda case: "own number, free" if case.kind == "on_net" else "outside number"),

@@ -34,6 +34,7 @@ REASONS: Final = _table(
     # who and what: policy
     Reason("UNKNOWN_SOURCE", 403, 21, "no trunk names this source address"),
     Reason("UNKNOWN_CALLER", 403, 21, "no tenant owns the caller's number"),
+    Reason("UNKNOWN_KIND", 403, 21, "X-Callgate-Kind names no kind of call"),
     Reason("UNKNOWN_NUMBER", 404, 1, "nobody here owns the called number"),
     Reason("INVALID_NUMBER", 404, 1, "not a telephone number"),
     Reason("INCOMPLETE_NUMBER", 484, 28, "the number has too few digits"),

@@ -8,6 +8,7 @@ text it was written as, and shared: that is what keeps a deck of 336,736 prefixe
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, tzinfo
 from typing import Final, Literal, NamedTuple, TypeVar, cast
@@ -43,6 +44,10 @@ arbiter's doubles are exact (MONEY 1)."""
 MAX_TERMS: Final = 50_000
 """Combinations of texts remembered while a file is read; rows of one destination stand together in a real deck, so
 starting anew when that many were seen costs little, and a deck whose rows all differ does not fill the memory."""
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that do something else than be read where a name is shown; PostgreSQL takes no NUL.  A line break is one
+that people write into a spreadsheet's cell."""
 
 _T = TypeVar("_T")
 
@@ -135,7 +140,7 @@ class RowReader:
         texts.update({column: text.strip() for column, text in zip(columns, fields, strict=True)})
         self._check_currency(texts["currency"])
         return _Terms(
-            self._name("destination", texts["destination"] or texts["label"]),
+            self._name("destination", self._place(texts)),
             self._name("region", texts["region"]),
             self._name("type", texts["type"]),
             self._direction(texts["direction"]),
@@ -153,9 +158,20 @@ class RowReader:
         """The one object kept for this value."""
         return cast(_T, self._shared.setdefault(value, value))
 
+    def _place(self, texts: dict[str, str]) -> str:
+        """What the place called is called.  A deck that has nothing but labels may leave some of them empty."""
+        found = texts["destination"] or texts["label"]
+        if not found and "destination" in self._columns:
+            raise DeckError(self.number, "destination", "empty: call records and reports name the place called by it")
+        return found
+
     def _name(self, column: str, text: str) -> str:
         if len(text) > MAX_TEXT:
             raise DeckError(self.number, column, f"{len(text)} characters: at most {MAX_TEXT} are kept")
+        found = _CONTROL.search(text)
+        if found:
+            reason = f"has the control character U+{ord(found[0]):04X}: write plain text"
+            raise DeckError(self.number, column, reason)
         return self._share(text)
 
     def _direction(self, text: str) -> Literal["out", "in", ""]:
@@ -187,6 +203,12 @@ class RowReader:
     def _validity(self, texts: dict[str, str]) -> Validity | None:
         if not any(texts[column] for column in VALIDITY_COLUMNS):
             return None
+        for given, absent, edge in (
+            ("from_time", "to_time", "ends at 24:00"),
+            ("to_time", "from_time", "begins at 00:00"),
+        ):
+            if texts[given] and not texts[absent]:
+                raise DeckError(self.number, absent, f"empty beside {given}: a day {edge}")
         zone: tzinfo = UTC
         zone = self._read("time_zone", texts, self._zone, zone)
         validity = Validity(

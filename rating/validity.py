@@ -149,11 +149,13 @@ def read_moment(text: str, zone: tzinfo) -> int:
 def read_days(text: str) -> int:
     """Bits of the days in a list such as ``mon-fri``, ``sat sun`` or ``1,3,5-7`` (1 is Monday, ISO 8601).
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, and for a day that is named twice: another one was meant.
     """
     bits = 0
     for part in _SEPARATORS.split(text.strip().lower()):
         for day in _days_of(part):
+            if bits >> day & 1:
+                raise ValueError(f"{text!r} names {_DAY_NAMES[day]} twice")
             bits |= 1 << day
     return bits
 

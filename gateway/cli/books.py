@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from gateway.admin.documents import posting_document
-from gateway.cli.common import AnyTenant, AsJson, ConfigFile, command, load, wait
+from gateway.cli.common import AnyTenant, AsJson, ConfigFile, command, load, not_empty, wait
 from gateway.cli.output import FAILED, note, print_json, print_json_stream, print_table
 from gateway.cli.stores import data_folder, open_ledger
 from gateway.config.settings import FILE_VARIABLE, Settings
@@ -29,7 +29,9 @@ app = typer.Typer()
 @app.callback(invoke_without_command=True)
 def ledger(
     context: typer.Context,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="The tenant's id; required.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="The tenant's id; required.", callback=not_empty)
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:

@@ -51,13 +51,28 @@ EXPECTED: Final = (
 )
 """What can go wrong without the program being at fault; each says what and what to do."""
 
+
+def not_empty(text: str | None) -> str | None:
+    """An option given as nothing is mostly a shell's variable that was never set: it must not mean everything."""
+    if text == "":
+        raise typer.BadParameter("is empty: give a value, or leave the option away")
+    return text
+
+
 ConfigFile = Annotated[
     str | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Settings; default $CALLGATE_CONFIG, then ./callgate.toml."),
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Settings; default $CALLGATE_CONFIG, then ./callgate.toml.",
+        callback=not_empty,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
 TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant's id.")]
-AnyTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
+AnyTenant = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.", callback=not_empty)]
 
 FromDay = Annotated[str | None, typer.Option("--from", metavar="D", help="First date or time, UTC.")]
 ToDay = Annotated[str | None, typer.Option("--to", metavar="D", help="Last date (whole), or a time.")]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.common import AnyTenant, AsJson, ConfigFile, actor, amount, command, load, wait
+from gateway.cli.common import AnyTenant, AsJson, ConfigFile, actor, amount, command, load, not_empty, wait
 from gateway.cli.output import FAILED, note, print_facts, print_json, print_table
 from gateway.cli.stores import open_desk
 
@@ -126,11 +126,14 @@ def recharge(tenant: Tenant, config: ConfigFile = None, as_json: AsJson = False)
 def limits(
     tenant: Tenant,
     release: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--release", metavar="SCOPE", help="A closed range (range/+88213) or a spending limit (tenant/day)."
+            "--release",
+            metavar="SCOPE",
+            help="A closed range (range/+88213) or a spending limit (tenant/day).",
+            callback=not_empty,
         ),
-    ] = "",
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with who released it.")] = "",
     config: ConfigFile = None,
     as_json: AsJson = False,

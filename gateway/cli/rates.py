@@ -8,7 +8,7 @@ import typer
 
 from gateway.admin import pricing
 from gateway.admin.documents import Document
-from gateway.cli.common import AsJson, ConfigFile, TenantOption, actor, command, load, moment, wait
+from gateway.cli.common import AsJson, ConfigFile, TenantOption, actor, command, load, moment, not_empty, wait
 from gateway.cli.output import Failure, console, print_facts, print_json, print_table
 from gateway.cli.stores import announce_directory, open_desk, open_ledger
 from gateway.ledger import Change, DeckVersion
@@ -40,7 +40,9 @@ def load_deck(
     effective_from: Annotated[
         str | None, typer.Option("--effective-from", metavar="T", help="In use from then on; default now.")
     ] = None,
-    currency: Annotated[str | None, typer.Option("--currency", help="Where file and deck have none yet.")] = None,
+    currency: Annotated[
+        str | None, typer.Option("--currency", help="Where file and deck have none yet.", callback=not_empty)
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:

@@ -121,17 +121,17 @@ def dial_out(
 def pools(
     tenant: TenantOption,
     month: Annotated[
-        str, typer.Option("--month", metavar="YYYY-MM", help="In the tenant's time zone; default now.")
-    ] = "",
+        str | None, typer.Option("--month", metavar="YYYY-MM", help="In the tenant's time zone; default now.")
+    ] = None,
     form: FileForm = None,
     output: OutputFile = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how many included minutes a tenant has in a month, by pool, and how many are used."""
-    if month and not MONTH.fullmatch(month):
+    if month is not None and not MONTH.fullmatch(month):
         raise typer.BadParameter("expected a month such as 2026-11", param_hint="--month")
-    _show(load(config), lambda ledger: minute_pools(ledger, tenant, month, _now_ms()), form, output, as_json)
+    _show(load(config), lambda ledger: minute_pools(ledger, tenant, month or "", _now_ms()), form, output, as_json)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from policy.facts import Facts, load_facts
 from policy.plan import NumberPlan, load_number_plan
 
 
+@cache
 def number_plan() -> NumberPlan:
     """The number plan of this release; raises OSError where the package is not whole."""
     folder = resources.files("policy") / "data"

@@ -43,7 +43,14 @@ class Problem:
 
     def __str__(self) -> str:
         named = f"{self.key} = {self.value}" if self.value else self.key
-        return ": ".join(part for part in (self.file, named, self.expected) if part)
+        return printable(": ".join(part for part in (self.file, named, self.expected) if part))
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is: what it would obey or hide is written as TOML writes it."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04X}" for each in text)
 
 
 class WrongValue(Exception):  # noqa: N818  the file is at fault, and was told so

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, PlainValidator
 
-from gateway.config.facts import policy_facts
+from gateway.config.facts import number_plan, policy_facts
 from gateway.config.known import parse_notify
 from gateway.config.limits import ClassLimitsEntry, LimitsEntry, TenantLimitsEntry
 from gateway.config.problems import WrongValue, read_toml
@@ -217,7 +217,9 @@ class TenantEntry(Table):
     currency: Currency = Field(default="USD", description="currency of its balance")
     rate_deck: Name = Field(description="deck its calls are priced by")
     mode: Literal["prepaid", "postpaid"] = Field(default="prepaid", description="postpaid may spend up to credit_limit")
-    credit_limit_micros: MicrosNotNegative = Field(default=0, alias="credit_limit", description="only with postpaid")
+    credit_limit_micros: MicrosNotNegative = Field(
+        default=0, alias="credit_limit", description="only with postpaid, and required then"
+    )
     licensing: Literal["per-user", "none"] = Field(
         default="none", description="none: any caller on its trunks may spend"
     )
@@ -283,7 +285,12 @@ def parse(document: dict[str, object], file: str, base: Path) -> Provisioning:
 
 def _conflicts(provisioning: Provisioning) -> Iterator[Conflict]:
     """Entries that are right by themselves and wrong together."""
-    return told(_deck_conflicts(provisioning), _number_conflicts(provisioning), _tenants(provisioning))
+    return told(
+        _deck_conflicts(provisioning),
+        _number_conflicts(provisioning),
+        _short_numbers(provisioning),
+        _tenants(provisioning),
+    )
 
 
 def _deck_conflicts(provisioning: Provisioning) -> Iterator[Conflict]:
@@ -304,15 +311,24 @@ def _twice(key: str, names: Iterable[tuple[int, str]]) -> Iterator[Conflict]:
 
 def _number_conflicts(provisioning: Provisioning) -> Iterator[Conflict]:
     owners: dict[str, str] = {}
-    for key, number in _numbers(provisioning):
+    for key, number in numbers(provisioning):
         if number in owners:
             yield f"{key}.number", f'"{number}"', f"already the number of {owners[number]}"
         else:
             owners[number] = key
 
 
-def _numbers(provisioning: Provisioning) -> Iterator[tuple[str, str]]:
-    """Every number of users and service numbers, with who has it."""
+def _short_numbers(provisioning: Provisioning) -> Iterator[Conflict]:
+    """Numbers that their country's plan knows as the beginning of longer ones: nobody can have them."""
+    plan = number_plan()
+    for key, number in numbers(provisioning):
+        digits = number.removeprefix("+")
+        if plan.valid_class(digits) is None and plan.is_beginning(digits):
+            yield f"{key}.number", f'"{number}"', "expected a whole number: those of this range have more digits"
+
+
+def numbers(provisioning: Provisioning) -> Iterator[tuple[str, str]]:
+    """Every number of users and service numbers, with the key of who has it."""
     for place, users in readable(provisioning.tenant, lambda tenant: tenant.user):
         for index, number in readable(users, lambda user: user.number):
             if number:
@@ -395,8 +411,9 @@ def _empty_classes(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
 def _high_risk(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
     """An entry that opens nothing, or more ranges than one, is a slip."""
     ranges = policy_facts().high_risk
-    for index, prefix in enumerate(tenant.limits.open_high_risk):
-        if not prefix.startswith(ranges):
+    opened = readable(tenant.limits.open_high_risk, lambda prefix: (prefix, prefix.startswith(ranges)))
+    for index, (prefix, is_inside) in opened:
+        if not is_inside:
             expected = f"expected a high-risk range or a prefix in one: {', '.join(ranges)}"
             yield f"{key}.limits.open_high_risk[{index}]", f'"{prefix}"', expected
 
@@ -422,8 +439,11 @@ def _night(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
 
 
 def _credit_limit(key: str, tenant: TenantEntry) -> Iterator[Conflict]:
-    if tenant.mode == "prepaid" and tenant.credit_limit_micros:
+    limit_micros = tenant.credit_limit_micros
+    if tenant.mode == "prepaid" and limit_micros:
         yield f"{key}.credit_limit", "", 'only with mode = "postpaid"'
+    if tenant.mode == "postpaid" and "credit_limit_micros" not in tenant.model_fields_set:
+        yield f"{key}.credit_limit", "", 'is required with mode = "postpaid", such as "500.00"'
 
 
 def _deck_currency(key: str, tenant: TenantEntry, currencies: dict[str, str]) -> Iterator[Conflict]:

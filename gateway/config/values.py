@@ -359,16 +359,23 @@ def check_text(text: str) -> str:
 
 @cache
 def _currencies() -> frozenset[str]:
-    from babel.numbers import list_currencies  # of CLDR, which has those of ISO 4217; no other command needs them
+    """Those of ISO 4217 that are or were the money of a country, by CLDR; not its codes of metals, funds and tests."""
+    from babel.core import get_global  # no other command needs it
 
-    return frozenset(list_currencies())
+    uses = get_global("territory_currencies").values()
+    return frozenset(code for used in uses for code, _from, _to, is_tender in used if is_tender)
+
+
+def is_currency(code: str) -> bool:
+    """Whether the code is a currency of ISO 4217, in capital letters."""
+    return code in _currencies()
 
 
 def parse_currency(value: object) -> str:
     """A currency of ISO 4217."""
     expected = 'a currency of three capital letters such as "USD" (ISO 4217)'
     text = _text(value, expected)
-    if not re.fullmatch("[A-Z]{3}", text) or text not in _currencies():
+    if not is_currency(text):
         raise ValueError(f"expected {expected}")
     return text
 
@@ -387,7 +394,7 @@ def parse_pattern(value: object) -> str:
     if not 0 < len(text) <= PATTERN_CHARS_MAX:
         raise ValueError(f"expected a regular expression of 1 to {PATTERN_CHARS_MAX} characters")
     try:
-        re.compile(text)
+        re.compile(check_text(text))
     except re.error as error:
         raise ValueError(f"expected a regular expression: {error}") from None
     return text

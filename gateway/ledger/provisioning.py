@@ -25,6 +25,7 @@ from gateway.config.provisioning import (
     TenantEntry,
     UserEntry,
 )
+from gateway.config.values import is_currency
 from gateway.ledger import audit, crossings, decks, journal, recharging
 from gateway.ledger.engine import LONG_ANSWER_S, Database
 from gateway.ledger.entries import Change, DeckVersion
@@ -152,7 +153,11 @@ async def _new_deck(entry: RateDeckEntry, in_use: DeckVersion | None) -> _NewDec
 
 
 def _read(file: decks.DeckFile) -> tuple[bytes, Deck]:
-    return gzip.compress(file.content, mtime=0), decks.read_deck(file)
+    deck = decks.read_deck(file)
+    if not is_currency(deck.currency):  # of a new file alone: what was loaded before goes on
+        what = f"rate deck {file.name!r} is in {deck.currency[:40]!r}, which is no currency of ISO 4217"
+        raise ProvisioningRefused(what, 'write three capital letters such as "USD"')
+    return gzip.compress(file.content, mtime=0), deck
 
 
 async def _apply(

@@ -2,12 +2,14 @@
 
 What a REGISTER means is gateway.sip.registrar's; here it is checked for credentials, carried out in Redis, which all
 workers share, and answered when that is done.  Where Redis does not answer, nor is the REGISTER: 503, and what was
-bound stays bound here until it ends.  Twice a second each worker reads what the others have heard, so the bindings
-survive any worker, and a restarted one knows them before it hears its first call.
+bound stays bound here until it ends.  Those of one account are carried out and answered one after the other, as they
+came (RFC 3261 10.3).  Twice a second each worker reads what the others have heard, so the bindings survive any worker,
+and a restarted one knows them before it hears its first call.
 """
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -63,6 +65,10 @@ class Registrar:
         self._sources: dict[tuple[str, int], str] = {}
         self._changed = dict.fromkeys(self._names, 0)
         """How often this worker changed the bindings of each account."""
+        self._turns = {name: asyncio.Lock() for name in self._names}
+        """Whose turn it is, by account; who waits is let in in the order in which it came."""
+        self._away_s = -math.inf
+        """When Redis did not answer a REGISTER last."""
         self._failed = False
         self._pending: set[asyncio.Task[None]] = set()
 
@@ -135,7 +141,7 @@ class Registrar:
         elif len(self._pending) >= PENDING_MAX:
             self._refuse(transaction, "REGISTRAR_AWAY", now)
         else:
-            task = asyncio.get_running_loop().create_task(self._carry_out(name, transaction, request))
+            task = asyncio.get_running_loop().create_task(self._take_turn(name, transaction, request, now))
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
 
@@ -143,21 +149,29 @@ class Registrar:
         reason = SIP_REASONS[code]
         self._endpoint.respond(transaction, reason.status, headers=refusal_of(reason), now=now)
 
-    async def _carry_out(self, name: str, transaction: ServerTransaction, request: Request) -> None:
+    async def _take_turn(self, name: str, transaction: ServerTransaction, request: Request, heard_s: float) -> None:
+        """Carry out and answer a REGISTER when those before it are answered; what waited while Redis was found away is
+        not asked of it again, so that a long queue ends at once."""
+        async with self._turns[name]:
+            answer = None if heard_s < self._away_s else await self._carry_out(name, transaction, request)
+            now = self._monotonic()
+            if answer is None:
+                self._refuse(transaction, "REGISTRAR_AWAY", now)
+            else:
+                self._endpoint.respond(transaction, answer.status, headers=answer.headers, now=now)
+            self._end_turn(now)
+
+    async def _carry_out(self, name: str, transaction: ServerTransaction, request: Request) -> Registered | None:
+        """The answer to a REGISTER, whatever happens; None where it could not be stored."""
         try:
-            answer = await self._register(name, transaction, request)
+            return await self._register(name, transaction, request)
         except StoreError as error:
+            self._away_s = self._monotonic()
             log.warning("registration not stored", trunk=name, error=str(error))
-            answer = None
+            return None
         except Exception:
             log.exception("a registration caused a fault", trunk=name)
-            answer = Registered(500, refusal_headers(REASONS["INTERNAL"]))
-        now = self._monotonic()
-        if answer is None:
-            self._refuse(transaction, "REGISTRAR_AWAY", now)
-        else:
-            self._endpoint.respond(transaction, answer.status, headers=answer.headers, now=now)
-        self._end_turn(now)
+            return Registered(500, refusal_headers(REASONS["INTERNAL"]))
 
     async def _register(self, name: str, transaction: ServerTransaction, request: Request) -> Registered | None:
         """Change the bindings in Redis and here; None where others change them all the time."""

@@ -40,6 +40,7 @@ def test_every_rule_tried_is_named_in_order(directory: Directory, plan: NumberPl
     assert [(rule.name, rule.outcome) for rule in rules] == [
         ("emergency", "no emergency number"),
         ("payer", "tenant contoso, user alice"),
+        ("kind", "user_out"),
         ("number", "+442079461234: GB fixed"),
         ("blocked_user", "not blocked"),
         ("on_net", "outside number"),

@@ -135,12 +135,18 @@ def test_the_user_named_by_the_pbx_pays(directory: Directory, plan: NumberPlan) 
         ("add", "user_out_conf"),
         ("auto_attendant", "ucap_out"),
         ("call_queue", "ucap_out"),
-        ("nonsense", "user_out"),
     ],
 )
 def test_kinds_of_calls(directory: Directory, plan: NumberPlan, x_kind: str, kind: str) -> None:
     verdict = allowed(decide(directory, plan, ask("+33123456789", x_kind=x_kind, x_conference="42")))
     assert (verdict.kind, verdict.conference) == (kind, "42")
+
+
+@pytest.mark.parametrize("x_kind", ["nonsense", "conf", "user_out", "user,conference"])
+def test_a_kind_that_is_not_known_is_not_guessed_at(directory: Directory, plan: NumberPlan, x_kind: str) -> None:
+    assert refused(decide(directory, plan, ask("+33123456789", x_kind=x_kind))) == ("UNKNOWN_KIND", 403)
+    assert refused(decide(directory, plan, ask(ALICE, x_kind=x_kind))) == ("UNKNOWN_KIND", 403)
+    assert allowed(decide(directory, plan, ask("911", x_kind=x_kind))).emergency
 
 
 def test_a_conference_number_as_caller_means_conference(directory: Directory, plan: NumberPlan) -> None:

@@ -53,6 +53,19 @@ def test_label_serves_where_destination_is_absent_or_empty() -> None:
     assert found.destination == "Kingdom"
 
 
+def test_a_deck_of_labels_may_leave_some_of_them_empty() -> None:
+    found = load("prefix,label,region,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s", "1203,,US,1,0,1,1")
+    row = found.lookup("1203", "out", AT_MS)
+    assert row is not None
+    assert (row.destination, row.region) == ("", "US")
+
+
+def test_a_line_break_inside_a_cell_is_one_that_people_write() -> None:
+    found = load(HEADER, '44,"United\nKingdom",1,0,1,1').lookup("44", "out", AT_MS)
+    assert found is not None
+    assert found.destination == "United\nKingdom"
+
+
 def test_what_spreadsheets_leave_behind_is_read() -> None:
     deck = load("\ufeff" + HEADER, ' +44 ," Jersey, and ""the"" rest ", 5 ,0,60,60', "", "49,Germany,6,0,60,60")
     found = deck.lookup("441534", "out", AT_MS)
@@ -94,6 +107,10 @@ def test_a_time_zone_alone_does_not_narrow_a_row() -> None:
         (HEADER, "44,x,1,0,60", "-", "5 fields where the header names 6 columns"),
         (HEADER, "44,x,1,0,60,60,7", "-", "7 fields where the header names 6 columns"),
         (HEADER, f"44,{'x' * 501},1,0,60,60", "destination", "501 characters: at most 500 are kept"),
+        (HEADER, "44,,1,0,60,60", "destination", "empty: call records and reports name the place called by it"),
+        (f"{HEADER},label", "44, ,1,0,60,60, ", "destination", "empty"),
+        (HEADER, "44,United\x1b[1m,1,0,60,60", "destination", "has the control character U+001B"),
+        (f"{HEADER},region", f"{GOOD},D\u202eE", "region", "has the control character U+202E"),
         (HEADER, '44,"x"y,1,0,60,60', "-", "not readable as CSV"),
         (HEADER, '44,"x,1,0,60,60', "-", "not readable as CSV"),
         (f"{HEADER},free_s", f"{GOOD},-5", "free_s", "is not a whole number of seconds"),
@@ -102,7 +119,10 @@ def test_a_time_zone_alone_does_not_narrow_a_row() -> None:
         (f"{HEADER},currency", f"{GOOD},EUR", "currency", "'EUR' in a deck of USD: a deck has one currency"),
         (f"{HEADER},effective_from", f"{GOOD},soon", "effective_from", "is not a date or time"),
         (f"{HEADER},days", f"{GOOD},someday", "days", "is not a day of the week"),
-        (f"{HEADER},from_time", f"{GOOD},8am", "from_time", "is not a time of day"),
+        (f"{HEADER},days", f"{GOOD},mon mon", "days", "'mon mon' names mon twice"),
+        (f"{HEADER},from_time,to_time", f"{GOOD},8am,24:00", "from_time", "is not a time of day"),
+        (f"{HEADER},from_time", f"{GOOD},08:00", "to_time", "empty beside from_time: a day ends at 24:00"),
+        (f"{HEADER},from_time,to_time", f"{GOOD},,18:00", "from_time", "empty beside to_time: a day begins at 00:00"),
         (f"{HEADER},time_zone", f"{GOOD},Berlin", "time_zone", "'Berlin' is not a time zone: write an IANA name"),
         (f"{HEADER},time_zone", f"{GOOD},../../etc/passwd", "time_zone", "is not a time zone"),
         (f"{HEADER},from_time,to_time", f"{GOOD},08:00,08:00", "to_time", "the same as from_time"),

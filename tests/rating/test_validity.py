@@ -115,6 +115,14 @@ def test_all_days_are_every_day() -> None:
     assert read_days("1-7") == EVERY_DAY
 
 
+@pytest.mark.parametrize(
+    ("text", "day"), [("mon mon", "mon"), ("mon,1", "mon"), ("mon-fri wed", "wed"), ("sat-mon 7", "sun")]
+)
+def test_a_day_that_is_named_twice_is_refused(text: str, day: str) -> None:
+    with pytest.raises(ValueError, match=f"names {day} twice"):
+        read_days(text)
+
+
 @pytest.mark.parametrize("text", ["", "monday", "0", "8", "mon-", "-fri", "mon--fri", "mo"])
 def test_what_is_no_day_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a day of the week"):

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.call import borders
 from gateway.call.borders import (
     ANONYMOUS,
+    CACHED_CHARS,
     HIDDEN_MAX,
     REWRITTEN_MAX,
     RULE_BOUNDS,
@@ -130,6 +132,13 @@ def test_addresses_of_the_other_side_are_hidden(header: str, value: str, hidden:
     assert told(world(), (header, value)).get(header) == hidden
     shown = told(world(carrier=TrunkTerms(sees_addresses=True)), (header, value))
     assert shown.get(header) == value
+
+
+def test_a_long_value_is_hidden_and_takes_no_room_afterwards() -> None:
+    long = "<sip:a@192.0.2.9>;x=" + "y" * CACHED_CHARS
+    before = borders._hide_short.cache_info().currsize
+    assert borders._hidden(long, "gate.example") == long.replace("192.0.2.9", "gate.example")
+    assert borders._hide_short.cache_info().currsize == before
 
 
 def test_nothing_of_the_other_leg_shows_in_an_invite_and_its_answer() -> None:

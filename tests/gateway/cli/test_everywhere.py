@@ -51,6 +51,26 @@ def commands(group: Any = None, above: str = "") -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        ("calls --tenant=", "--tenant"),
+        ("reconcile --tenant=", "--tenant"),
+        ("ledger --tenant=", "--tenant"),
+        ("calls --config=", "--config"),
+        ("rates load deck.csv --deck d --currency=", "--currency"),
+        ("rates load deck.csv --deck d --effective-from=", "expected a date or time"),
+        ("limits contoso --release=", "--release"),
+        ("report pools --tenant contoso --month=", "--month"),
+        ("audit --from=", "expected a date or time"),
+    ],
+)
+def test_an_option_given_as_nothing_does_not_mean_everything(shell: Shell, words: str, option: str) -> None:
+    done = shell(*words.split(), status=2)
+    assert option in done.err.replace("\n", " ")
+    assert done.out == ""
+
+
 def test_every_command_of_the_contract_is_there_with_its_options() -> None:
     found = commands()
     assert set(found) >= set(CONTRACT)

@@ -4,6 +4,8 @@ import gzip
 
 import pytest
 
+from gateway.cli.provision import NOTICES_MAX
+
 from .conftest import DECK, PROVISIONING, Shell
 
 
@@ -53,7 +55,26 @@ def test_a_service_number_on_an_unknown_trunk_is_mentioned(shell: Shell) -> None
     assert told.startswith(
         "callgate: warning: applied all the same: tenants.toml: tenant[0].service_number[0].deliver_to"
     )
-    assert "expected a trunk of the settings: pbx, carrier" in told
+    assert "expected a trunk of the settings: pbx, carrier; add it there, or calls find no way" in told
+    told = shell("provision", "tenants.toml", "--dry-run").err
+    assert told.startswith("callgate: warning: would be applied all the same: tenants.toml")
+
+
+def test_what_is_refused_is_not_called_applied(shell: Shell) -> None:
+    text = PROVISIONING.replace('deliver_to = "pbx"', 'deliver_to = "bridge"').replace(
+        'rate_deck = "standard"', 'rate_deck = "gold"'
+    )
+    (shell.folder / "tenants.toml").write_text(text)
+    assert shell("provision", "tenants.toml", status=1).failed("rate deck 'gold', which is not there")
+
+
+def test_numbers_of_no_numbering_plan_are_mentioned_and_not_one_by_one(shell: Shell) -> None:
+    users = "".join(f'[[tenant.user]]\nid = "u{n}"\nnumber = "+999123{n:03}"\n' for n in range(100))
+    (shell.folder / "tenants.toml").write_text(PROVISIONING + users)
+    *first, last = shell("provision", "tenants.toml").err.splitlines()
+    assert len(first) == NOTICES_MAX
+    assert 'tenant[0].user[1].number = "+999123000": expected a number of a numbering plan' in first[0]
+    assert last == "callgate: warning: applied all the same: 80 more of the kind"
 
 
 def test_a_toll_free_number_that_is_none_is_mentioned(shell: Shell) -> None:
@@ -97,6 +118,12 @@ def test_a_deck_for_later_is_not_in_use_yet(provisioned: Shell) -> None:
     assert (
         provisioned("rates", "quote", "+12125550123", "--tenant", "contoso", "--json").document["amount"] == "0.600000"
     )
+
+
+@pytest.mark.parametrize("currency", ["euro", "USX", "XTS"])
+def test_a_deck_in_no_currency_is_refused(shell: Shell, currency: str) -> None:
+    done = shell("rates", "load", "deck.csv", "--deck", "other", "--currency", currency, status=1)
+    assert done.failed(f"'{currency}', which is no currency of ISO 4217", 'write three capital letters such as "USD"')
 
 
 @pytest.mark.parametrize(

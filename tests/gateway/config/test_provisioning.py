@@ -141,11 +141,14 @@ WRONG = [
     ('[[tenant]]\nrate_deck = "d"\nid = "a\\u200b"', "expected an id of visible characters"),
     (tenant('currency = "usd"'), "three capital letters"),
     (tenant('currency = "USX"'), 'tenant[0].currency = "USX": expected a currency'),
+    (tenant('currency = "XXX"'), 'tenant[0].currency = "XXX": expected a currency'),
     (tenant('country = "USA"'), "two capital letters"),
     (tenant('name = "Con\\u001btoso"'), "tenant[0].name"),
     (tenant('user = [{ id = "a", name = "A\\nB" }]'), "it has the control character U+000A"),
     (tenant('user = [{ id = "a", name = "\\u202eA" }]'), "it has the control character U+202E"),
     (tenant("dial_plan = [{ pattern = '^1$', translation = \"1\\u0000\" }]"), "it has the control character U+0000"),
+    (tenant('dial_plan = [{ pattern = "^1\\u0000$", translation = "1" }]'), "it has the control character U+0000"),
+    (tenant('unassigned = [{ pattern = "1\\n2", target = "pbx" }]'), "it has the control character U+000A"),
     (tenant('admin = [{ email = "a\\u0000@y", roles = [] }]'), "expected an e-mail address"),
     (
         tenant('limits = { open_high_risk = ["+44"] }'),
@@ -158,6 +161,7 @@ WRONG = [
         tenant('user = [{ id = "a", spend_limit_per_month = "1", limits = { spend_per_month = "2" } }]'),
         "tenant[0].user[0].limits.spend_per_month: the same as spend_limit_per_month: give one",
     ),
+    (tenant('mode = "postpaid"'), 'tenant[0].credit_limit: is required with mode = "postpaid", such as "500.00"'),
     (tenant('credit_limit = "5"'), 'tenant[0].credit_limit: only with mode = "postpaid"'),
     (tenant("limits = { max_call = 5 }"), 'tenant[0].limits.max_call = 5: unknown key; did you mean "max_calls"?'),
     (tenant('limits = { max_calls = "5" }'), "expected a whole number"),
@@ -199,6 +203,8 @@ WRONG = [
     (tenant('admin = [{ email = "x@y", roles = ["King"] }]'), "expected an administrator role: Billing"),
     (tenant('user = [{ id = "a", number = "14255550100" }]'), "expected a whole number in E.164 with +"),
     (tenant('user = [{ id = "a", number = "+911" }]'), "of 7 to 15 digits"),
+    (tenant('user = [{ id = "a", number = "+1425555010" }]'), "those of this range have more digits"),
+    (tenant(f"service_number = [{{ {SERVICE.replace('0199', '01')} }}]"), "tenant[0].service_number[0].number"),
     (tenant('user = [{ id = "a" }, { id = "a" }]'), 'tenant[0].user[1].id = "a": expected each once'),
     (tenant('user = [{ id = "a", number = "+14255550100" }, { id = "b", number = "+14255550100" }]'), "already the"),
     (tenant(f"service_number = [{{ {SERVICE}, organiser = 'nobody' }}]"), "expected a user of this tenant"),
@@ -220,6 +226,21 @@ def test_a_wrong_key_is_told(text: str, expected: str, folder: Path) -> None:
     (problem,) = caught.value.problems
     assert str(problem).startswith("tenants.toml: ")
     assert expected in str(problem)
+
+
+def test_a_problem_shows_what_a_terminal_would_obey(folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tenant('name = "a\\u001b[31mb\\u0000"\n"c\\r" = 1'), folder)
+    told = str(caught.value)
+    assert 'tenant[0].name = "a\\u001B[31mb\\u0000": expected one line' in told
+    assert "tenant[0].c\\u000D = 1: unknown key" in told
+
+
+def test_each_wrong_entry_of_a_list_is_told(folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tenant('limits = { open_high_risk = ["881", "+8"] }'), folder)
+    keys = [problem.key for problem in caught.value.problems]
+    assert keys == ["tenant[0].limits.open_high_risk[0]", "tenant[0].limits.open_high_risk[1]"]
 
 
 def test_names_may_have_whatever_people_write(folder: Path) -> None:

@@ -98,7 +98,7 @@ async def booking(guarded: Guarded) -> AsyncIterator[Ledger]:
 async def test_the_application_does_its_work(application: Ledger, document: Callable[..., Any], call: Any) -> None:
     number = {"number": "+18005550199", "kind": "toll_free", "serves": "conference", "deliver_to": "pbx"}
     await application.provision(document({"id": "contoso", "service_number": [number]}), actor="cli:ann")
-    await application.provision(document({"id": "contoso", "mode": "postpaid"}), actor="cli:ann")
+    await application.provision(document({"id": "contoso", "mode": "postpaid", "credit_limit": "5"}), actor="cli:ann")
     deck = b"prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,UK,9,0,1,1\n"
     assert await application.load_deck("standard", deck, currency="USD", actor="cli:ann")
     reference = f"r{next(_numbers)}"

@@ -72,16 +72,24 @@ class Side:
 
     async def hear(self, text: str) -> Response:
         """The answer to one request."""
-        self.told.clear()
+        self.put(text)
+        return (await self.answers(1)).pop()
+
+    def put(self, text: str) -> None:
+        """Let one request arrive."""
         self.endpoint.receive(text.encode(), PBX, time.monotonic())
         for event in self.endpoint.take_events():
             self.b2bua.handle(event, time.monotonic())
         self.send()
+
+    async def answers(self, number: int) -> list[Response]:
+        """So many answers, in the order in which they were sent."""
         async with asyncio.timeout(10):
-            while not self.sent:
+            while len(self.sent) < number:
                 self.told.clear()
                 await self.told.wait()
-        return self.sent.pop()
+        found, self.sent = self.sent, []
+        return found
 
     def targets(self) -> tuple[str, ...] | None:
         return self.registrar.targets("branch", time.monotonic())
@@ -99,13 +107,14 @@ class Pbx:
     async def register(
         self, side: Side, contact: str = "<sip:branch@192.0.2.7:5060>", expires: str = "600"
     ) -> Response:
-        asked = f"Contact: {contact}\r\nExpires: {expires}\r\n" if contact else ""
-        answer = await side.hear(self._text(asked))
+        answer = await side.hear(self.text(contact, expires))
         if answer.status == 401 and self._login.learn(answer, set()):
-            answer = await side.hear(self._text(asked))
+            answer = await side.hear(self.text(contact, expires))
         return answer
 
-    def _text(self, headers: str) -> str:
+    def text(self, contact: str, expires: str = "600") -> str:
+        """The next REGISTER, with credentials where they are known."""
+        headers = f"Contact: {contact}\r\nExpires: {expires}\r\n" if contact else ""
         for name, value in self._login.headers("REGISTER", "sip:gate"):
             headers += f"{name}: {value}\r\n"
         branch = f"{self._call_id}{next(self._branches)}"
@@ -268,6 +277,34 @@ async def test_an_answer_that_is_older_than_a_change_is_not_taken(admin: CreditA
     assert side.targets() == ()
     await side.registrar.read()
     assert side.targets() == ()
+
+
+async def test_those_of_one_account_are_carried_out_as_they_came(admin: CreditAdmin) -> None:
+    side, pbx = Side(admin), Pbx()
+    slow = side.registrar._store = Slow(admin.registered)
+    await pbx.register(side)
+    slow.holds = True
+    side.put(pbx.text("<sip:branch@192.0.2.7:5061>"))
+    await slow.held.wait()
+    side.put(pbx.text("<sip:branch@192.0.2.7:5062>"))
+    for _ in range(5):  # time enough for the second to overtake the first
+        await admin.registered.registrations(["branch"])
+    assert side.sent == []
+    slow.let_in.set()
+    assert [answer.cseq for answer in await side.answers(2)] == [(3, "REGISTER"), (4, "REGISTER")]
+    assert (side.targets() or ())[0] == "sip:branch@192.0.2.7:5062"
+
+
+async def test_who_waited_while_redis_was_away_waits_no_longer(redis: EmbeddedRedis, admin: CreditAdmin) -> None:
+    side, pbx = Side(admin), Pbx()
+    slow = side.registrar._store = Slow(admin.registered)
+    await pbx.register(side)
+    await redis.stop()
+    for port in range(5061, 5071):
+        side.put(pbx.text(f"<sip:branch@192.0.2.7:{port}>"))
+    read = slow.reads
+    assert {answer.status for answer in await side.answers(10)} == {503}
+    assert slow.reads == read + 1
 
 
 async def test_a_fault_is_answered_with_500_and_ends_no_reading(
