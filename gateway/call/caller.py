@@ -161,8 +161,9 @@ class CallerLeg(Leg):
         return fork if fork is not None and self.dialogs[fork].owns(request) else None
 
     def hear_cancel(self, request: Request, now: float) -> None:
-        """The caller gave up; its CANCEL has its answer (RFC 3261 9.2)."""
-        self.emit(GaveUp(self, self._reasons_of(request)), now)
+        """The caller gave up; its CANCEL has its answer (RFC 3261 9.2).  One that crosses a refusal is too late."""
+        if not self.hung_up:
+            self.emit(GaveUp(self, self._reasons_of(request)), now)
 
     def _reasons_of(self, request: Request) -> tuple[tuple[str, str], ...]:
         """Why the caller gives up, as the called side is told."""

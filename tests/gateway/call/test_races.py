@@ -51,6 +51,20 @@ def test_cancel_before_the_first_tick_is_granted() -> None:
     assert world.is_clean()
 
 
+def test_cancel_crosses_the_refusal_on_its_way_to_the_caller() -> None:
+    world = World()
+    sent = world.ring()
+    world.delay_s = 0.2
+    world.called.answer("INVITE", 486, tag="b1")
+    world.run(0.1)
+    world.caller.cancel(sent)
+    world.run(2.0)
+    assert world.caller.response(486)
+    assert world.caller.response(200, "CANCEL")
+    assert decode_record(released(world).record).reason == "FAR_END"
+    assert world.is_clean()
+
+
 def test_cancel_crosses_the_200_of_the_called_side() -> None:
     """Both are on their way when the gate hears the CANCEL first: the 200 is acknowledged, ended, and costs nothing."""
     world = World()
