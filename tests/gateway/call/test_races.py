@@ -51,12 +51,12 @@ def test_cancel_before_the_first_tick_is_granted() -> None:
     assert world.is_clean()
 
 
-def test_cancel_crosses_the_refusal_on_its_way_to_the_caller() -> None:
+def test_cancel_arrives_together_with_the_refusal_of_the_called_side() -> None:
     world = World()
     sent = world.ring()
     world.delay_s = 0.2
-    world.called.answer("INVITE", 486, tag="b1")
-    world.run(0.1)
+    world.called.answer("INVITE", 486, tag="b1", run=False)
+    world.settle()
     world.caller.cancel(sent)
     world.run(2.0)
     assert world.caller.response(486)
