@@ -15,7 +15,17 @@ from typing import Final, Literal, NamedTuple, TypeVar, cast
 
 from rating.row import DeckError, RateRow
 from rating.tariff import Tariff
-from rating.validity import ALWAYS_MS, DAY_S, EVERY_DAY, FindZone, Validity, read_clock, read_days, read_moment
+from rating.validity import (
+    ALWAYS_MS,
+    DAY_S,
+    EVERY_DAY,
+    FindZone,
+    Validity,
+    check_days,
+    read_clock,
+    read_days,
+    read_moment,
+)
 
 REQUIRED: Final = ("prefix", "rate_micros_per_min", "connect_micros", "first_incr_s", "next_incr_s")
 """With ``destination``, or ``label`` where that is absent."""
@@ -49,6 +59,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\
 """Characters that do something else than be read where a name is shown; PostgreSQL takes no NUL.  A line break is one
 that people write into a spreadsheet's cell."""
 
+_HALF_BANDS: Final = (("from_time", "to_time", "ends at 24:00"), ("to_time", "from_time", "begins at 00:00"))
+"""A column, the one that must stand beside it, and what that is where nothing else is meant."""
+
 _T = TypeVar("_T")
 
 
@@ -76,13 +89,15 @@ class _Terms(NamedTuple):
 class RowReader:
     """Reads the rows of one file: ``number`` is the last row it has read (the header is 1).
 
-    ``currency`` is the one given, else the one the first row with a currency names.
+    ``currency`` is the one given, else the one the first row with a currency names.  A file that was taken by an
+    earlier release and is not ``is_new`` is read as that one read it: calls are priced by it.
     """
 
-    __slots__ = ("_columns", "_find_zone", "_shared", "_terms", "currency", "number")
+    __slots__ = ("_columns", "_find_zone", "_is_new", "_shared", "_terms", "currency", "number")
 
-    def __init__(self, currency: str | None, find_zone: FindZone) -> None:
+    def __init__(self, currency: str | None, find_zone: FindZone, is_new: bool = True) -> None:
         self.currency = currency
+        self._is_new = is_new
         self.number = 0
         self._find_zone = find_zone
         self._columns: list[str] = []
@@ -139,8 +154,10 @@ class RowReader:
         texts = dict.fromkeys(COLUMNS, "")
         texts.update({column: text.strip() for column, text in zip(columns, fields, strict=True)})
         self._check_currency(texts["currency"])
+        if self._is_new:
+            self._check_new(texts)
         return _Terms(
-            self._name("destination", self._place(texts)),
+            self._name("destination", texts["destination"] or texts["label"]),
             self._name("region", texts["region"]),
             self._name("type", texts["type"]),
             self._direction(texts["direction"]),
@@ -158,20 +175,23 @@ class RowReader:
         """The one object kept for this value."""
         return cast(_T, self._shared.setdefault(value, value))
 
-    def _place(self, texts: dict[str, str]) -> str:
-        """What the place called is called.  A deck that has nothing but labels may leave some of them empty."""
-        found = texts["destination"] or texts["label"]
-        if not found and "destination" in self._columns:
+    def _check_new(self, texts: dict[str, str]) -> None:
+        """What earlier releases took.  A deck that has nothing but labels may leave some of them empty."""
+        if "destination" in self._columns and not texts["destination"] and not texts["label"]:
             raise DeckError(self.number, "destination", "empty: call records and reports name the place called by it")
-        return found
+        for column in ("destination", "label", "region", "type"):
+            found = _CONTROL.search(texts[column])
+            if found:
+                reason = f"has the control character U+{ord(found[0]):04X}: write plain text"
+                raise DeckError(self.number, column, reason)
+        for given, absent, edge in _HALF_BANDS:
+            if texts[given] and not texts[absent]:
+                raise DeckError(self.number, absent, f"empty beside {given}: a day {edge}")
+        self._read("days", texts, check_days, None)
 
     def _name(self, column: str, text: str) -> str:
         if len(text) > MAX_TEXT:
             raise DeckError(self.number, column, f"{len(text)} characters: at most {MAX_TEXT} are kept")
-        found = _CONTROL.search(text)
-        if found:
-            reason = f"has the control character U+{ord(found[0]):04X}: write plain text"
-            raise DeckError(self.number, column, reason)
         return self._share(text)
 
     def _direction(self, text: str) -> Literal["out", "in", ""]:
@@ -203,12 +223,6 @@ class RowReader:
     def _validity(self, texts: dict[str, str]) -> Validity | None:
         if not any(texts[column] for column in VALIDITY_COLUMNS):
             return None
-        for given, absent, edge in (
-            ("from_time", "to_time", "ends at 24:00"),
-            ("to_time", "from_time", "begins at 00:00"),
-        ):
-            if texts[given] and not texts[absent]:
-                raise DeckError(self.number, absent, f"empty beside {given}: a day {edge}")
         zone: tzinfo = UTC
         zone = self._read("time_zone", texts, self._zone, zone)
         validity = Validity(

@@ -114,13 +114,20 @@ class Deck:
         return found
 
 
-def load_deck(name: str, lines: Iterable[str], currency: str | None = None, find_zone: FindZone = ZoneInfo) -> Deck:
+def load_deck(
+    name: str,
+    lines: Iterable[str],
+    currency: str | None = None,
+    find_zone: FindZone = ZoneInfo,
+    is_new: bool = True,
+) -> Deck:
     """Read a deck from the text lines of its CSV file (CONTRACT 5), the header first; of bytes make ``text_lines``.
 
     ``currency``: the one the deck must be in; None: the one its rows name.  ``find_zone`` finds the zones that rows
-    name.  Raises DeckError at the first thing that is wrong; nothing of the file is used then.
+    name.  A file that is not ``is_new`` was taken before, maybe by an earlier release, which took more.  Raises
+    DeckError at the first thing that is wrong; nothing of the file is used then.
     """
-    reader = RowReader(currency, find_zone)
+    reader = RowReader(currency, find_zone, is_new)
     try:
         deck = Deck(name, currency or "", reader.rows(lines))
     except DeckError:

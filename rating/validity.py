@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from itertools import pairwise
 from typing import Final
 
 FindZone = Callable[[str], tzinfo]
@@ -149,15 +150,25 @@ def read_moment(text: str, zone: tzinfo) -> int:
 def read_days(text: str) -> int:
     """Bits of the days in a list such as ``mon-fri``, ``sat sun`` or ``1,3,5-7`` (1 is Monday, ISO 8601).
 
-    Raises ValueError for anything else, and for a day that is named twice: another one was meant.
+    Raises ValueError for anything else.
     """
     bits = 0
-    for part in _SEPARATORS.split(text.strip().lower()):
-        for day in _days_of(part):
-            if bits >> day & 1:
-                raise ValueError(f"{text!r} names {_DAY_NAMES[day]} twice")
-            bits |= 1 << day
+    for day in _days(text):
+        bits |= 1 << day
     return bits
+
+
+def check_days(text: str) -> None:
+    """Raises ValueError where a day is named twice, since another one was meant, or as :func:`read_days` does."""
+    days = sorted(_days(text))
+    for one, other in pairwise(days):
+        if one == other:
+            raise ValueError(f"{text!r} names {_DAY_NAMES[one]} twice")
+
+
+def _days(text: str) -> Iterator[int]:
+    for part in _SEPARATORS.split(text.strip().lower()):
+        yield from _days_of(part)
 
 
 def _days_of(part: str) -> Iterator[int]:

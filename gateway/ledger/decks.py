@@ -30,11 +30,12 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class DeckFile:
-    """A deck's file, unpacked; ``currency`` None: the file's own column says it."""
+    """A deck's file, unpacked; ``currency`` None: the file's own column says it; ``path``: where it is, if known."""
 
     name: str
     content: bytes
     currency: str | None = None
+    path: str = ""
 
     @property
     def digest(self) -> str:
@@ -64,13 +65,17 @@ def _unzipped(name: str, data: bytes) -> bytes:
     return found.getvalue()
 
 
-def read_deck(file: DeckFile) -> Deck:
-    """The deck in a file; takes seconds for a large one.  Raises ProvisioningRefused naming row, column and reason."""
+def read_deck(file: DeckFile, *, is_new: bool = True) -> Deck:
+    """The deck in a file, which is new or was taken before; takes seconds for a large one.
+
+    Raises ProvisioningRefused naming row, column and reason.
+    """
     try:
-        return load_deck(file.name, text_lines(io.BytesIO(file.content)), file.currency)
+        return load_deck(file.name, text_lines(io.BytesIO(file.content)), file.currency, is_new=is_new)
     except DeckError as error:
+        where = f" in {file.path}" if file.path else ""
         raise ProvisioningRefused(
-            f"rate deck {file.name!r} is refused: {error}", "correct the file; the deck in use stays"
+            f"rate deck {file.name!r}{where} is refused: {error}", "correct the file; the deck in use stays"
         ) from error
 
 

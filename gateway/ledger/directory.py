@@ -187,7 +187,7 @@ async def read_service_numbers(database: Database, tenant_id: str) -> list[Servi
 
 def _read_packed(name: str, packed: Packed) -> Deck:
     content, currency = packed
-    return decks.read_deck(decks.DeckFile(name, decks.unpack(name, content), currency or None))
+    return decks.read_deck(decks.DeckFile(name, decks.unpack(name, content), currency or None), is_new=False)
 
 
 async def _stream_users(connection: AsyncConnection) -> AsyncIterator[User]:

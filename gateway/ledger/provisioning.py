@@ -145,7 +145,7 @@ async def _new_deck(entry: RateDeckEntry, in_use: DeckVersion | None) -> _NewDec
         raise ProvisioningRefused(
             f"the file of rate deck {entry.name!r} cannot be read ({error})", "name a file that this user may read"
         ) from error
-    file = decks.DeckFile(entry.name, decks.unpack(entry.name, data), entry.currency)
+    file = decks.DeckFile(entry.name, decks.unpack(entry.name, data), entry.currency, str(entry.file))
     if _is_in_use(file, in_use):
         return None
     packed, deck = await asyncio.to_thread(_read, file)

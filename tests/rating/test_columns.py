@@ -138,6 +138,16 @@ def test_a_bad_row_refuses_the_file(header: str, line: str, column: str, reason:
     assert reason in caught.value.reason
 
 
+@pytest.mark.parametrize(
+    "line", ["44,,1,0,60,60,,,", "44,U\x1bK,1,0,60,60,,,", "44,UK,1,0,60,60,,08:00,", "44,UK,1,0,60,60,mon mon,,"]
+)
+def test_what_an_earlier_release_took_is_read_as_it_was(line: str) -> None:
+    lines = [f"{HEADER},days,from_time,to_time\n", line]
+    with pytest.raises(DeckError):
+        load_deck("standard", lines, "USD")
+    assert len(load_deck("standard", lines, "USD", is_new=False)) == 1
+
+
 def test_two_rows_of_one_prefix_for_the_same_moments_refuse_the_file() -> None:
     with pytest.raises(DeckError, match="row 3, column prefix: prefix 44 has a row above"):
         load(HEADER, GOOD, "44,again,1,0,1,1")

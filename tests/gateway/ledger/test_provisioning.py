@@ -8,13 +8,17 @@ from random import Random
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.config.provisioning import Provisioning, parse
-from gateway.ledger import Ledger, LedgerRefused, ProvisioningRefused, UnknownTenant, provisioning
+from gateway.ledger import Ledger, LedgerRefused, ProvisioningRefused, UnknownTenant, decks, provisioning
+from gateway.ledger.schema import raise_directory_version
 from policy.directory import CountedLimits, DialRule, Night, ServiceNumber, Tenant, TenantLimits, Trunk, User
 from policy.funds import Purchased
 from policy.unassigned import UnassignedRule
 from rating.tariff import Tariff
+
+from .conftest import Clock
 
 Document = Callable[..., Provisioning]
 
@@ -204,6 +208,23 @@ async def test_a_deck_in_another_currency_is_refused(ledger: Ledger, document: D
     await refused(ledger, only_tenant, "is in EUR, but its rate deck 'standard' is in USD")
 
 
+async def test_a_deck_that_an_earlier_release_took_goes_on(ledger: Ledger, clock: Clock) -> None:
+    rows = b"prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,,7,0,60,60\n"
+    with pytest.raises(LedgerRefused, match="column destination: empty"):
+        await ledger.load_deck("standard", rows)
+    file = decks.DeckFile("standard", rows, "USD")
+    deck = decks.read_deck(file, is_new=False)
+
+    async def store(connection: AsyncConnection) -> None:
+        await decks.insert_version(connection, file, gzip.compress(rows), deck, clock.ms, clock.ms)
+        await raise_directory_version(connection)
+
+    await ledger.database.transact(store)
+    row = (await ledger.directory({})).decks["standard"].lookup("442079460000", "out", 0)
+    assert row is not None
+    assert row.tariff == Tariff(7)
+
+
 async def test_a_deck_that_is_not_there_is_refused(ledger: Ledger, tmp_path: Path) -> None:
     document = parse({"tenant": [{"id": "x", "rate_deck": "gold"}]}, "test.toml", tmp_path)
     await refused(ledger, document, "rate deck 'gold', which is not there")
@@ -217,7 +238,7 @@ async def test_the_currency_of_money_stays(ledger: Ledger, document: Document) -
 
 async def test_one_bad_deck_row_refuses_the_whole_document(ledger: Ledger, document: Document) -> None:
     bad = "prefix,destination,rate_micros_per_min,connect_micros,first_incr_s,next_incr_s\n44,UK,-1,0,60,60\n"
-    await refused(ledger, document({"id": "northwind"}, deck=bad), "row 2, column rate_micros_per_min")
+    await refused(ledger, document({"id": "northwind"}, deck=bad), "deck.csv is refused: row 2, column rate_micros_per")
     directory = await ledger.directory({})
     assert "northwind" not in directory.tenants
     row = directory.decks["standard"].lookup("442079460000", "out", 0)
