@@ -325,7 +325,7 @@ async def test_a_leader_that_was_overtaken_changes_nothing(
         monkeypatch.setattr(credit, "restore", real)
         await asyncio.sleep(0.01)
         assert await settle_in(ledger, credit) == 3
-        await until(lambda: caller.store.open, "the worker knows")
+        await until(lambda: caller.store.open and caller.store._tie.number == 3, "the worker knows")
         await talk(caller, "live-3")
         await real(accounts, number)
 
@@ -424,7 +424,8 @@ async def test_the_settler_notices_an_emptied_redis_within_a_second_and_opens_it
             await redis.flushall()
             await until(credit.newest_epoch, "it is noticed")
             noticed = loop.time()
-            await until(lambda: caller.store.open, "it is open")
+            opened = number + 2
+            await until(lambda wanted=opened: caller.store.open and caller.store._tie.number == wanted, "it is open")
             assert noticed - began < 1.0
             assert loop.time() - began < 5.0
             caller.call("fabrikam")
