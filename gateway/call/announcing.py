@@ -69,7 +69,7 @@ def redirect(call: "Call", now: float) -> None:
     announcing = call.core.settings.announcing
     route = Route("", announcing.at_zero, call.verdict.number)
     call.parted += (call.called,)
-    call.called = LateLeg(call, route, call.verdict.caller, [])
+    call.called = LateLeg(call, route, call.verdict.caller)
     call.called.dial(now)
     call.clock.wait(Bell.LONGEST, now + announcing.longest_s)
 

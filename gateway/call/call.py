@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from gateway.call import adoption, announcing, records, referring
 from gateway.call.called import CalledLeg
 from gateway.call.caller import CallerLeg
+from gateway.call.changing import Change
 from gateway.call.clock import Bell, CallClock
 from gateway.call.commands import Grant, Prove, Refusal, Refused, Reserve, Result, StoreAway, Written
 from gateway.call.events import Acked, Answered, Failed, GaveUp, HungUp, Passed, Progress, Returned, Stopped
@@ -19,7 +20,6 @@ from gateway.call.facts import Cut, Finished, Placed, Ticked
 from gateway.call.money import Reservation
 from gateway.call.records import Ending, rates_told
 from gateway.call.refusals import busy_until, ending_headers, far_end_status, refusal_headers, relayed_headers
-from gateway.call.replacing import Taking
 from gateway.call.states import TABLE, Happening, State
 from gateway.call.views import CallView
 from gateway.sip.message import Request
@@ -62,6 +62,7 @@ class Call:
         "answered_ms",
         "called",
         "caller",
+        "change",
         "clock",
         "core",
         "heard_at",
@@ -71,7 +72,6 @@ class Call:
         "money",
         "parted",
         "state",
-        "transfer",
         "verdict",
         "warned_until",
     )
@@ -106,10 +106,10 @@ class Call:
         self._opening = opening
         self.instead = False
         """It stands for one that was refused for want of credit (gateway.call.announcing)."""
-        self.transfer: referring.Transfer | Taking | None = None
-        """One side is being replaced."""
+        self.change: Change | None = None
+        """One side is about to be replaced."""
         self.parted: tuple[Leg, ...] = ()
-        """Sides that another one has taken the place of (gateway.call.late)."""
+        """Sides that another one has taken the place of."""
         self.warned_until = 0.0
 
     @classmethod
@@ -127,7 +127,7 @@ class Call:
     def happen(self, happening: Happening, event: Any, now: float) -> None:
         """Do what the table says, also at an ``event`` of a leg; what it does not name changes nothing."""
         step = _STEPS[self.state].get(happening)
-        if step is None or (self.transfer is not None and self.transfer.takes(happening, event, now)):
+        if step is None or (self.change is not None and self.change.takes(happening, event, now)):
             return
         action, self.state = step
         action(self, event, now)
@@ -252,8 +252,8 @@ class Call:
             self.happen(Happening.STORE_AWAY, Stopped(None, REASONS["STORE_AWAY"]), now)
         elif self.state is State.DIALLING or self.state is State.REDIRECTED:
             self.called.hear_setup_bell(now)
-        elif self.transfer is not None:
-            self.transfer.hear_bell(now)
+        elif self.change is not None:
+            self.change.hear_bell(now)
         else:
             self.happen(Happening.WRITTEN, None, now)
 
@@ -433,7 +433,7 @@ class Call:
 
     def replace(self, old: "Leg", new: CalledLeg) -> None:
         """``new`` takes the place of ``old`` in a call that talks, where a caller is asked for nothing that only a
-        caller has (gateway.call.referring)."""
+        caller has (gateway.call.changing)."""
         self.parted += (old,)
         new.sit_opposite(next(iter(old.other.dialogs)))
         if old is self.caller:

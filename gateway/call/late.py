@@ -5,12 +5,13 @@ session description, passes the offer that comes in the 200 to the peer in a re-
 the ACK (RFC 3725 4.1, with the sides changed).  So nobody is ever told of a place where nobody listens.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from gateway.call.called import Attempt, CalledLeg
+from gateway.call.called import Attempt
 from gateway.call.carry import Upkeep
+from gateway.call.changing import Change, Newcomer
 from gateway.call.clock import Bell
-from gateway.call.headers import Headers
 from gateway.call.targets import LOOPED, hop_of, target_of
 from gateway.sip.events import Send
 from gateway.sip.message import Response
@@ -28,16 +29,22 @@ if TYPE_CHECKING:
 _TAKES: Final = (("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS"),)
 
 
-class LateLeg(CalledLeg):
+class LateLeg(Newcomer):
     """The leg to ``route``, its only target; ``caller`` is the number that From shows, ``more`` headers beside it."""
 
     __slots__ = ("_caller", "_more")
 
-    def __init__(self, call: "Call", route: Route, caller: str, more: Headers) -> None:
-        super().__init__(call, (route,), target_of(route).flow)
+    def __init__(
+        self,
+        call: "Call",
+        route: Route,
+        caller: str,
+        more: Iterable[tuple[str, str]] = (),
+        change: Change | None = None,
+    ) -> None:
+        super().__init__(call, (route,), target_of(route).flow, change)
         self._caller = caller
-        self._more = more
-        self.session.duty = self.session.duty.NONE
+        self._more = tuple(more)
 
     def dial(self, now: float) -> None:
         """Invite it."""
@@ -48,9 +55,6 @@ class LateLeg(CalledLeg):
         self.attempt = Attempt(self, route, target, core.new_call_id(), core.new_token(), core.endpoint.new_branch())
         self.attempt.from_ = f"<sip:{escape_user(self._caller)}@{core.endpoint.identity.host}>"
         super().dial(now)
-
-    def watch(self, now: float, *, anew: bool = True) -> None:
-        """It has no session timer: it lasts less than the shortest session, or is this gate itself."""
 
     def _invite(self, now: float) -> None:
         attempt, core = self.attempt, self.call.core

@@ -81,7 +81,7 @@ class Decider:
     def _look_at_contact(self, request: Request, flow: Flow) -> None:
         """Messages inside the dialog may come from the Contact, which no trunk has to name."""
         contact = request.contact
-        if contact is None or flow.host in contact.uri:
+        if contact is None or flow.host in contact.uri or flow.transport == LOOP:
             return
         with contextlib.suppress(BadUri):
             uri = parse_uri(contact.uri)
@@ -89,8 +89,8 @@ class Decider:
                 self.expect(uri.host)
 
     def _decide(self, request: Request, flow: Flow, now: float) -> Verdict | Challenge:
-        if flow.transport == LOOP:  # a call that a trunk forwarded: said by this gate, and by nobody else
-            return self._judge(request, flow.host, now)
+        if flow.transport == LOOP:  # a call that a trunk leads on: said by this gate, and by nobody else
+            return self._judge(request, flow.host, now, own=True)
         # on a stream the source port is the kernel's choice; the peer's own port stands in its Via (SIP.md 4)
         port = flow.port if flow.transport == "udp" else request.top_via.reply_port
         name = self._sources.trunk(flow.host, port)
@@ -102,9 +102,10 @@ class Decider:
         emergency = self._emergency(request, name, now) if name is not None else None
         return emergency or challenge
 
-    def _judge(self, request: Request, name: str | None, now: float) -> Verdict:
-        """What becomes of a call from the trunk of that name; None: from a source that no trunk names."""
-        verdict = self._ask(request, name, now)
+    def _judge(self, request: Request, name: str | None, now: float, *, own: bool = False) -> Verdict:
+        """What becomes of a call from the trunk of that name; None: from a source that no trunk names.  Of the gate's
+        ``own`` the names are true, whether the trunk is believed or not."""
+        verdict = self._ask(request, name, now, own=own)
         if isinstance(verdict, Deny):
             return verdict
         if verdict.emergency:
@@ -119,13 +120,13 @@ class Decider:
         verdict = self._ask(request, name, now)
         return verdict if isinstance(verdict, Allow) and verdict.emergency else None
 
-    def _ask(self, request: Request, name: str | None, now: float) -> Verdict:
+    def _ask(self, request: Request, name: str | None, now: float, *, own: bool = False) -> Verdict:
         trunk = self.directory.trunks.get(name) if name is not None else None
         if trunk is None:
             return Deny(REASONS["UNKNOWN_SOURCE"], trunk=name or "")
         user = self.registered_users.get(trunk.name, "")
         asked = call_request(
-            request, trunk.name, trunk.role == "access", self._unix_ms(now), user, name not in self.untrusted
+            request, trunk.name, trunk.role == "access", self._unix_ms(now), user, own or name not in self.untrusted
         )
         asked.within_s = self._within_s
         verdict = decide(self.directory, self._plan, asked)

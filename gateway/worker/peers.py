@@ -117,7 +117,7 @@ class Peers:
 
 
 def allowed_methods(settings: Settings) -> tuple[str, ...]:
-    """The methods that are taken: REGISTER only where a trunk registers, REFER where it is no more than declined."""
+    """The methods that are taken: REGISTER only where a trunk registers, REFER where it may be more than declined."""
     registers = ("REGISTER",) if any(trunk.registers for trunk in settings.trunk) else ()
     return (*ALLOWED, *registers, *(("REFER",) if referrers_of(settings) else ()))
 

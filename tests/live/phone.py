@@ -47,6 +47,16 @@ class Phone:
             self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-1"))
         return dialog, final
 
+    def acknowledge(self, dialog: Dialog) -> None:
+        """Take the 200 to the INVITE of this dialog."""
+        final = self.wait(
+            lambda heard: heard.method == "INVITE" and heard.status >= 200 and heard.call_id == dialog.call_id
+        )
+        assert final.status == 200
+        dialog.remote = final.first("to")
+        dialog.learn(uri_in(final.first("contact")), [])
+        self.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
+
     def answer(self, method: str) -> Heard:
         """Be called: wait for a request of this method and answer it with 200."""
         asked = self.wait(lambda heard: heard.status == 0 and heard.method == method)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from loadtest.bench.gate import Gate, Trunks
-from loadtest.wire import Address, request, response, sdp, uri_in
+from loadtest.wire import Address, response, sdp
 from tests.live.phone import PBX, Phone
 
 pytestmark = pytest.mark.peer("redis-server")
@@ -28,10 +28,7 @@ def test_refused_at_zero_and_warned(make_gate: Callable[..., Gate], carrier: Add
     pbx.gate = says.gate = callee.gate = gate.sip
     dialog = pbx.invite(NUMBER)
     callee.answer("INVITE")
-    final = pbx.wait(lambda heard: heard.method == "INVITE" and heard.status >= 200)
-    dialog.remote = final.first("to")
-    dialog.learn(uri_in(final.first("contact")), [])
-    pbx.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
+    pbx.acknowledge(dialog)
     assert "call.low_credit" in pbx.answer("INFO").body
     bye = callee.wait_bye()
     assert "cause=402" in bye.first("reason")
@@ -45,11 +42,7 @@ def test_refused_at_zero_and_warned(make_gate: Callable[..., Gate], carrier: Add
     assert gate.wait_booked()
     dialog = pbx.invite(NUMBER)
     says.answer("INVITE")
-    final = pbx.wait(lambda heard: heard.method == "INVITE" and heard.status >= 200 and heard.call_id == dialog.call_id)
-    assert final.status == 200
-    dialog.remote = final.first("to")
-    dialog.learn(uri_in(final.first("contact")), [])
-    pbx.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
+    pbx.acknowledge(dialog)
     assert pbx.hang_up(dialog).status == 200
     says.wait_bye()
     assert gate.wait_booked()

@@ -32,20 +32,11 @@ def three(make_gate: Callable[..., Gate], carrier: Address) -> Three:
     return gate, pbx, caller, third
 
 
-def acknowledge(phone: Phone, dialog: Dialog) -> None:
-    """Take the 200 to an INVITE."""
-    final = phone.wait(lambda heard: heard.method == "INVITE" and heard.status >= 200)
-    assert final.status == 200
-    dialog.remote = final.first("to")
-    dialog.learn(uri_in(final.first("contact")), [])
-    phone.send(request(dialog, "ACK", f"z9hG4bK-{dialog.call_id}-ack"), dialog.next_hop)
-
-
 def talk(gate: Gate, pbx: Phone, caller: Phone) -> tuple[Dialog, Dialog]:
     """The caller has called the PBX: the dialogs of both."""
     dialog = caller.invite(USER)
     invited = pbx.answer("INVITE")
-    acknowledge(caller, dialog)
+    caller.acknowledge(dialog)
     pbx.wait(lambda heard: heard.method == "ACK")
     local, remote = f"{invited.first('to')};tag=callee", invited.first("from")
     contact = uri_in(invited.first("contact"))
@@ -94,7 +85,7 @@ def test_a_pbx_that_talks_with_both_has_them_talk_with_each_other(three: Three) 
     dialog, inside = talk(gate, pbx, caller)
     second = pbx.invite(NEW)
     third.answer("INVITE")
-    acknowledge(pbx, second)
+    pbx.acknowledge(second)
     third.wait(lambda heard: heard.method == "ACK")
     named = f"{second.call_id};to-tag={tag_of(second.remote)};from-tag={tag_of(second.local)}"
     to = f"Refer-To: <sip:{NEW}@{gate.sip}?Replaces={quote(named, safe='')}>\r\n"

@@ -98,6 +98,24 @@ class Referring(World):
         found = [decode_record(command.record) for command in self.store.closed.values()]
         return sorted(found, key=lambda record: record.kind)
 
+    def hang_on(self) -> None:
+        """Time passes, and nobody takes any call."""
+        for _ in range(5):
+            self.run(200)
+            for phone in self.phones.values():
+                while any(each.method == "INVITE" for each in phone.waiting):
+                    phone.answer("INVITE", 487)
+            self.polite()
+
+    def adds_up(self, units: int) -> None:
+        """Each call was closed once, of what there was is left what was not charged, and nothing is left of any."""
+        assert self.store.held == {}
+        charged = sum(each.charge_micros for each in self.records())
+        assert self.store.balances["contoso"] == units * 1_000_000 - charged >= 0
+        closing = [command for command in self.store.commands if isinstance(command, Settle | Release)]
+        assert len(closing) == len(self.store.closed)
+        assert self.is_clean()
+
 
 @pytest.mark.parametrize("inbound", [True, False])
 def test_the_other_side_is_connected_with_the_third_party_and_who_refers_pays_for_the_way(inbound: bool) -> None:
@@ -409,21 +427,12 @@ def test_in_whatever_order_each_call_is_closed_once_and_nothing_stays_held(
     for action in order:
         _act(world, dialog, staying, action)
         world.polite()
-    for _ in range(5):
-        world.run(200)
-        for phone in world.phones.values():
-            while any(each.method == "INVITE" for each in phone.waiting):
-                phone.answer("INVITE", 487)
-        world.polite()
+    world.hang_on()
     if len(world.b2bua):
         world.stays.send(staying, "BYE")
         world.polite()
         world.run(200)
-    assert world.store.held == {}
-    charged = sum(each.charge_micros for each in world.records())
-    assert world.store.balances["contoso"] == units * 1_000_000 - charged >= 0
-    assert sum(isinstance(command, Settle | Release) for command in world.store.commands) == len(world.store.closed)
-    assert world.is_clean()
+    world.adds_up(units)
 
 
 def _act(world: Referring, dialog: Dialog, staying: Dialog, action: str) -> None:

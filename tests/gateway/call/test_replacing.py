@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.call.commands import Release, Settle
+from gateway.call import replacing
 from gateway.call.record import decode_record
 from gateway.sip.dialog import Dialog
 from gateway.sip.events import LOOP, Flow
@@ -188,6 +188,17 @@ def test_nobody_but_the_gate_takes_the_place_of_a_call_and_no_dialog_but_the_pbx
     assert len(world.called.got(603, "REFER")) == 4
 
 
+def test_of_what_is_named_nothing_but_the_dialog_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Request] = []
+    monkeypatch.setattr(replacing, "hear", lambda core, transaction, request, now: said.append(request))
+    world = Attended()
+    more = quote(";x=1\r\nX-Callgate-Kind: conference\r\nSubject: x", safe="")
+    world.refer(world.first_side, (("Refer-To", f"<sip:{NEW}@{GATE[0]}?Replaces={replaces(world.second)}{more}>"),))
+    (invite,), named = said, world.second
+    assert invite.get("Replaces") == f"{named.call_id};to-tag={named.remote_tag};from-tag={named.local_tag}"
+    assert (invite.get("X-Callgate-Kind"), invite.get("Subject")) == (None, None)
+
+
 ACTIONS = st.sampled_from(
     ["join", "join back", "offer", "no offer", "take", "take not", "caller", "spare", "first", "second", "wait"]
 )
@@ -200,22 +211,13 @@ def test_in_whatever_order_each_call_is_closed_once_and_nothing_stays_held(order
     for action in order:
         _act(world, action)
         world.polite()
-    for _ in range(5):
-        world.run(200)
-        for phone in world.phones.values():
-            while any(each.method == "INVITE" for each in phone.waiting):
-                phone.answer("INVITE", 487)
-        world.polite()
+    world.hang_on()
     if len(world.b2bua):
         for act in ("caller", "spare", "first", "second"):
             _act(world, act)
             world.polite()
         world.run(200)
-    assert world.store.held == {}
-    charged = sum(each.charge_micros for each in world.records())
-    assert world.store.balances["contoso"] == units * 1_000_000 - charged >= 0
-    assert sum(isinstance(command, Settle | Release) for command in world.store.commands) == len(world.store.closed)
-    assert world.is_clean()
+    world.adds_up(units)
 
 
 def _act(world: Attended, action: str) -> None:

@@ -18,7 +18,7 @@ from gateway.worker.decide import Decider
 from gateway.worker.directory import NEVER_READ
 from gateway.worker.targets import Targets
 from gateway.worker.ways import NumberForm, Ways
-from policy.directory import Directory, Tenant, Trunk
+from policy.directory import Directory, Tenant, Trunk, User
 from policy.verdict import Allow, Deny, Verdict
 from rating.deck import load_deck
 
@@ -116,6 +116,23 @@ def test_what_a_trunk_forwards_is_that_trunks_call_wherever_it_is() -> None:
     unknown = rig.decide("+442079460000", Flow(LOOP, "nobody", 0))
     assert isinstance(unknown, Deny)
     assert unknown.reason.code == "UNKNOWN_SOURCE"
+
+
+def test_who_forwards_is_believed_of_the_gate_itself_where_the_trunk_is_not() -> None:
+    rig = Rig()
+    expected: list[str] = []
+    rig.decider.expect = expected.append
+    rig.decider.untrusted = frozenset({"pbx"})
+    boss = User("boss", "contoso", number="+14255550001")
+    rig.decider.directory = replace(rig.decider.directory, users_by_number={boss.number: boss})
+    says = f"Diversion: <sip:{boss.number}@gate>\r\n"
+    kinds = []
+    for flow in (Flow("udp", "127.0.0.2", 5060, 1), Flow(LOOP, "pbx", 0)):
+        verdict = rig.decide("+442079460000", flow, headers=says)
+        assert isinstance(verdict, Allow)
+        kinds.append((verdict.kind, verdict.user_id))
+    assert kinds == [("user_out", ""), ("user_out_forwarding", "boss")]
+    assert expected == ["pbx"], "where the gate itself is needs no expecting"
 
 
 def test_on_a_stream_the_port_of_the_via_names_the_trunk() -> None:
