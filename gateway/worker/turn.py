@@ -2,8 +2,10 @@
 wants sent and done goes out.
 
 Everything here is a plain call on the event loop: no task, future or lock for a message (DESIGN, Speed).  A turn ends
-once for all datagrams that were waiting, so that the store gets their commands together.  A fault in one message,
-event or deadline is logged and counted, and the next one is heard: nothing a peer sends stops a worker.
+once for all datagrams that were waiting, so that the store gets their commands together.  What peers are told leaves
+after the commands of its turn: a process that is killed in between has said nothing that Redis does not know, so no
+call that a peer believes answered is taken for one that rings.  A fault in one message, event or deadline is logged
+and counted, and the next one is heard: nothing a peer sends stops a worker.
 """
 
 from collections.abc import Callable
@@ -45,7 +47,9 @@ class Turn:
         submit: Callable[[Command], None],
         note: Callable[[Fact], None],
         arm: Callable[[], None],
+        soon: Callable[[Callable[[], None]], object],
     ) -> None:
+        """``soon`` calls once what it is given, after the store's commands of this turn are with the kernel."""
         self.endpoint = endpoint
         self.b2bua = b2bua
         self.faults = 0
@@ -63,6 +67,8 @@ class Turn:
         self._submit = submit
         self._note = note
         self._arm = arm
+        self._soon = soon
+        self._speaks_soon = False
         self._faults_until_s = 0.0
         self._faults_logged = 0
 
@@ -131,26 +137,40 @@ class Turn:
             if not events and not (endpoint.loops and self._hear_own(now)):
                 break
         # One command, message or fact that causes a fault must not take those of other calls with it.
-        for command in b2bua.take_commands():
+        commands = b2bua.take_commands()
+        for command in commands:
             try:
                 self._submit(command)
             except Exception:
                 self._fault("command", now, command=repr(command))
-        if self.may_speak(now):
-            send, tap = self.send, self.tap
-            for flow, data in endpoint.take_output():
-                try:
-                    if tap is not None:
-                        tap(flow, data, now, sent=True)
-                    send(flow, data)
-                except Exception:
-                    self._fault("message out", now, peer=f"{flow.transport}:{flow.host}:{flow.port}", message=data)
         for fact in b2bua.take_facts():
             try:
                 self._note(fact)
             except Exception:
                 self._fault("fact", now, fact=repr(fact))
+        if commands and not self._speaks_soon:
+            self._speaks_soon = True
+            self._soon(self._speak_at_last)
+        elif not self._speaks_soon:
+            self._speak(now)
         self._arm()
+
+    def _speak_at_last(self) -> None:
+        self._speaks_soon = False
+        self._speak(self._monotonic())
+
+    def _speak(self, now: float) -> None:
+        """Send what is to be said, if it may be."""
+        if not self.may_speak(now):
+            return
+        send, tap = self.send, self.tap
+        for flow, data in self.endpoint.take_output():
+            try:
+                if tap is not None:
+                    tap(flow, data, now, sent=True)
+                send(flow, data)
+            except Exception:
+                self._fault("message out", now, peer=f"{flow.transport}:{flow.host}:{flow.port}", message=data)
 
     def _hear_own(self, now: float) -> bool:
         """Hear what the endpoint said to itself; False where it said nothing."""

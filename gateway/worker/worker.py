@@ -90,7 +90,7 @@ log = get_logger("worker")
 
 
 class Worker:
-    """One worker process' work; :meth:`start`, then :meth:`serve` until it is asked to end."""
+    """One worker process' work, made on its loop; :meth:`start`, then :meth:`serve` until it is asked to end."""
 
     def __init__(self, plan: Plan, ending: Ending) -> None:
         settings = plan.settings
@@ -134,6 +134,7 @@ class Worker:
             submit=self._store.submit,
             note=FactCounter(self._metrics),
             arm=self._clock.arm,
+            soon=asyncio.get_running_loop().call_soon,
         )
         deadlines.on_fault, self._b2bua.on_fault = self._turn.deadline_failed, self._turn.call_failed
         self._turn.hear_result = self._make_low_credit().hear

@@ -88,7 +88,7 @@ class SimGate:
         )  # fmt: skip
         self.turn = Turn(
             self.endpoint, self.b2bua, monotonic=loop.time, submit=self.store.submit,
-            note=FactCounter(Facts()), arm=self.clock.arm,  # type: ignore[arg-type]
+            note=FactCounter(Facts()), arm=self.clock.arm, soon=loop.call_soon,  # type: ignore[arg-type]
         )  # fmt: skip
         deadlines.on_fault, self.b2bua.on_fault = self._fault, self._fault
         self.turn.send = self._send
