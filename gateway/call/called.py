@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 FAILOVER: Final = frozenset({408, 503})
 """Answers after which the next target is tried; every other refusal is the called party's and final."""
 
-INTERVAL_TRIES: Final = 3
-"""INVITEs to one target with ever larger session intervals: two proxies and the far end may each raise it once."""
-
 FORKS_MAX: Final = 2 * EARLY_DIALOGS
 """Dialogs of one INVITE, those included that a 2xx makes without ringing first: each of these is to be acknowledged
 and ended, but a far end that mints tags shall not make the gate send for ever."""
@@ -65,7 +62,7 @@ class Attempt:
 
     __slots__ = (
         "answered", "branch", "call_id", "core", "forks", "from_", "given_up", "heard_any", "leg", "route", "seq",
-        "silent_s", "since", "tag", "target", "tells", "to", "told", "transaction", "tries",
+        "silent_s", "since", "tag", "target", "tells", "to", "told", "transaction",
     )  # fmt: skip
 
     def __init__(self, leg: "CalledLeg", route: Route, target: Target, call_id: str, tag: str, branch: str) -> None:
@@ -87,7 +84,6 @@ class Attempt:
         """Who is called: To's URI, where it is not the Request-URI."""
         self.seq = 1
         self.since = 0.0
-        self.tries = 1
         self.heard_any = False
         self.silent_s = 0.0
         """How long it took until any answer came."""
@@ -248,7 +244,7 @@ class CalledLeg(Leg):
             return
         request = call.caller.request
         headers = self.border.cross(request)
-        headers += supported(request, self.session.duty is not Duty.NONE)
+        headers += supported(request, self.session.duty is not Duty.NONE and not self.session.withheld)
         if attempt.route.target == LOOPED:
             headers = diverted(headers, call.verdict.number, endpoint.identity.host)
         hops = request.max_forwards
@@ -346,8 +342,7 @@ class CalledLeg(Leg):
                 self.emit(Progress(self, fork.number, response), now)
         elif status < 300:
             self._win(attempt, response, now)
-        elif status == 422 and attempt.tries < INTERVAL_TRIES and self.session.raise_offer(response):
-            attempt.tries += 1
+        elif status == 422 and self.session.give_in(response):
             self._invite_again(attempt, now)
         elif status in CHALLENGED and learn(self, response, attempt.answered):
             self._drop_early(attempt)

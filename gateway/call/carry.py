@@ -52,6 +52,11 @@ class Carry:
         self.answered = False
         self.ack: Send | None = None
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether its sender still wants the answer: it has none, and has not cancelled."""
+        return not (self.answered or self.transaction.cancelled)
+
     def end(self) -> None:
         """Its sender has the answer, and of a 2xx to INVITE also acknowledged it: nothing more comes of it."""
         self.answered = True

@@ -317,6 +317,10 @@ class Leg:
         self._finish(carry)
         if status not in _GONE:
             self.call.heard_at = now
+        if status == 422 and carry.is_waited_for and not self.hung_up and self.session.raise_offer(response):
+            carry.final = False
+            self._forward(carry, now)
+            return
         if status < 300 and carry.method == "INVITE":
             self._to_ack = carry
             if self.hung_up:
@@ -433,7 +437,9 @@ class Leg:
         else:
             if self.astray and not self.stray:
                 moving.lose(self, "refused", status)
-            self.watch(now, anew=self.session.is_due(now))
+            anew = self.session.is_due(now)
+            again = anew and upkeep.method != "OPTIONS" and self.session.refresh_again(now)
+            self.watch(now, anew=anew and not again)
 
     def hear_no_upkeep(self, upkeep: Upkeep, timeout: bool, now: float) -> None:
         """The peer was silent, or cannot be reached."""

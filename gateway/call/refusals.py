@@ -19,9 +19,9 @@ RETRY_AFTER_S: Final = 5
 _WHOLE_GATE: Final = frozenset({"GATE_CALLS", "GATE_CALLS_PER_SECOND", "DRAINING", "OUTBOX_FULL"})
 """Only these may carry Retry-After: a PBX takes the gate out of use for all tenants (RFC 3261 21.5.4, SIP.md 4)."""
 
-_GATES_OWN: Final = frozenset({401, 407, 503})
-"""Statuses that would be untrue if relayed: a challenge is for the gate, and a far side that is overloaded is not this
-gate (RFC 3261 16.7 step 6, 21.5.4)."""
+_GATES_OWN: Final = frozenset({401, 407, 422, 503})
+"""Statuses that would be untrue if relayed: a challenge is for the gate, the session interval is each leg's own, and a
+far side that is overloaded is not this gate (RFC 3261 16.7 step 6, 21.5.4)."""
 
 _PARTYS_OWN: Final = frozenset({404, 413, 480, 486, 600, 603})
 """Refusals that speak of the called party, whose Retry-After is the caller's to know."""

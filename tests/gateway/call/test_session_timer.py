@@ -9,8 +9,9 @@ from gateway.call.record import decode_record
 from gateway.call.session_timer import Duty, SessionTimer
 from gateway.call.settings import CallSettings
 from gateway.sip.message import Request, Response, parse
+from gateway.sip.transaction import ClientTransaction
 from rating.tariff import Tariff
-from tests.gateway.call.world import CARRIER, PBX, REPLY, Headers, Options, World, allow
+from tests.gateway.call.world import CARRIER, OFFER, PBX, REPLY, Headers, Options, World, allow
 
 TIMER = (("Supported", "timer"),)
 FREE = allow(tariff=None, payer="none")
@@ -79,6 +80,10 @@ def test_nothing_is_agreed_with_a_peer_that_knows_no_timers_or_when_they_are_off
         ("Session-Expires: 600;refresher=uac", 600, Duty.REFRESH),
         ("Session-Expires: 600;refresher=uas", 600, Duty.WATCH),
         ("Session-Expires: 600", 600, Duty.REFRESH),
+        ("Session-Expires: 60;refresher=uac", 60, Duty.REFRESH),
+        ("Session-Expires: 1;refresher=uac", 20, Duty.REFRESH),
+        ("Session-Expires: 60;refresher=uas", 90, Duty.WATCH),
+        ("Session-Expires: 999999;refresher=uac", 86_400, Duty.REFRESH),
         ("Subject: none", 1800, Duty.PROBE),
     ],
 )
@@ -126,9 +131,36 @@ def test_a_422_of_the_called_side_is_answered_with_a_larger_interval() -> None:
     second = world.called.request("INVITE")
     assert (second.get("Session-Expires"), second.get("Min-SE"), second.cseq[0]) == ("900", "900", 2)
     assert second.call_id == world.called.got("INVITE")[0].message.call_id
-    world.called.answer("INVITE", 422, headers=(("Min-SE", "900"),))
-    assert len(world.called.got("INVITE")) == 2, "it asks for nothing larger"
-    assert world.caller.response(422)
+    world.called.answer("INVITE", 200, tag="b1", body=REPLY, headers=(*TIMER, ("Session-Expires", "900")))
+    assert world.caller.response(200)
+
+
+@pytest.mark.parametrize("least", ["", "90", "999999", "soon"])
+def test_a_called_side_that_refuses_every_interval_is_asked_for_none(least: str) -> None:
+    """Nothing of session timers is said to it any more, and while they talk it is asked whether it is there."""
+    world = world_with()
+    world.caller.invite()
+    world.called.answer("INVITE", 422, headers=(("Min-SE", least),) if least else ())
+    second = world.called.request("INVITE")
+    assert (second.get("Session-Expires"), second.get("Min-SE"), second.get("Supported")) == (None, None, None)
+    assert (second.body, second.cseq[0]) == (OFFER, 2)
+    world.called.answer("INVITE", 200, tag="b1", body=REPLY)
+    world.caller.ack(world.caller.dialog())
+    world.run(100.5)
+    assert world.called.got("OPTIONS")
+
+
+def test_a_422_that_does_not_end_ends_the_call_and_the_caller_is_not_told_of_intervals() -> None:
+    world = world_with()
+    world.caller.invite()
+    for least in (300, 400, 500, 600, 700):
+        world.called.answer("INVITE", 422, headers=(("Min-SE", str(least)),))
+    assert [seen.message.get("Session-Expires") for seen in world.called.got("INVITE")] == [
+        "200", "300", "400", "500", None,
+    ]  # fmt: skip
+    refused = world.caller.response(500)
+    assert (refused.get("Min-SE"), world.caller.got(422)) == (None, [])
+    assert world.is_clean()
 
 
 def test_the_gate_refreshes_by_update_where_the_peer_leaves_it_to_the_gate() -> None:
@@ -306,6 +338,78 @@ def test_a_refresh_that_is_too_short_for_the_peer_is_sent_again_longer() -> None
     world.called.answer("INVITE", 422, headers=(("Min-SE", "300"),))
     again = world.called.request("INVITE")
     assert (again.get("Session-Expires"), again.get("Min-SE")) == ("300;refresher=uac", "300")
+
+
+def test_a_peer_that_agrees_to_less_than_may_be_is_refreshed_in_its_time() -> None:
+    """60 s is less than RFC 4028 5 allows; the peer hangs up when it is not refreshed by then all the same."""
+    world = world_with()
+    answered(world, called=(*TIMER, ("Allow", "UPDATE"), ("Session-Expires", "60;refresher=uac")))
+    for number in (1, 2, 3):
+        world.run(30.1)
+        assert len(world.called.got("UPDATE")) == number
+        assert world.called.request("UPDATE").get("Session-Expires") == "90;refresher=uac"
+        world.called.answer("UPDATE", 200, headers=(*TIMER, ("Session-Expires", "60;refresher=uac")))
+
+
+@pytest.mark.parametrize("every_s", [0, 7])
+def test_a_refresh_that_is_refused_is_sent_again_before_the_session_expires(every_s: int) -> None:
+    world = World(Options(FREE, CallSettings(session_expires_s=200, options_every_s=every_s)))
+    answered(world, called=(*TIMER, ("Allow", "UPDATE"), ("Session-Expires", "160;refresher=uac")))
+    refreshed_at: list[float] = []
+    for _ in range(3400):
+        world.run(0.1)
+        for phone in (world.caller, world.called):
+            for waiting in list(phone.waiting):
+                phone.answer(waiting.method, 500 if waiting.method == "UPDATE" else 200)
+                if waiting.method == "UPDATE":
+                    refreshed_at.append(world.now - 1000.0)
+    assert refreshed_at == pytest.approx([80, 100, 120, 140, 220, 240, 260, 280], abs=1), "not without end"
+    assert len(world.b2bua) == 1, "who answers is there"
+
+
+def test_after_a_refresh_that_was_refused_once_all_goes_on_as_before() -> None:
+    world = world_with()
+    answered(world, called=(*TIMER, ("Allow", "UPDATE"), ("Session-Expires", "160;refresher=uac")))
+    world.run(80.5)
+    world.called.answer("UPDATE", 500, headers=(("Retry-After", "3"),))
+    world.run(20.5)
+    world.called.answer("UPDATE", 200, headers=(*TIMER, ("Session-Expires", "160;refresher=uac")))
+    for probe in list(world.caller.waiting):
+        world.caller.answer(probe.method, 200)
+    world.run(79.0)
+    assert len(world.called.got("UPDATE")) == 2
+    world.run(2.0)
+    assert len(world.called.got("UPDATE")) == 3
+
+
+def in_talk_with_a_peer_that_refuses(world: World) -> ClientTransaction:
+    """The caller's new offer is on its way to a called side that wants longer sessions now."""
+    answered(world, called=(*TIMER, ("Session-Expires", "200;refresher=uac")))
+    return world.caller.send(world.caller.dialog(), "INVITE", body=REPLY)
+
+
+def test_an_offer_of_the_other_side_is_carried_again_with_a_longer_interval() -> None:
+    world = world_with()
+    in_talk_with_a_peer_that_refuses(world)
+    world.called.answer("INVITE", 422, headers=(("Min-SE", "300"),))
+    again = world.called.request("INVITE")
+    assert (again.get("Session-Expires"), again.get("Min-SE"), again.body) == ("300;refresher=uac", "300", REPLY)
+    world.called.answer("INVITE", 200, body=OFFER, headers=(*TIMER, ("Session-Expires", "300;refresher=uac")))
+    assert world.caller.response(200, "INVITE").body == OFFER
+    world.caller.ack(world.caller.dialog(), seq=2)
+    assert len(world.called.got("ACK")) == 2
+
+
+def test_an_offer_that_was_cancelled_is_not_carried_again() -> None:
+    world = world_with()
+    sent = in_talk_with_a_peer_that_refuses(world)
+    world.called.say(world.called.pending("INVITE"), 100)
+    world.settle()
+    world.caller.cancel(sent)
+    world.called.answer("INVITE", 422, headers=(("Min-SE", "300"),))
+    assert len(world.called.got("INVITE")) == 2
+    assert world.caller.got(422) == []
+    assert len(world.b2bua) == 1
 
 
 def test_a_re_invite_that_asks_for_too_short_an_interval_is_422() -> None:
