@@ -22,7 +22,7 @@ _ADDRESS: Final = re.compile(r"<?sips?:(?:[^@>]*@)?(\[[0-9A-Fa-f:.]+\]|[^:;>?]+)
 _TAG: Final = re.compile(r";\s*tag\s*=\s*([^;\s]+)", re.IGNORECASE)
 _BRANCH: Final = re.compile(r";\s*branch\s*=\s*([^;,\s]+)", re.IGNORECASE)
 _USER: Final = re.compile(r"sips?:([^@;>]+)@")
-_WARNING: Final = re.compile(r'399\s+\S+\s+"([A-Z][A-Z0-9_]*):')
+_WARNING: Final = re.compile(r'399\s+callgate\s+"([A-Z][A-Z0-9_]*):')
 _CAUSE: Final = re.compile(r"SIP\s*;(?:[^,]*;)?\s*cause=(\d+)", re.IGNORECASE)
 
 

@@ -12,7 +12,7 @@ from .peers import find_program
 
 LIVE = Path(__file__).parent / "live"
 
-PACKAGES = "sip-tester, redis-server, baresip, kamailio, postgresql"
+PACKAGES = "sip-tester, sipsak, redis-server, baresip, kamailio, postgresql"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

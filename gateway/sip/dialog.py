@@ -32,7 +32,7 @@ class Dialog:
 
     ``local`` and ``remote`` are whole From/To values with their tags, ``remote_target`` is the URI of the other
     side's Contact, ``route_set`` the Route values in the order of sending.  ``local_seq`` is the last CSeq number
-    sent (0: none), ``remote_seq`` the last received (0: none).  ``confirmed`` is False while it is early.
+    sent (0: none), ``remote_seq`` the last received (-1: none; a peer may begin at 0).  ``confirmed`` is False while it is early.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Dialog:
         *,
         route_set: tuple[str, ...] = (),
         local_seq: int = 0,
-        remote_seq: int = 0,
+        remote_seq: int = -1,
         confirmed: bool = False,
     ) -> None:
         self.call_id = call_id

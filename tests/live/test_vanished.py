@@ -14,11 +14,18 @@ CARRIER = "127.0.0.3"
 NUMBER = "+442079460000"
 
 
-def test_a_caller_that_vanished_is_missed_and_charged_up_to_its_last_word(make_gate: Callable[..., Gate]) -> None:
+@pytest.mark.parametrize(
+    ("says_so", "charge"),
+    [(True, 3_000), (False, 5_000)],
+    ids=["its host says so", "in silence, and the other side was heard"],
+)
+def test_a_caller_that_vanished_is_missed_and_charged_up_to_its_last_word(
+    make_gate: Callable[..., Gate], says_so: bool, charge: int
+) -> None:
     nowhere = Address(CARRIER, 9)
     caller, callee = Phone(nowhere), Phone(nowhere, CARRIER)
     trunks = Trunks([PBX], [CARRIER], [f"sip:{callee.here}"], access_lines='tenant = "contoso"')
-    gate = make_gate("contoso", funds="1.00", sections={"sip": "options_every_s = 2"}, trunks=trunks)
+    gate = make_gate("contoso", funds="1.00", sections={"sip": "options_every_s = 2\nt1_s = 0.05"}, trunks=trunks)
     gate.start()
     caller.gate = callee.gate = gate.sip
     dialog = caller.invite(NUMBER)
@@ -26,10 +33,13 @@ def test_a_caller_that_vanished_is_missed_and_charged_up_to_its_last_word(make_g
     caller.acknowledge(dialog)
     assert caller.answer("OPTIONS").first("cseq").endswith("OPTIONS")
     callee.answer("OPTIONS")
-    caller.sock.close()  # from now on its host says that nobody is there (ICMP)
+    if says_so:
+        caller.sock.close()  # from now on its host says that nobody is there (ICMP)
+    else:
+        callee.answer("OPTIONS")  # the called side goes on answering, the caller does not
     bye = callee.wait_bye()
     assert "cause=" in bye.first("reason")
     assert gate.wait_booked()
     (row,) = gate.run("usage", "--tenant", "contoso", "--format", "json").document()
     assert row["Reason Code"] == "DEAD_PEER"
-    assert row["Charge Micros"] == 3_000, "two seconds and what had begun of the third, though it was missed later"
+    assert row["Charge Micros"] == charge, "seconds up to the last answer and what had begun of the next one"

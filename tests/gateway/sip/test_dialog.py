@@ -48,6 +48,14 @@ def test_the_calling_side_sends_along_it_in_reverse() -> None:
     assert dialog.local_seq == 8
 
 
+def test_the_first_request_of_the_called_side_may_have_any_number() -> None:
+    """Once 0, which is a number like any other (RFC 3261 8.1.1.5), was out of order."""
+    dialog = Dialog.as_client(answer(200, "t1"), "sip:bob@gate.example")
+    info = INVITE.replace(b"INVITE", b"INFO").replace(b"CSeq: 7", b"CSeq: 0")
+    assert dialog.accept(request(info))
+    assert not dialog.accept(request(info))
+
+
 def test_a_strict_router_gets_its_own_uri_and_the_target_goes_last() -> None:
     invite = INVITE.replace(
         b"<sip:p1.example;lr>, <sip:p2.example:5070;lr>", b"<sip:old.example;x=y>, <sip:p2.example;lr>"
