@@ -4,6 +4,7 @@ baresip holds, resumes, hears tones and transfers; SIPp plays the scenarios that
 sends rubbish.  The other side is one that keeps what it heard, so that a test sees what crossed.
 """
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ HERE = "127.0.0.1"
 """Where connections of user agents come from that bind them to no address: the kernel takes the gate's own."""
 CARRIER = "127.0.0.3"
 MakeGate = Callable[..., Gate]
+LADDERS = {"telemetry": "ladder_calls = 10"}
 
 
 @pytest.fixture
@@ -37,6 +39,13 @@ def trunks(callee: Address, lines: str = "") -> Trunks:
     return Trunks([PBX, HERE], [CARRIER], [f"sip:{callee}"], access_lines=f'tenant = "contoso"\n{lines}')
 
 
+def keep_ladders(gate: Gate, name: str) -> None:
+    """Write the messages of all calls down where CALLGATE_LADDERS says: what README shows was recorded so."""
+    if folder := os.environ.get("CALLGATE_LADDERS"):
+        drawn = [gate.run("trace", row["UsageId"]).out for row in usage(gate)]
+        Path(folder, f"{name}.txt").write_text("\n".join(drawn))
+
+
 def offers(side: Side) -> list[str]:
     """Which way media goes by each offer that a side heard."""
     bodies = [heard.body for _, heard in side.heard if heard.method == "INVITE" and not heard.status and heard.body]
@@ -49,7 +58,7 @@ def offers(side: Side) -> list[str]:
 def test_baresip_holds_resumes_and_hears_tones(
     make_gate: MakeGate, children: Children, tmp_path: Path, callee: Side, transport: str
 ) -> None:
-    gate = make_gate("contoso", trunks=trunks(callee.here))
+    gate = make_gate("contoso", sections=LADDERS, trunks=trunks(callee.here))
     gate.start()
     here = Address(PBX, free_port(PBX))
     account = f"<sip:{CALLER}@{here};transport={transport}>;regint=0;audio_codecs=pcmu\n"
@@ -72,6 +81,7 @@ def test_baresip_holds_resumes_and_hears_tones(
     assert gate.wait_booked()
     (row,) = usage(gate)
     assert row["Reason Code"] == "COMPLETED"
+    keep_ladders(gate, f"hold-{transport}")
 
 
 @pytest.mark.peer("baresip")
@@ -80,7 +90,7 @@ def test_baresip_transfers_a_caller_to_a_third_party(make_gate: MakeGate, childr
     here = Address(PBX, free_port(PBX))
     access = 'tenant = "contoso"\noptions_ping_s = 0'
     plan = Trunks([PBX], [CARRIER], [f"sip:{third.here}"], [f"sip:{here}"], access_lines=access)
-    gate = make_gate("contoso", sections={"sip": 'refer = "transfer"'}, trunks=plan)
+    gate = make_gate("contoso", sections={"sip": 'refer = "transfer"', **LADDERS}, trunks=plan)
     gate.start()
     caller.gate = third.gate = gate.sip
     pbx = Baresip(children, tmp_path / "pbx", CALLER, here, answers=True)
@@ -96,6 +106,7 @@ def test_baresip_transfers_a_caller_to_a_third_party(make_gate: MakeGate, childr
     third.wait_bye()
     assert gate.wait_booked()
     assert {row["Call Type"] for row in usage(gate)} == {"user_in", "user_out_transfer"}
+    keep_ladders(gate, "transfer")
 
 
 @pytest.mark.peer("sipp")

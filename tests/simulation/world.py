@@ -449,6 +449,8 @@ class World:
             return
         if self._is_gone(plan) and (plan.caller_talks_s, plan.callee_talks_s) != (None, None):
             return  # a BYE that nobody heard: charged to the last proven moment (MONEY 5)
+        if caller.gone and plan.gate in self.killed:
+            return  # missed by the gate that adopted the call: charged to the last proven moment, as stored (MONEY 5)
         records = [decode_record(charge.record) for charge in self.settler.ledger.booked.values()]
         mine = [each for each in records if each.number == plan.number]
         if any(each.pool_minutes for each in mine):
