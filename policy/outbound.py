@@ -78,7 +78,9 @@ def _find_tenant(case: Case) -> None:
     number = bare(case.request.caller)
     if trunk.tenant_from == "caller":
         case.caller = to_e164(case.plan, number, "", trunk.numbers)
-        payer = to_e164(case.plan, bare(case.request.forwarder), "", trunk.numbers) or case.caller
+        payer = case.caller
+        if case.request.forwarder:
+            payer = to_e164(case.plan, bare(case.request.forwarder), "", trunk.numbers) or payer
         owner = directory.users_by_number.get(payer) or directory.service_numbers.get(payer)
         case.tenant = directory.tenants.get(owner.tenant_id, NOBODY) if owner is not None else NOBODY
     else:

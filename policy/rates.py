@@ -27,6 +27,8 @@ def changes_after(
 
     At most MAX_CHANGES; where no row is in effect the last price goes on.
     """
+    if not directory.coming.get(deck) and not directory.decks[deck].has_timed:
+        return ()  # nearly every call
     found: list[Change] = []
     tariff = row.tariff
     for at_unix_ms, following in _rows_after(directory, deck, number[1:], direction, from_unix_ms, to_unix_ms):

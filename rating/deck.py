@@ -34,7 +34,7 @@ _Entry = RateRow | tuple[RateRow, ...]
 class Deck:
     """All prices of one currency under one name; immutable once made."""
 
-    __slots__ = ("_has_timed", "_in", "_in_lengths", "_out", "_out_lengths", "_rows", "currency", "name")
+    __slots__ = ("_in", "_in_lengths", "_out", "_out_lengths", "_rows", "currency", "has_timed", "name")
 
     def __init__(self, name: str, currency: str, rows: Iterable[RateRow] = ()) -> None:
         """Take the rows in file order; raises ValueError where two rows differ in nothing but their price."""
@@ -44,7 +44,8 @@ class Deck:
         self.name = name
         self.currency = currency
         self._rows = draft.rows
-        self._has_timed = draft.has_timed
+        self.has_timed = draft.has_timed
+        """Whether a row of it holds at some times only."""
         self._out = draft.table("out")
         self._in = draft.table("in")
         self._out_lengths = _lengths_by_head(self._out)
@@ -86,7 +87,7 @@ class Deck:
         Where no row is in effect the one before goes on: a hole in a deck ends no call.  A deck whose rows all hold
         always costs nothing, and another one's numbers under such rows a walk along their prefixes.
         """
-        timed = self._timed(digits, direction) if self._has_timed else ()
+        timed = self._timed(digits, direction) if self.has_timed else ()
         if not timed:
             return
         instants = {at for each in timed for at in each.instants(from_unix_ms, to_unix_ms)}

@@ -24,7 +24,12 @@ LEGS_MAX: Final = 200_000
 
 @command
 def trace(
-    call: Annotated[str, typer.Argument(metavar="CALL_ID", help="The id of `calls`, the UsageId of `usage`; a SIP Call-ID draws its leg alone.")],
+    call: Annotated[
+        str,
+        typer.Argument(
+            metavar="CALL_ID", help="The id of `calls`, the UsageId of `usage`; a SIP Call-ID draws its leg alone."
+        ),
+    ],
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:

@@ -32,7 +32,8 @@ class Dialog:
 
     ``local`` and ``remote`` are whole From/To values with their tags, ``remote_target`` is the URI of the other
     side's Contact, ``route_set`` the Route values in the order of sending.  ``local_seq`` is the last CSeq number
-    sent (0: none), ``remote_seq`` the last received (-1: none; a peer may begin at 0).  ``confirmed`` is False while it is early.
+    sent (0: none), ``remote_seq`` the last received (-1: none; a peer may begin at 0).  ``confirmed`` is False while it
+    is early.
     """
 
     __slots__ = (
