@@ -26,13 +26,14 @@ class Phone:
         self.here = Address(*self.sock.getsockname()[:2])
         self._calls = 0
 
-    def invite(self, number: str) -> Dialog:
+    def invite(self, number: str, extra: str = "") -> Dialog:
+        """Place a call; ``extra`` is whole header lines with their line ends."""
         self._calls += 1
         call = f"{self.here.port}-{self._calls}"
         local, contact = f"<sip:+14255550000@{self.here}>;tag={call}", f"sip:+14255550000@{self.here}"
         target = f"sip:{number}@{self.gate}"
         dialog = Dialog(self.here, call, local, f"<{target}>", contact, target, self.gate, cseq=1)
-        self.send(request(dialog, "INVITE", f"z9hG4bK-{call}-1", sdp(self.here, 1)))
+        self.send(request(dialog, "INVITE", f"z9hG4bK-{call}-1", sdp(self.here, 1), extra))
         return dialog
 
     def call(self, number: str) -> tuple[Dialog, Heard]:
