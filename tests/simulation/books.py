@@ -6,7 +6,7 @@ here in a few lines.  ``away``: it cannot be reached, as gateway.ledger says it.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.call.record import decode_record
@@ -23,6 +23,7 @@ from gateway.ledger import (
     Source,
 )
 from gateway.ledger.entries import CallEntry, WithdrawalEntry
+from gateway.ledger.rebuilding import LOCK_MS
 from policy.directory import Tenant
 from policy.drawn import Minutes, Spent
 
@@ -87,13 +88,13 @@ class SimLedger:
 
 
 class Books:
-    """What ``gateway.settlement`` asks of a ledger, over a :class:`SimLedger`."""
+    """What ``gateway.settlement`` asks of a ledger, over a :class:`SimLedger`; ``now_s`` is its clock."""
 
-    def __init__(self, ledger: SimLedger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: SimLedger, now_s: Callable[[], float]) -> None:
+        self._ledger, self._now_s = ledger, now_s
         self.away = False
         self._epoch = 0
-        self._holder = ""
+        self._holder, self._until_s = "", 0.0
         self._marks: dict[int, str] = {}
 
     def _reach(self) -> SimLedger:
@@ -219,20 +220,18 @@ class Books:
 
     async def begin_rebuild(self, holder: str, at_least: int) -> int:
         self._reach()
-        if self._holder not in {"", holder}:
+        if self._holder not in {"", holder} and self._now_s() < self._until_s:
             raise RebuildHeld(f"Redis is being rebuilt by {self._holder}", "look again in a moment")
         self._holder, self._epoch = holder, max(self._epoch, at_least) + 1
+        await self.renew_rebuild(holder, self._epoch)
         return self._epoch
 
     async def renew_rebuild(self, holder: str, number: int) -> None:
         self._reach()
         if (holder, number) != (self._holder, self._epoch):
             raise RebuildHeld("another rebuild has begun", "look again in a moment")
+        self._until_s = self._now_s() + LOCK_MS / 1000
 
     async def end_rebuild(self, holder: str, number: int) -> None:
         await self.renew_rebuild(holder, number)
-        self._holder = ""
-
-    def forget_holder(self) -> None:
-        """A leader that died says nothing for so long that its lock has run out."""
         self._holder = ""

@@ -44,7 +44,7 @@ class RealSettler:
         self._tell_booked, self._tell_funded = tell_booked, tell_funded
         self.keys = Keyspace(PARTITIONS)
         self.ledger = SimLedger().open(tenants)
-        self.books = Books(self.ledger)
+        self.books = Books(self.ledger, loop.time)
         self.meter = Meter()
         self.swept = self.deaths = 0
         self._task: asyncio.Task[None] | None = None
@@ -98,7 +98,6 @@ class RealSettler:
             self._task = None
 
     def _start(self) -> None:
-        self.books.forget_holder()
         with patch("gateway.credit.admin.Client", self._client):
             credit = _Counting("", self, partitions=PARTITIONS)
         settler = Settler(self.books, credit, self.meter)  # type: ignore[arg-type]
