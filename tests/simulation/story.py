@@ -74,8 +74,8 @@ def story_of(seed: int) -> Story:
         story.faults.append((dice.uniform(5, STORY_S + 20), "gone", 0.1))
     if seed % REBUILT_EVERY == REBUILT_EVERY - 1:
         _lose_memory(story)
-    if {"forget", "partition"} <= {what for _, what, _ in story.faults}:
-        # two gates may each have ended the same call, and Redis forget the one whose charge is booked: only the real
+    if story.gates == len(GATES) and {"forget", "partition"} <= {what for _, what, _ in story.faults}:
+        # both gates may each have ended the same call, and Redis forget the one whose charge is booked: only the real
         # settler notices that Redis has lost writes, and tells it
         story.rebuilt = True
     return story

@@ -204,8 +204,9 @@ class World:
                 self.killed.add(gate.address)  # what Redis could not be told by then, its heir does not know either
                 gate.kill()
             for call in gate.b2bua._calls.values() if gate.is_up else ():
-                if not call.money.closed and now > call.money.paid_until + LATE_S:
-                    raise BrokenError(f"call {call.id} talks {now - call.money.paid_until:.3f} s beyond what is paid")
+                money = call.money  # overdue: adopted after paid time, and what is due is being asked for
+                if not (money.closed or money.overdue) and now > money.paid_until + LATE_S:
+                    raise BrokenError(f"call {call.id} talks {now - money.paid_until:.3f} s beyond what is paid")
 
     # fate
 
@@ -476,7 +477,9 @@ class World:
         if self.story.rebuilt and charge_id.endswith(LATE):
             return  # part of its call's charge
         if self.story.rebuilt and (late := self.settler.ledger.booked.get(charge_id + LATE)):
-            found.talk_ms, micros = found.talk_ms + decode_record(late.record).talk_ms, micros + late.micros
+            after = decode_record(late.record)
+            found.answered_ms = found.answered_ms or after.answered_ms  # the sweep may not have known of the answer
+            found.talk_ms, micros = found.talk_ms + after.talk_ms, micros + late.micros
         drawn = self.drawn.get(charge_id.removesuffix(LATE), "")
         price = self._due(charge, drawn, found.talk_ms) if found.answered_ms else 0
         if charge.kind == "sweep":
