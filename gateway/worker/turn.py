@@ -3,9 +3,9 @@ wants sent and done goes out.
 
 Everything here is a plain call on the event loop: no task, future or lock for a message (DESIGN, Speed).  A turn ends
 once for all datagrams that were waiting, so that the store gets their commands together.  What peers are told leaves
-after the commands of its turn: a process that is killed in between has said nothing that Redis does not know, so no
-call that a peer believes answered is taken for one that rings.  A fault in one message, event or deadline is logged
-and counted, and the next one is heard: nothing a peer sends stops a worker.
+after the commands of its turn that hurry: where a process is killed in between, no call that a peer believes answered
+is taken for one that rings, not even an emergency call, whose 200 waits for no word of the store.  A fault in one
+message, event or deadline is logged and counted, and the next one is heard: nothing a peer sends stops a worker.
 """
 
 from collections.abc import Callable
