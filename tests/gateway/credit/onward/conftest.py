@@ -1,8 +1,9 @@
 """What the tests of calls without Redis share: commands, a store that has seen its tenant with money, and its disk."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,23 @@ async def settled(bench: Any) -> None:
     store = bench.store
     await until(lambda: store.up and not store.unacknowledged and not store._onward.exposure.calls)
     await store._tie.link.ask("PING")
+
+
+@contextlib.asynccontextmanager
+async def judging(admin: CreditAdmin) -> AsyncIterator[None]:
+    """A settler that finds nothing booked: a charge in doubt is cleared, as by ``settlement.rebuild.judge_late``."""
+
+    async def judge() -> None:
+        while True:
+            if doubtful := await admin.take_doubtful():
+                await admin.clear(await admin.said_charges(doubtful), "1", 1)
+            await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(judge())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def journals(data_dir: Path) -> list[str]:
