@@ -74,11 +74,12 @@ def provision(ledger: Ledger, tmp_path: Path) -> Provision:
 
 
 @contextlib.asynccontextmanager
-async def opened(ledger: Ledger, clock: Clock, mail: str = "", meter: Meter | None = None) -> AsyncIterator[Notifier]:
+async def opened(
+    ledger: Ledger, clock: Clock, mail: str = "", meter: Meter | None = None, webhook_s: float = 0.5
+) -> AsyncIterator[Notifier]:
     post = Post(SECRET, mail)
-    notifier = Notifier(
-        ledger, post, meter, senders=Senders(post, webhook_s=0.5, apprise_s=20), now_ms=clock, rests_ms=(1_000, 5_000)
-    )
+    senders = Senders(post, webhook_s=webhook_s, apprise_s=20)
+    notifier = Notifier(ledger, post, meter, senders=senders, now_ms=clock, rests_ms=(1_000, 5_000))
     try:
         yield notifier
     finally:
@@ -157,7 +158,7 @@ async def test_a_restart_goes_on_where_it_was(
     await provision(notify=[hook.url("/bad"), hook.url("/good")])
     await tell(ledger, zero(clock))
     for _ in range(3):
-        async with opened(ledger, clock) as notifier:
+        async with opened(ledger, clock, webhook_s=20) as notifier:  # a busy machine takes its time to answer
             await notifier.deliver()
         clock.ms += 1_000
     assert (len(hook.events("/bad")), len(hook.events("/good"))) == (2, 1)
